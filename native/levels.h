@@ -1,0 +1,28 @@
+// The namespace of one instruction set: each operation's file is compiled once for each of them.
+//
+// Kernel files include no other header with inline functions that could be emitted out of line: the
+// linker would keep one copy for all, and it could be one that this processor can't run.
+#pragma once
+
+#include "kernels.h"
+
+#define SOFTXENT_DECLARE_LEVEL(level)                                                     \
+  namespace softxent {                                                                    \
+  namespace level {                                                                       \
+  template <class T>                                                                      \
+  void softmax(const SoftmaxTask<T>&, int64_t begin, int64_t end);                        \
+  template <class T>                                                                      \
+  void logsumexp(const LogSumExpTask<T>&, int64_t begin, int64_t end);                    \
+  template <class T>                                                                      \
+  void cross_entropy(const CrossEntropyTask<T>&, int64_t begin, int64_t end);             \
+  }                                                                                       \
+  }
+
+SOFTXENT_DECLARE_LEVEL(baseline)
+#ifdef SOFTXENT_X86_64_LEVELS
+SOFTXENT_DECLARE_LEVEL(x86_64_v3)
+SOFTXENT_DECLARE_LEVEL(x86_64_v4)
+#endif
+#ifdef SOFTXENT_LEVEL
+SOFTXENT_DECLARE_LEVEL(SOFTXENT_LEVEL)
+#endif

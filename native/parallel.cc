@@ -1,0 +1,142 @@
+#include "parallel.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace softxent {
+namespace {
+
+// Below this many elements a second thread costs more than it saves.
+constexpr int64_t kSerialElements = 1 << 15;
+
+struct Job {
+  const std::function<void(int64_t, int64_t)>* body;
+  int64_t count, piece;
+  std::atomic<int64_t> next{0};
+  std::atomic<int> working{0};
+
+  void run() {
+    for (int64_t begin; (begin = next.fetch_add(piece)) < count;) {
+      (*body)(begin, std::min(begin + piece, count));
+    }
+  }
+};
+
+class Pool {
+ public:
+  // One job at a time. A caller that finds the pool busy does its own rows itself: the bits are the
+  // same, and nobody waits.
+  void run(Job& job, int threads) {
+    std::unique_lock<std::mutex> owner(owner_, std::try_to_lock);
+    if (!owner.owns_lock()) {
+      job.run();
+      return;
+    }
+    grow(threads - 1);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      job_ = &job;
+      wanted_ = threads - 1;
+      ++generation_;
+    }
+    wake_.notify_all();
+    job.run();
+    std::unique_lock<std::mutex> lock(mutex_);
+    job_ = nullptr;  // late sleepers find nothing to do
+    done_.wait(lock, [&] { return job.working.load() == 0; });
+  }
+
+ private:
+  void grow(int count) {
+    while (static_cast<int>(threads_.size()) < count) {
+      const int id = static_cast<int>(threads_.size());
+      threads_.emplace_back([this, id] { work(id); });
+      threads_.back().detach();  // they sleep until the process ends
+    }
+  }
+
+  void work(int id) {
+    uint64_t seen = 0;
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [&] { return generation_ != seen; });
+      seen = generation_;
+      Job* job = id < wanted_ ? job_ : nullptr;
+      if (!job) continue;
+      job->working.fetch_add(1);
+      lock.unlock();
+      job->run();
+      lock.lock();
+      if (job->working.fetch_sub(1) == 1) done_.notify_one();
+    }
+  }
+
+  std::mutex owner_, mutex_;
+  std::condition_variable wake_, done_;
+  std::vector<std::thread> threads_;
+  Job* job_ = nullptr;
+  int wanted_ = 0;
+  uint64_t generation_ = 0;
+};
+
+// Only the forking thread lives on in a child: its pool must be a new one. The old one is left as
+// it is, since a lock may be held there by a thread that no longer exists.
+std::atomic<Pool*> pool{nullptr};
+
+Pool& the_pool() {
+  Pool* current = pool.load();
+  if (!current) {
+    Pool* fresh = new Pool;
+    if (pool.compare_exchange_strong(current, fresh)) {
+      static const int registered = pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr); });
+      (void)registered;
+      return *fresh;
+    }
+    delete fresh;
+  }
+  return *current;
+}
+
+int default_threads() {
+  if (const char* text = std::getenv("OMP_NUM_THREADS")) {
+    const int count = std::atoi(text);
+    if (count >= 1) return std::min(count, 1024);
+  }
+#ifdef __linux__
+  cpu_set_t set;
+  if (pthread_getaffinity_np(pthread_self(), sizeof(set), &set) == 0) {
+    return std::max(1, CPU_COUNT(&set));
+  }
+#endif
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+std::atomic<int>& thread_count() {
+  static std::atomic<int> count{default_threads()};
+  return count;
+}
+
+}  // namespace
+
+void parallel_for(int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& body) {
+  const int threads = thread_count().load();
+  if (threads == 1 || count < 2 || count * std::max<int64_t>(cost, 1) < kSerialElements) {
+    body(0, count);
+    return;
+  }
+  // Four pieces a thread: late or slow threads then cost at most a quarter of a share.
+  Job job{&body, count, std::max<int64_t>(1, count / (4 * threads))};
+  the_pool().run(job, threads);
+}
+
+int get_num_threads() { return thread_count().load(); }
+void set_num_threads(int count) { thread_count().store(count); }
+
+}  // namespace softxent
