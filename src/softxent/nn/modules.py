@@ -17,9 +17,9 @@ __all__ = [
 
 
 class Softmax(nn.Module):
-    """As `torch.nn.Softmax`; the class axis is 1 unless told otherwise."""
+    """As `torch.nn.Softmax`; the class axis is never guessed."""
 
-    def __init__(self, dim: int = 1) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
@@ -33,7 +33,7 @@ class Softmax(nn.Module):
 
 
 class LogSoftmax(Softmax):
-    """As `torch.nn.LogSoftmax`; the class axis is 1 unless told otherwise."""
+    """As `torch.nn.LogSoftmax`; the class axis is never guessed."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Log-probabilities of logits."""

@@ -190,12 +190,12 @@ def check_count(op: str, name: str, value: Any) -> int:
 
 def check_k(op: str, k: Any, classes: int) -> int:
     """How many of the classes, 1 to all."""
-    k = _integer(op, "k", k)
-    if not 1 <= k <= classes:
+    count = _integer(op, "k", k)
+    if not 1 <= count <= classes:
         raise OptionError(
-            f"[{op}] k is {k}, but there are {classes} classes: valid are 1 to {classes}."
+            f"[{op}] k is {count}, but there are {classes} classes: valid are 1 to {classes}."
         )
-    return k
+    return count
 
 
 def check_reduction(op: str, reduction: str) -> Reduction:
@@ -209,7 +209,7 @@ def check_reduction(op: str, reduction: str) -> Reduction:
 
 def _integer(op: str, name: str, value: Any) -> int:
     try:
-        return int(operator.index(value))
+        return operator.index(value)
     except TypeError:
         raise OptionError(f"[{op}] {name} is {value!r}: pass an integer.") from None
 
