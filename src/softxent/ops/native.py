@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from softxent import _native
 from softxent.errors import DTypeError, OptionError, ShapeError
-from softxent.ops.spec import Loss, describe
+from softxent.ops.spec import Loss, check_count, describe
 
 __all__ = [
     "compute_dtype",
@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+_MOST_THREADS = 1024
 
 _forced = os.environ.get("SOFTXENT_KERNELS")
 if _forced and not _native.select_level(_forced):
@@ -57,13 +58,14 @@ def set_num_threads(count: int) -> None:
     The results have the same bits whatever the number.
 
     Args:
-        count: at least 1.
+        count: 1 to 1024.
 
     Raises:
-        OptionError: count is less than 1.
+        OptionError: count is less or more.
     """
-    if count < 1:
-        raise OptionError(f"[set_num_threads] count is {count}: use at least 1 thread.")
+    count = check_count("set_num_threads", "count", count)
+    if not 1 <= count <= _MOST_THREADS:
+        raise OptionError(f"[set_num_threads] count is {count}: use 1 to {_MOST_THREADS} threads.")
     _native.set_num_threads(count)
 
 
@@ -171,7 +173,8 @@ def _check_out(op: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) 
 def softmax(op: str, x: Array, axis: int, out: Array | None, *, log: bool) -> Array:
     """Softmax, or its logarithm, over one axis."""
     output = _Output(op, x, axis, (x,), out)
-    _native.softmax(_rows(x, axis, output.rows.dtype), output.rows, log=log)
+    if output.rows.size:
+        _native.softmax(_rows(x, axis, output.rows.dtype), output.rows, log=log)
     return output.finish()
 
 
@@ -179,7 +182,8 @@ def logsumexp(op: str, x: Array, axis: int) -> Array:
     """Logsumexp over one axis, which the result lacks."""
     rows = _rows(x, axis, compute_dtype(op, "x", x.dtype))
     result = np.empty(len(rows), rows.dtype)
-    _native.logsumexp(rows, result)
+    if result.size:
+        _native.logsumexp(rows, result)
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     return result.reshape(shape).astype(result_dtype(op, "x", x.dtype), copy=False)
 
@@ -207,20 +211,21 @@ def cross_entropy(
     output = None
     if with_grad:
         output = _Output(spec.op, logits, spec.axis, (logits, target, weight), out)
-    _native.cross_entropy(
-        _rows(logits, spec.axis, dtype),
-        index=index,
-        probabilities=probabilities,
-        weight=weight,
-        ignore_index=-1 if spec.ignore_index is None else spec.ignore_index,
-        label_smoothing=spec.label_smoothing,
-        z_loss=spec.z_loss,
-        softcap=spec.softcap or 0.0,
-        temperature=spec.temperature,
-        loss=losses,
-        scale=(1 / denominator if denominator else np.nan) if spec.reduction == "mean" else 1.0,
-        grad=None if output is None else output.rows,
-    )
+    if losses.size:
+        _native.cross_entropy(
+            _rows(logits, spec.axis, dtype),
+            index=index,
+            probabilities=probabilities,
+            weight=weight,
+            ignore_index=-1 if spec.ignore_index is None else spec.ignore_index,
+            label_smoothing=spec.label_smoothing,
+            z_loss=spec.z_loss,
+            softcap=spec.softcap or 0.0,
+            temperature=spec.temperature,
+            loss=losses,
+            scale=(1 / denominator if denominator else np.nan) if spec.reduction == "mean" else 1.0,
+            grad=None if output is None else output.rows,
+        )
     return reduce(spec, losses, denominator, dtype), None if output is None else output.finish()
 
 
@@ -234,10 +239,11 @@ def _denominator(spec: Loss, index: Array | None, weight: Array | None) -> float
 
 def reduce(spec: Loss, losses: Array, denominator: float, dtype: np.dtype[Any]) -> Any:
     """Losses a row as the caller wants them: each, their sum, or the sum over a denominator."""
-    if spec.reduction == "none":
-        rows = losses.astype(dtype, copy=False).reshape(spec.rows)
-        return rows if spec.rows else rows[()]
-    total = losses.sum()
-    if spec.reduction == "mean":
-        total = total / denominator if denominator else np.float64(np.nan)
-    return dtype.type(total)
+    with np.errstate(over="ignore"):  # a loss beyond the dtype's largest number is inf
+        if spec.reduction == "none":
+            rows = losses.astype(dtype, copy=False).reshape(spec.rows)
+            return rows if spec.rows else rows[()]
+        total = losses.sum()
+        if spec.reduction == "mean":
+            total = total / denominator if denominator else np.float64(np.nan)
+        return dtype.type(total)
