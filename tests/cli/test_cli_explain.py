@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -126,23 +129,203 @@ def test_a_target_that_is_no_class(capsys: pytest.CaptureFixture[str], target: i
     assert f"target is {target}, but there are 3 classes" in error
 
 
+def test_every_option_reaches_the_library(capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"temperature": 2.0, "softcap": 3.0, "label_smoothing": 0.1, "z_loss": 0.01}
+    typed = [part for name, v in options.items() for part in (f"--{name.replace('_', '-')}", v)]
+    out = shown(capsys, 2, -1, 0.1, "--target", 1, "--weight", "1,2,4", *typed)
+    assert out == str(softxent.explain([2, -1, 0.1], 1, [1, 2, 4], **options)) + "\n"
+
+
+def test_a_target_of_class_probabilities(capsys: pytest.CaptureFixture[str]) -> None:
+    out = shown(capsys, 2, -1, 0.1, "--target", "0.2,.3,5e-1")
+    assert out == str(softxent.explain([2, -1, 0.1], [0.2, 0.3, 0.5])) + "\n"
+    assert "pass one number a class" in refused(capsys, 2, -1, "--target", "0.2,x")
+    assert "pass a class index" in refused(capsys, 2, -1, "--target", "cat")
+    assert "pass one number a class" in refused(capsys, 2, -1, "--weight", "1;2")
+    assert "weight has shape (3,)" in refused(capsys, 2, -1, "--weight", "1,2,3")
+
+
+def test_the_type_of_typed_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    out = shown(capsys, 20, 0, "--target", 0, "--dtype", "float32")
+    assert out == str(softxent.explain(np.array([20, 0], np.float32), 0)) + "\n"
+    assert "of their difference nothing is left" in " ".join(out.split())
+    assert "100000 is too large for float16" in refused(capsys, 1e5, 0, "--dtype", "float16")
+    assert "inf" in shown(capsys, "inf", 0, "--dtype", "float16")
+
+
+def test_what_if(capsys: pytest.CaptureFixture[str]) -> None:
+    out = shown(capsys, 2, -1, 0.1, "--target", 2, "--set", "2=3.5", "--set", "0=-1e1")
+    trace = softxent.explain([2, -1, 0.1], 2)
+    assert out == str(trace.what_if({2: 3.5, 0: -10})) + "\n"
+    for wrong in ("2", "x=1", "2=", "=3", "2=y", "1.5=2"):
+        assert f"--set is {wrong!r}" in refused(capsys, 2, -1, 0.1, "--set", wrong)
+    assert "no logit 3 to set: there are 3, 0 to 2" in refused(capsys, 2, -1, 0.1, "--set", "3=1")
+
+
 def test_options_outside_their_range(capsys: pytest.CaptureFixture[str]) -> None:
     assert "temperature is 0" in refused(capsys, 2, 1, "--temperature", 0)
     assert "label_smoothing is 7" in refused(capsys, 2, 1, "--label-smoothing", 7)
 
 
+# JSON and pages.
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    trace = softxent.explain([2, -1, 0.1], 2)
+    out = shown(capsys, 2, -1, 0.1, "--target", 2, "--json")
+    assert json.loads(out) == json.loads(trace.to_json())
+    out = shown(capsys, 2, -1, 0.1, "--target", 2, "--set", "0=0", "--json")
+    assert json.loads(out) == json.loads(trace.what_if({0: 0}).to_json())
+
+
+def test_a_page(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    page = tmp_path / "loss.html"
+    page.write_text("old")
+    assert main(["explain", "2", "-1", "0.1", "--target", "2", "--html", str(page)]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"written to {page}\n")
+    assert page.read_text(encoding="utf-8") == softxent.explain([2, -1, 0.1], 2).to_html()
+    assert [path.name for path in tmp_path.iterdir()] == ["loss.html"]
+
+
+def test_a_page_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "is a directory" in refused(capsys, 2, -1, "--html", tmp_path)
+    error = refused(capsys, 2, -1, "--html", tmp_path / "none" / "loss.html")
+    assert f"{tmp_path}/none/loss.html: No such file or directory" in error
+    logits = tmp_path / "logits.npy"
+    np.save(logits, [2.0, -1.0])
+    before = logits.read_bytes()
+    assert "is what is read" in refused(capsys, logits, "--html", logits)
+    assert logits.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["logits.npy"]
+
+
+# NumPy files.
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Logits and targets of four rows, and of one."""
+    np.save(tmp_path / "logits.npy", LOGITS)
+    np.save(tmp_path / "targets.npy", np.array([0, 2, -100, 1]))
+    np.save(tmp_path / "shares.npy", np.full((4, 3), 0.25))
+    np.save(tmp_path / "one.npy", np.array([2, -1, 0.1]))
+    return tmp_path
+
+
+def test_one_row_from_a_file(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+    out = shown(capsys, files / "one.npy", "--target", 2)
+    assert out == str(softxent.explain([2, -1, 0.1], 2)) + "\n"
+
+
+def test_a_batch_from_files(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+    for name in ("targets.npy", "shares.npy"):
+        out = shown(capsys, files / "logits.npy", "--target", files / name)
+        trace = softxent.explain(LOGITS, np.load(files / name))
+        assert out == trace.text() + "\n\nA row step by step: add --row NUMBER.\n"
+
+
+def test_a_row_of_files(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+    row = str(softxent.explain(LOGITS[1], 2)) + "\n"
+    assert "In float32" in row
+    for target in (files / "targets.npy", 2):
+        assert shown(capsys, files / "logits.npy", "--row", 1, "--target", target) == row
+    shares = shown(capsys, files / "logits.npy", "--row", 1, "--target", files / "shares.npy")
+    assert shares == str(softxent.explain(LOGITS[1], [0.25] * 3)) + "\n"
+    changed = shown(capsys, files / "logits.npy", "--row", 1, "--target", 2, "--set", "0=1")
+    assert "The answer stays class 0." in changed
+
+
+def test_another_type_than_the_files(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+    out = shown(capsys, files / "one.npy", "--target", 0, "--dtype", "float16")
+    assert out == str(softxent.explain(np.array([2, -1, 0.1], np.float16), 0)) + "\n"
+
+
+def test_a_file_named_like_a_number_is_a_number(
+    capsys: pytest.CaptureFixture[str], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    (files / "2").write_bytes((files / "one.npy").read_bytes())
+    assert shown(capsys, "2") == str(softxent.explain([2.0])) + "\n"
+
+
+def test_rows_and_targets_that_do_not_fit(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+    logits = files / "logits.npy"
+    assert "has no row 4: it has 4, 0 to 3" in refused(capsys, logits, "--row", 4)
+    assert "has no row -1" in refused(capsys, logits, "--row", -1)
+    assert "choose one with --row" in refused(capsys, logits, "--target", 1)
+    assert "choose one with --row" in refused(capsys, logits, "--set", "1=2")
+    assert "has shape (3,)" in refused(capsys, files / "one.npy", "--row", 0)
+    np.save(files / "two.npy", np.array([0, 1]))
+    two = files / "two.npy"
+    assert "but" in refused(capsys, logits, "--row", 1, "--target", two)
+    assert "[explain] target has shape (2,)" in refused(capsys, logits, "--target", two)
+    assert "stands alone" in refused(capsys, logits, 3)
+    np.save(files / "cube.npy", np.zeros((2, 2, 2)))
+    assert "logits has shape (2, 2, 2)" in refused(capsys, files / "cube.npy")
+    assert "has shape (2, 2, 2)" in refused(capsys, files / "cube.npy", "--row", 0)
+    np.save(files / "none.npy", np.zeros((0, 3)))
+    assert "0 rows of 3 logits" in shown(capsys, files / "none.npy")
+    assert "it has 0, none" in refused(capsys, files / "none.npy", "--row", 0)
+
+
+class Bomb:
+    """An object whose unpickling leaves a trace."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("unpickled",)
+
+
+def test_files_that_are_no_logits(
+    capsys: pytest.CaptureFixture[str], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    whole = (files / "logits.npy").read_bytes()
+    (files / "cut.npy").write_bytes(whole[: len(whole) - 5])
+    (files / "head.npy").write_bytes(whole[:20])
+    (files / "empty.npy").write_bytes(b"")
+    (files / "words.txt").write_text("2 -1 0.1")
+    (files / "zip.npz").write_bytes(b"PK\x03\x04nothing")
+    (files / "huge.npy").write_bytes(whole.replace(b"(4, 3), }   ", b"(9999999,) }"))
+    (files / "broken.npy").write_bytes(whole.replace(b"(4, 3)", b"(4, 3("))
+    np.save(files / "objects.npy", np.array([Bomb(), 1], object), allow_pickle=True)
+    for name in ("cut", "head", "empty", "objects", "huge", "broken"):
+        assert "isn't a NumPy file of plain numbers" in refused(capsys, f"{name}.npy"), name
+    assert not (files / "unpickled").exists()
+    assert "isn't a NumPy file" in refused(capsys, "words.txt")
+    assert "isn't a NumPy file" in refused(capsys, 2, 1, "--target", "words.txt")
+    np.savez(files / "two.npz", a=1, b=2)
+    for name in ("two.npz", "zip.npz"):
+        assert "is an archive" in refused(capsys, name)
+    np.save(files / "strings.npy", np.array(["2", "1"]))
+    assert "holds <U1, not real numbers" in refused(capsys, "strings.npy")
+    assert "No such file" in refused(capsys, "nope.npy")
+
+
 # A row of a run.
 
 
-def test_rows_are_counted_in_the_test_set(
-    capsys: pytest.CaptureFixture[str], run: Path
-) -> None:
+def test_rows_are_counted_in_the_test_set(capsys: pytest.CaptureFixture[str], run: Path) -> None:
     out = shown(capsys, run, "--row", 1)
     assert f"Test row 1 of {run}: row 17 of flowers.csv" in out
     assert "true class  virginica\n" in out
     assert "predicted   setosa, probability 0.8338\n" in out
     assert out.endswith(str(softxent.explain(LOGITS[1], 2, classes=CLASSES)) + "\n")
     assert "The target is virginica." in out
+
+
+def test_a_row_of_a_run_as_json_as_a_page_and_changed(
+    capsys: pytest.CaptureFixture[str], run: Path, tmp_path: Path
+) -> None:
+    trace = softxent.explain(LOGITS[1], 2, classes=CLASSES)
+    assert json.loads(shown(capsys, run, "--row", 1, "--json")) == json.loads(trace.to_json())
+    assert main(["explain", str(run), "--row", "1", "--html", str(tmp_path / "x.html")]) == 0
+    capsys.readouterr()
+    page = (tmp_path / "x.html").read_text()
+    assert "row 17 of flowers.csv" in page
+    assert "\x1b" not in page
+    changed = shown(capsys, run, "--row", 1, "--set", "2=9")
+    assert "The answer changes from setosa to virginica." in changed
 
 
 def test_names_from_the_record_cannot_steer_the_terminal(
@@ -166,7 +349,10 @@ def test_a_run_and_typed_logits_do_not_mix(capsys: pytest.CaptureFixture[str], r
     assert "add --row NUMBER" in refused(capsys, run)
     assert "single run directory" in refused(capsys, run, 2, "--row", 1)
     assert "single run directory" in refused(capsys, 2, -1, "--row", 1)
-    for option in ("--target", "--temperature", "--label-smoothing"):
+    for option in (
+        *("--target", "--weight", "--temperature", "--softcap"),
+        *("--label-smoothing", "--z-loss"),
+    ):
         assert f"{option} goes with typed logits" in refused(capsys, run, "--row", 1, option, 1)
 
 
@@ -197,3 +383,35 @@ def test_a_terminal_without_the_bars_letters_gets_question_marks() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert b"0.7310585786300049  ????" in done.stdout
+
+
+def at_a_terminal(**env: str) -> bytes:
+    """What the command writes to a terminal."""
+    mine, theirs = pty.openpty()
+    code = "from softxent.cli import main; main(['explain', '2', '1', '--target', '0'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=theirs,
+        env={"PYTHONIOENCODING": "utf-8", "TERM": "xterm", **env},
+    ) as process:
+        os.close(theirs)
+        written = b""
+        while True:
+            try:
+                part = os.read(mine, 65536)
+            except OSError:  # the other end has closed
+                break
+            if not part:
+                break
+            written += part
+        assert process.wait() == 0
+    os.close(mine)
+    return written
+
+
+def test_colours_at_a_terminal() -> None:
+    coloured = at_a_terminal()
+    assert b"\x1b[1;36mWhy the loss is 0.31326\x1b[0m" in coloured
+    assert b"\x1b" not in at_a_terminal(NO_COLOR="1")
+    assert b"\x1b" not in at_a_terminal(TERM="dumb")
+    assert b"\x1b" in at_a_terminal(NO_COLOR="")

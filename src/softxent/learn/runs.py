@@ -1,0 +1,181 @@
+"""From a training to the files of its run directory."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from softxent.errors import OptionError
+from softxent.learn.data import Dataset, Rows, load_rows
+from softxent.learn.evaluation import logits_of, probabilities
+from softxent.learn.model import Network, describe, pack_weights
+from softxent.learn.training import Trained
+from softxent.ops import kernels
+from softxent.record import Data, Mistake, Record, Regions, Run, Sum, TestRows
+from softxent.record.storage import NewRun
+
+__all__ = ["TEST_SIZE", "load_run_rows", "write_run"]
+
+TEST_SIZE = 0.2
+"""The share of the rows that is held out where nothing else is asked for."""
+
+_SETTING = "test_size"  # its name among the recipe's settings in the record
+_MOST_MISTAKES = 24
+_GRID = 160  # points to a side: regions.json stays below half a megabyte
+_MARGIN = 0.1  # of the points' range, on each side
+
+
+def write_run(
+    new: NewRun,
+    dataset: Dataset,
+    trained: Trained,
+    *,
+    command: str,
+    test_size: float | None = None,
+    notes: Sequence[str] = (),
+) -> Run:
+    """Write every file of a run; run.json last.
+
+    Args:
+        new: the directory, as `softxent.record.new_run` gives it.
+        dataset: what was learned from.
+        trained: what `train` gave.
+        command: the command line, for the record.
+        test_size: what the test rows were held out with; None where they came with the data.
+        notes: sentences that a reader of the results should know.
+
+    Returns:
+        What run.json holds.
+
+    Raises:
+        OSError: the disk is full, or a file can't be written.
+
+    Example:
+        >>> with softxent.record.new_run(Path("runs/digits")) as new:  # doctest: +SKIP
+        ...     write_run(new, dataset, train(dataset), command="")
+    """
+    (new.directory / "weights.safetensors").write_bytes(pack_weights(trained.network))
+    test = trained.test
+    new.add("epochs.json", trained.epochs)
+    new.add(
+        "test.json",
+        TestRows(
+            rows=dataset.test.rows.tolist(),
+            target=test.target.tolist(),
+            logits=test.logits.tolist(),
+        ),
+    )
+    new.add("mistakes.json", _mistakes(dataset, trained))
+    if dataset.info.kind == "plane":
+        new.add("regions.json", _regions(dataset, trained.network))
+    run = Run(
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=trained.seconds,
+        seed=trained.seed,
+        versions=_versions(trained.threads),
+        recipe={**trained.recipe.settings(), _SETTING: test_size},
+        data=dataset.info,
+        model=describe(trained.network),
+        test_loss=Sum.of(test.loss),
+        test_accuracy=Sum.of(test.accuracy),
+        notes=list(notes),
+        files=new.digests(),
+    )
+    new.finish(run)
+    return run
+
+
+def load_run_rows(
+    record: Record, name: str, *, data_dir: Path | None = None, need_target: bool
+) -> Rows:
+    """Rows for the model of a run; where they are those of its training, the held-out ones.
+
+    Args:
+        record: the run, as `softxent.record.read` gives it.
+        name: a data source, as for `softxent.learn.data.load`.
+        data_dir: as there.
+        need_target: True to evaluate, False to predict; see `softxent.learn.data.load_rows`.
+
+    Raises:
+        DataError, OptionError: as `softxent.learn.data.load_rows`.
+    """
+    if data_dir is not None and name != "mnist":
+        raise OptionError(f"[data] data_dir (--data-dir) is for mnist; {name} doesn't take it")
+    test_size = record.run.recipe.get(_SETTING)
+    return load_rows(
+        record.run.data,
+        name,
+        data_dir=data_dir,
+        seed=record.run.seed,
+        test_size=test_size if isinstance(test_size, float) else TEST_SIZE,
+        need_target=need_target,
+    )
+
+
+def _mistakes(dataset: Dataset, trained: Trained) -> list[Mistake]:
+    """The wrong rows with the highest loss, the worst first."""
+    test = trained.test
+    wrong = np.flatnonzero(test.predicted != test.target)
+    worst = wrong[np.argsort(-test.losses[wrong], kind="stable")][:_MOST_MISTAKES]
+    return [
+        Mistake(
+            row=int(dataset.test.rows[i]),
+            target=int(test.target[i]),
+            predicted=int(test.predicted[i]),
+            loss=float(test.losses[i]),
+            probabilities=probabilities(test.logits[i : i + 1])[0].tolist(),
+            image=_image(dataset.info, trained.network, dataset.test.features[i]),
+        )
+        for i in worst
+    ]
+
+
+def _image(
+    data: Data, network: Network, features: npt.NDArray[np.float32]
+) -> list[list[int]] | None:
+    """Grey levels as 0 to 255, where 255 is the training images' highest level."""
+    if data.image_shape is None:
+        return None
+    levels = np.rint(features / network.scale.numpy() * 255).clip(0, 255)
+    image: list[list[int]] = levels.astype(int).reshape(data.image_shape).tolist()
+    return image
+
+
+def _regions(dataset: Dataset, network: Network) -> Regions:
+    """What the network says about every point of a grid that covers all the points."""
+    points = np.concatenate([dataset.train.features, dataset.test.features]).astype(np.float64)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = _MARGIN * np.maximum(high - low, np.finfo(np.float32).eps)
+    x, y = np.linspace(low - margin, high + margin, _GRID).T
+    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
+    share = probabilities(logits_of(network, grid)).reshape(len(y), len(x), -1)
+    target = dataset.test.target
+    return Regions(
+        x=x.tolist(),
+        y=y.tolist(),
+        predicted=share.argmax(axis=-1).tolist(),
+        probability=share.max(axis=-1).tolist(),
+        points=[(float(a), float(b)) for a, b in dataset.test.features],
+        target=[] if target is None else target.tolist(),
+    )
+
+
+def _versions(threads: int) -> dict[str, str]:
+    """What has a say in the bits of a result."""
+    return {
+        "softxent": version("softxent"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "torch", "safetensors")},
+        "platform": platform.platform(terse=True),
+        "torch kernels": torch.backends.cpu.get_cpu_capability(),
+        "softxent kernels": kernels(),
+        "threads": str(threads),
+    }
