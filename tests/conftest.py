@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Set before torch is loaded: its threads would otherwise wait for each other by spinning, and take
+# the processors from the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -101,9 +101,10 @@ def run(args: argparse.Namespace) -> int:
             test_size=None if args.data == "mnist" else test_size,
         )
         stored = record.read(new.directory)
-        report.write(stored)
+        stored.path = out  # the name that the directory is about to take
+        report.write(stored, new.directory / "report.html")
     # A mistake has more to tell than a row that is right.
-    row = stored.mistakes[0].row if stored.mistakes else stored.test.rows[0]
+    row = stored.test.rows.index(stored.mistakes[0].row) if stored.mistakes else 0
     display.say(f"test loss      {display.in_nats(result.test_loss.mean)}")
     display.say(f"test accuracy  {display.as_fraction(result.test_accuracy.mean)}")
     display.say(f"run            {out}")
