@@ -1,9 +1,28 @@
 // Cross-entropy of rows against a target mass, and its gradient.
-#include "row.h"
+#include "lanes.h"
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
 namespace {
+
+// The class weights as T, or nothing.
+template <class T>
+class Weight {
+ public:
+  explicit Weight(const CrossEntropyTask& task)
+      : values_(1, task.weight ? task.shape.classes : 0), given_(task.weight != nullptr) {
+    for (int64_t j = 0; given_ && j < task.shape.classes; ++j) {
+      values_.of(0)[j] = task.logits.type == Type::kFloat64
+                             ? static_cast<T>(static_cast<const double*>(task.weight)[j])
+                             : static_cast<T>(static_cast<const float*>(task.weight)[j]);
+    }
+  }
+  const T* data() const { return given_ ? values_.of(0) : nullptr; }
+
+ private:
+  const Scratch<T> values_;
+  const bool given_;
+};
 
 // The target mass t_j of a block of classes, for targets that put some on every class.
 template <class T>
@@ -50,6 +69,50 @@ void add_gap(const T* t, const T* u, int64_t n, T max, Sum<T>& gap) {
       });
 }
 
+// loss = sum_j t_j (lse - u_j) + z_loss lse^2, with lse - u_j = log_sum + (max - u_j) >= 0.
+inline double loss_of(const CrossEntropyTask& task, double max, double log_sum, double mass,
+                      double gap) {
+  const double lse = max + log_sum;
+  if (lse != lse) return NAN;
+  return (mass == 0 ? 0 : mass * log_sum) + gap + (task.z_loss == 0 ? 0 : task.z_loss * lse * lse);
+}
+
+// What the gradient of one row is made of besides exp(u - max): (pull p - t) upstream, with
+// pull = s + 2 z_loss lse.
+//
+// For a class at the maximum p - 1 is above = -ratio / (1 + ratio): its digits survive where p
+// rounds to 1. There, pull p - t = pull (p - 1) + (s - t) + 2 z_loss lse.
+struct Factors {
+  double pull, extra, above, upstream;
+
+  Factors(const CrossEntropyTask& task, const Scale& scale, int64_t i, double ratio, double lse,
+          double mass)
+      : extra(task.z_loss == 0 ? 0 : 2 * task.z_loss * lse), above(-ratio / (1 + ratio)) {
+    pull = mass + extra;
+    upstream = task.scale * (task.upstream ? task.upstream[i] : 1);
+    if (scale.softcap == 0) upstream /= scale.temperature;
+  }
+
+  // At the class that has all of the mass: s - t = 0. `e` over `top` is exp(u - max).
+  double at_target(double e, double top, double ratio) const {
+    const double less = e == top ? above : e / top / (1 + ratio) - 1;
+    return upstream * (pull * less + extra);
+  }
+};
+
+// The same for targets with mass on every class.
+template <class T>
+struct DenseFactors {
+  V<T> high, low;  // pull / sum_j exp(u_j - max)
+  V<T> top, pull_above, mass_high, mass_low, extra, upstream;
+
+  V<T> gradient(V<T> e, V<T> t) const {
+    const V<T> below = two_products<T>(e, high, e, low) - t;
+    const V<T> at_top = pull_above + (((mass_high - t) + mass_low) + extra);
+    return (e == top ? at_top : below) * upstream;
+  }
+};
+
 // One call, for logits computed in T. A target is "dense" where it isn't all on one class.
 template <class T, bool dense>
 class CrossEntropy {
@@ -63,21 +126,11 @@ class CrossEntropy {
         plain_logits_(is_plain<T>(task.shape, task.logits) && scale_.identity()),
         // du/dz needs the logits to the end, so that they can't be overwritten before.
         plain_grad_(task.grad.data && is_plain<T>(task.shape, task.grad) && scale_.identity()),
-        weights_(1, task.weight ? n_ : 0),
+        weight_(task),
         scratch_(workers_, plain_logits_ && (plain_grad_ || !task.grad.data) ? 0 : n_),
         chunks_(workers_, chunks_of(n_)),
-        mass_{task, nullptr, static_cast<T>(1 - task.label_smoothing),
-              static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {
-    if (task.weight) {
-      T* weight = weights_.of(0);
-      for (int64_t j = 0; j < n_; ++j) {
-        weight[j] = task.logits.type == Type::kFloat64
-                        ? static_cast<T>(static_cast<const double*>(task.weight)[j])
-                        : static_cast<T>(static_cast<const float*>(task.weight)[j]);
-      }
-      mass_.weight = weight;
-    }
-  }
+        mass_{task, weight_.data(), static_cast<T>(1 - task.label_smoothing),
+              static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
 
   void run() const {
     for_each_row(task_.shape, workers_,
@@ -97,7 +150,13 @@ class CrossEntropy {
     T* e = !task_.grad.data ? nullptr
            : plain_grad_    ? static_cast<T*>(task_.grad.data) + to
                             : buffer;
-    const Row<T> the_row{n_, u, e, chunks_.of(worker)};
+    const Row<T> the_row{n_,
+                         u,
+                         e,
+                         chunks_.of(worker),
+                         plain_logits_ ? next_row(task_.shape, task_.logits, i, u) : nullptr,
+                         plain_grad_ && e != u ? next_row<T>(task_.shape, task_.grad, i, e)
+                                               : nullptr};
     const auto stage = [&](int64_t begin, int64_t size) {
       if (plain_logits_) return;
       read(task_.logits, from + begin * task_.logits.class_stride, size, buffer + begin);
@@ -138,7 +197,10 @@ class CrossEntropy {
     }
     weigh(s, y, the_row, target);
     if (!from_summary_) {
-      if (task_.loss) task_.loss[i] = loss(s, target);
+      if (task_.loss) {
+        task_.loss[i] = loss_of(task_, s.max, log1p(s.ratio), target.mass.value(),
+                                target.gap.value());
+      }
       if (task_.summary) task_.summary[i] = s;
     }
     if (e) finish(i, s, target, the_row, from, to, each);
@@ -175,27 +237,13 @@ class CrossEntropy {
     }
   }
 
-  // loss = sum_j t_j (lse - u_j) + z_loss lse^2, with lse - u_j = log_sum + (max - u_j) >= 0.
-  double loss(Summary s, const Target& target) const {
-    const double log_sum = log1p(s.ratio), lse = s.max + log_sum;
-    if (lse != lse) return NAN;
-    const double pulled = target.mass.value() == 0 ? 0 : target.mass.value() * log_sum;
-    return pulled + target.gap.value() + (task_.z_loss == 0 ? 0 : task_.z_loss * lse * lse);
-  }
-
   template <class Each>
   void finish(int64_t i, Summary s, const Target& target, const Row<T>& the_row, int64_t from,
               int64_t to, const Each& each) const {
-    const double lse = s.max + log1p(s.ratio);
-    const double extra = task_.z_loss == 0 ? 0 : 2 * task_.z_loss * lse;
-    const double pull = target.mass.value() + extra;
-    const double upstream = task_.scale * (task_.upstream ? task_.upstream[i] : 1) *
-                            (scale_.softcap == 0 ? 1 / scale_.temperature : 1);
-    // For a class at the maximum p - 1 is -ratio / (1 + ratio): its digits survive where p rounds
-    // to 1. There, pull p - t = pull (p - 1) + (s - t) + extra.
-    const double above = -s.ratio / (1 + s.ratio);
-    const Normaliser<T> normaliser(s, dense ? pull : pull * upstream);
-    const T top = static_cast<T>(normaliser.top);
+    const Factors factors(task_, scale_, i, s.ratio, s.max + log1p(s.ratio),
+                          target.mass.value());
+    const Normaliser<T> normaliser(s, dense ? factors.pull : factors.pull * factors.upstream);
+    const DenseFactors<T> dense_factors = dense_factors_of(factors, normaliser, target.mass);
     const int64_t y = dense ? -1 : task_.index[i];
     each(chunks_of(n_), [&](int64_t c) {
       const int64_t begin = c * kChunk, end = begin + kChunk < n_ ? begin + kChunk : n_;
@@ -205,14 +253,21 @@ class CrossEntropy {
         if (dense) {
           T t[kBlock];
           mass_.block(i, b, size, t);
-          subtract(e, t, size, normaliser, top, static_cast<T>(pull * above), target.mass,
-                   static_cast<T>(extra), static_cast<T>(upstream));
+          over_vectors<T>(
+              size,
+              [&](int64_t k) {
+                store(e + k, dense_factors.gradient(load(e + k), load(t + k)));
+              },
+              [&](int64_t k, int64_t left) {
+                const V<T> g = dense_factors.gradient(load_part(e + k, left, T(0)),
+                                                      load_part(t + k, left, T(0)));
+                store_part(e + k, g, left);
+              });
         } else if (y >= b && y < b + size) {
-          const double p = static_cast<double>(e[y - b]) / normaliser.top / (1 + s.ratio);
-          const double less = e[y - b] == top ? above : p - 1;
+          const double at_target =
+              factors.at_target(static_cast<double>(e[y - b]), normaliser.top, s.ratio);
           normaliser.apply(e, size);
-          // Where all of the mass is on one class, s - t = 0.
-          e[y - b] = static_cast<T>(upstream * (pull * less + extra));
+          e[y - b] = static_cast<T>(at_target);
         } else {
           normaliser.apply(e, size);
         }
@@ -227,24 +282,17 @@ class CrossEntropy {
     });
   }
 
-  // (pull p - t) upstream, in place of e.
-  static void subtract(T* e, const T* t, int64_t n, const Normaliser<T>& normaliser, T top,
-                       T pull_above, Pair mass, T extra, T upstream) {
-    const T high = static_cast<T>(normaliser.hi);
-    const T low = static_cast<T>(normaliser.hi - static_cast<double>(high) + normaliser.lo);
-    const T mass_high = static_cast<T>(mass.hi);
-    const T mass_low = static_cast<T>(mass.hi - static_cast<double>(mass_high) + mass.lo);
-    const auto gradient = [&](V<T> x, V<T> tj) {
-      const V<T> below = two_products<T>(x, all(high), x, all(low)) - tj;
-      const V<T> at_top = pull_above + (((mass_high - tj) + mass_low) + extra);
-      return (x == top ? at_top : below) * upstream;
-    };
-    over_vectors<T>(
-        n, [&](int64_t i) { store(e + i, gradient(load(e + i), load(t + i))); },
-        [&](int64_t i, int64_t left) {
-          store_part(e + i, gradient(load_part(e + i, left, T(0)), load_part(t + i, left, T(0))),
-                     left);
-        });
+  static DenseFactors<T> dense_factors_of(const Factors& f, const Normaliser<T>& normaliser,
+                                          Pair mass) {
+    const T high = static_cast<T>(normaliser.hi), mass_high = static_cast<T>(mass.hi);
+    return {all(high),
+            all(static_cast<T>(normaliser.hi - static_cast<double>(high) + normaliser.lo)),
+            all(static_cast<T>(normaliser.top)),
+            all(static_cast<T>(f.pull * f.above)),
+            all(mass_high),
+            all(static_cast<T>(mass.hi - static_cast<double>(mass_high) + mass.lo)),
+            all(static_cast<T>(f.extra)),
+            all(static_cast<T>(f.upstream))};
   }
 
   void ignore(int64_t i, int64_t to) const {
@@ -265,17 +313,215 @@ class CrossEntropy {
   const int64_t n_;
   const int workers_;
   const bool plain_logits_, plain_grad_;
-  const Scratch<T> weights_, scratch_;
+  const Weight<T> weight_;
+  const Scratch<T> scratch_;
   const Scratch<Chunk<T>> chunks_;
-  Mass<T> mass_;
+  const Mass<T> mass_;
 };
+
+// The same, many rows side by side.
+template <class T, bool dense>
+class CrossEntropyLanes {
+ public:
+  CrossEntropyLanes(const CrossEntropyTask& task, bool from_summary)
+      : task_(task),
+        scale_{task.softcap, task.temperature},
+        from_summary_(from_summary),
+        n_(task.shape.classes),
+        width_(tile_width<T>(task.shape, task.logits)),
+        workers_(tile_workers(task.shape, width_)),
+        scratch_(workers_, width_ * n_),
+        extra_(workers_, task.probabilities.data || task.softcap != 0 ? width_ * n_ : 0),
+        weight_(task),
+        keep_(static_cast<T>(1 - task.label_smoothing)),
+        spread_(static_cast<T>(task.label_smoothing / static_cast<double>(n_))) {}
+
+  void run() const {
+    for_each_tile<T>(task_.shape, width_, scratch_, workers_,
+                     [&](int worker, const Tile<T>& tile) { compute(worker, tile); });
+  }
+
+ private:
+  static constexpr int L = kLanes<T>;
+  using Index = typename Vector<T>::index;
+
+  // One number a lane.
+  struct Rows {
+    alignas(64) Index target[kMaxWidth];  // -1 for an ignored row
+    alignas(64) T mass[kMaxWidth], mass_low[kMaxWidth], gap[kMaxWidth], gap_low[kMaxWidth];
+    double total(int64_t l) const {
+      return static_cast<double>(mass[l]) + static_cast<double>(mass_low[l]);
+    }
+    double total_gap(int64_t l) const {
+      return static_cast<double>(gap[l]) + static_cast<double>(gap_low[l]);
+    }
+  };
+
+  void compute(int worker, const Tile<T>& tile) const {
+    read_tile(task_.shape, task_.logits, tile);
+    if (!scale_.identity()) scale_.apply(tile.data, n_ * width_);
+    Tile<T> extra = tile;  // probabilities, or the logits again
+    extra.data = extra_.of(worker);
+    if (task_.probabilities.data) read_tile(task_.shape, task_.probabilities, extra);
+
+    Rows rows;
+    for (int64_t l = 0; l < width_; ++l) {
+      const int64_t y = task_.index && l < tile.rows ? task_.index[tile.row + l] : 0;
+      rows.target[l] = task_.index && y == task_.ignore_index ? -1 : static_cast<Index>(y);
+    }
+    // The target's logit and the sums over t come first: exp(u - max) is written over u.
+    alignas(64) T logit[kMaxWidth];
+    if (!dense) {
+      for (int64_t l = 0; l < width_; ++l) {
+        const int64_t y = rows.target[l] < 0 ? 0 : rows.target[l];
+        logit[l] = tile.at(y)[l];
+        rows.mass[l] = weight_.data() ? weight_.data()[y] : 1;
+        rows.mass_low[l] = 0;
+      }
+    } else {
+      weigh(tile, extra, rows);
+    }
+    Lanes<T> lanes;
+    if (from_summary_) {
+      lanes.recall(tile, task_.summary);
+    } else {
+      lanes.summarise(tile, task_.grad.data != nullptr);
+      for (int64_t l = 0; l < tile.rows; ++l) {
+        const int64_t i = tile.row + l;
+        const Summary s = lanes.summary(l);
+        const double mass = rows.total(l);
+        const double gap = dense       ? rows.total_gap(l)
+                           : mass == 0 ? 0
+                                       : mass * (s.max - static_cast<double>(logit[l]));
+        const bool ignored = rows.target[l] < 0;
+        const double loss = loss_of(task_, s.max, lanes.log_sum[l], mass, gap);
+        if (task_.loss) task_.loss[i] = ignored ? 0 : loss;
+        if (task_.summary) {
+          task_.summary[i] = ignored || s.ratio != s.ratio ? Summary{NAN, NAN} : s;
+        }
+      }
+    }
+    if (task_.grad.data) finish(tile, extra, lanes, rows);
+  }
+
+  // The target mass of class j in the lanes from l on.
+  V<T> mass(const Tile<T>& extra, const Rows& rows, int64_t j, int64_t l) const {
+    V<T> t;
+    if (task_.probabilities.data) {
+      t = keep_ * load(extra.at(j) + l) + spread_;
+    } else {
+      Mask<T> target;
+      __builtin_memcpy(&target, rows.target + l, sizeof target);
+      t = target == static_cast<Index>(j) ? all(spread_ + keep_) : all(spread_);
+    }
+    return weight_.data() ? t * weight_.data()[j] : t;
+  }
+
+  void weigh(const Tile<T>& tile, const Tile<T>& extra, Rows& rows) const {
+    const V<T> zero{};
+    for (int64_t l = 0; l < width_; l += L) {
+      V<T> max = all(static_cast<T>(-INFINITY));
+      for (int64_t j = 0; j < n_; ++j) max = larger<T>(load(tile.at(j) + l), max);
+      Sum<T> sum, gap;
+      for (int64_t j = 0; j < n_; ++j) {
+        const V<T> t = mass(extra, rows, j, l);
+        sum.add(t);
+        gap.add(t == zero ? zero : t * (max - load(tile.at(j) + l)));
+      }
+      store(rows.mass + l, sum.hi);
+      store(rows.mass_low + l, sum.lo);
+      store(rows.gap + l, gap.hi);
+      store(rows.gap_low + l, gap.lo);
+    }
+  }
+
+  void finish(const Tile<T>& tile, const Tile<T>& extra, const Lanes<T>& lanes,
+              const Rows& rows) const {
+    alignas(64) T high[kMaxWidth], low[kMaxWidth], at_target[kMaxWidth];
+    alignas(64) T above[kMaxWidth], beyond[kMaxWidth], upstream[kMaxWidth];
+    double factor[kMaxWidth];
+    for (int64_t l = 0; l < width_; ++l) {
+      const int64_t i = l < tile.rows ? tile.row + l : tile.row;
+      const Factors f(task_, scale_, i, lanes.ratio[l], lanes.lse(l), rows.total(l));
+      factor[l] = dense ? f.pull : f.pull * f.upstream;
+      if (dense) {
+        above[l] = static_cast<T>(f.pull * f.above);
+        beyond[l] = static_cast<T>(f.extra);
+        upstream[l] = static_cast<T>(f.upstream);
+      } else {
+        const int64_t y = rows.target[l] < 0 ? 0 : rows.target[l];
+        at_target[l] = static_cast<T>(f.at_target(static_cast<double>(tile.at(y)[l]),
+                                                  static_cast<double>(lanes.top[l]),
+                                                  lanes.ratio[l]));
+      }
+    }
+    lanes.normalise(width_, factor, high, low);
+    for (int64_t l = 0; l < width_; l += L) {
+      const V<T> h = load(high + l), o = load(low + l);
+      if (dense) {
+        const DenseFactors<T> factors{h,
+                                      o,
+                                      load(lanes.top + l),
+                                      load(above + l),
+                                      load(rows.mass + l),
+                                      load(rows.mass_low + l),
+                                      load(beyond + l),
+                                      load(upstream + l)};
+        for (int64_t j = 0; j < n_; ++j) {
+          T* const e = tile.at(j) + l;
+          store(e, factors.gradient(load(e), mass(extra, rows, j, l)));
+        }
+      } else {
+        for (int64_t j = 0; j < n_; ++j) {
+          const V<T> e = load(tile.at(j) + l);
+          store(tile.at(j) + l, two_products<T>(e, h, e, o));
+        }
+      }
+    }
+    for (int64_t l = 0; l < tile.rows; ++l) {
+      if (rows.target[l] < 0) {
+        for (int64_t j = 0; j < n_; ++j) tile.at(j)[l] = 0;
+      } else if (!dense) {
+        tile.at(rows.target[l])[l] = at_target[l];
+      }
+    }
+    if (scale_.softcap != 0) {
+      read_tile(task_.shape, task_.logits, extra);
+      for (int64_t j = 0; j < n_; ++j) {
+        for (int64_t l = 0; l < tile.rows; ++l) {
+          if (rows.target[l] < 0) extra.at(j)[l] = 0;  // NaN would spoil the zeros
+        }
+      }
+      scale_.apply_slope(extra.data, tile.data, n_ * width_);
+    }
+    write_tile(task_.shape, task_.grad, tile);
+  }
+
+  const CrossEntropyTask& task_;
+  const Scale scale_;
+  const bool from_summary_;
+  const int64_t n_, width_;
+  const int workers_;
+  const Scratch<T> scratch_, extra_;
+  const Weight<T> weight_;
+  const T keep_, spread_;
+};
+
+template <class T, bool dense>
+void run(const CrossEntropyTask& task, bool from_summary) {
+  if (use_lanes(task.shape, task.logits)) {
+    CrossEntropyLanes<T, dense>(task, from_summary).run();
+  } else {
+    CrossEntropy<T, dense>(task, from_summary).run();
+  }
+}
 
 template <class T>
 void run(const CrossEntropyTask& task, bool from_summary) {
   if (task.index && task.label_smoothing == 0) {
-    CrossEntropy<T, false>(task, from_summary).run();
+    run<T, false>(task, from_summary);
   } else {
-    CrossEntropy<T, true>(task, from_summary).run();
+    run<T, true>(task, from_summary);
   }
 }
 

@@ -81,6 +81,10 @@ inline int64_t position(const T* u, int64_t n, T value) {
     for (int k = 0; k < 8; ++k) found |= load(u + i + k * L) == value;
     if (any<T>(found)) break;
   }
+  for (; i + L <= n; i += L) {
+    const Mask<T> found = load(u + i) == value;
+    if (any<T>(found)) break;
+  }
   while (i < n && u[i] != value) ++i;
   return i;
 }
@@ -126,7 +130,28 @@ struct Row {
   const T* u;
   T* e;  // exp(u - max) 2^kBias, or null where nobody needs it
   Chunk<T>* chunks;
+  // What comes after this row, or null: fetched while this row is computed, so that the memory
+  // doesn't wait for the arithmetic.
+  const T *next_u, *next_e;
 };
+
+// Rows longer than this leave the second-level cache before they are needed again.
+constexpr int64_t kFetchBytes = 1 << 20;
+
+template <class T>
+inline const T* next_row(const Shape& shape, const Array& a, int64_t row, const T* at) {
+  const int64_t stride = a.batch_stride[shape.batch_dims - 1];
+  const bool near = shape.classes * static_cast<int64_t>(sizeof(T)) <= kFetchBytes;
+  return near && at && (row + 1) % shape.batch[shape.batch_dims - 1] != 0 ? at + stride : nullptr;
+}
+
+template <class T, int write>
+inline void fetch(const T* p, int64_t n) {
+  if (!p) return;
+  for (int64_t i = 0; i < n; i += 64 / static_cast<int64_t>(sizeof(T))) {
+    __builtin_prefetch(p + i, write, 2);
+  }
+}
 
 
 // The row's summary. stage(begin, count) makes u ready; before(begin, count, max, chunk) sees a
@@ -156,6 +181,8 @@ inline Summary summarise(const Row<T>& row, const Each& each, const Stage& stage
     for (int64_t b = begin; b < end; b += kBlock) {
       const int64_t size = end - b < kBlock ? end - b : kBlock;
       before(b, size, max, row.chunks[c]);
+      fetch<T, 0>(row.next_u ? row.next_u + b : nullptr, size);
+      fetch<T, 1>(row.next_e ? row.next_e + b : nullptr, size);
       T* e = row.e ? row.e + b : block;
       exp_block(pivot, row.u + b, e, size);
       if (at >= b && at < b + size) {
@@ -181,15 +208,20 @@ struct Normaliser {
   double top;  // exp(0) as `Pivot` has it for this row
   double hi, lo;
 
-  Normaliser(Summary s, double factor) {
-    top = static_cast<double>(Pivot<T>(all(static_cast<T>(s.max))).exp(
-        all(static_cast<T>(s.max)))[0]);
-    const double sum = 1 + s.ratio, b = sum - 1;
-    const double sum_lo = (1 - (sum - b)) + (s.ratio - b);
+  Normaliser(Summary s, double factor) : Normaliser(top_of(s.max), s.ratio, factor) {}
+
+  Normaliser(double top_, double ratio, double factor) : top(top_) {
+    const double sum = 1 + ratio, b = sum - 1;
+    const double sum_lo = (1 - (sum - b)) + (ratio - b);
     const double d = top * sum, d_lo = fma(top, sum, -d) + top * sum_lo;
     const double inverse = 1 / d, inverse_lo = inverse * (fma(-inverse, d, 1) - inverse * d_lo);
     hi = factor * inverse;
     lo = fma(factor, inverse, -hi) + factor * inverse_lo;
+  }
+
+  static double top_of(double max) {
+    const V<T> m = all(static_cast<T>(max));
+    return static_cast<double>(Pivot<T>(m).exp(m)[0]);
   }
 
   // Whether the factors are normal numbers of T.

@@ -1,5 +1,5 @@
 // softmax, log_softmax and logsumexp of rows.
-#include "row.h"
+#include "lanes.h"
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
@@ -23,7 +23,12 @@ void softmax_rows(const SoftmaxTask& task) {
     T* buffer = scratch.of(worker);
     const T* u = plain_x ? static_cast<const T*>(task.x.data) + from : buffer;
     T* out = plain_out ? static_cast<T*>(task.out.data) + to : buffer;
-    const Row<T> row{n, u, task.log ? nullptr : out, chunks.of(worker)};
+    const Row<T> row{n,
+                     u,
+                     task.log ? nullptr : out,
+                     chunks.of(worker),
+                     plain_x ? next_row(shape, task.x, i, u) : nullptr,
+                     plain_out && u != out ? next_row(shape, task.out, i, out) : nullptr};
     const Summary s = summarise(
         row, each,
         [&](int64_t begin, int64_t size) {
@@ -46,6 +51,39 @@ void softmax_rows(const SoftmaxTask& task) {
   });
 }
 
+template <class T>
+void softmax_lanes(const SoftmaxTask& task) {
+  constexpr int L = kLanes<T>;
+  const Shape& shape = task.shape;
+  const int64_t width = tile_width<T>(shape, task.x);
+  const int workers = tile_workers(shape, width);
+  const Scratch<T> scratch(workers, width * shape.classes);
+  for_each_tile<T>(shape, width, scratch, workers, [&](int, const Tile<T>& tile) {
+    read_tile(shape, task.x, tile);
+    Lanes<T> lanes;
+    lanes.summarise(tile, !task.log);
+    alignas(64) T high[kMaxWidth], low[kMaxWidth];
+    if (task.log) {
+      for (int64_t l = 0; l < width; ++l) {
+        high[l] = lanes.max[l];
+        low[l] = static_cast<T>(lanes.log_sum[l]);
+      }
+    } else {
+      double ones[kMaxWidth];
+      for (int64_t l = 0; l < width; ++l) ones[l] = 1;
+      lanes.normalise(width, ones, high, low);
+    }
+    for (int64_t l = 0; l < width; l += L) {
+      const V<T> h = load(high + l), o = load(low + l);
+      for (int64_t j = 0; j < tile.classes; ++j) {
+        const V<T> v = load(tile.at(j) + l);
+        store(tile.at(j) + l, task.log ? (v - h) - o : two_products<T>(v, h, v, o));
+      }
+    }
+    write_tile(shape, task.out, tile);
+  });
+}
+
 // T is float or double, whatever x is made of.
 template <class T, class Each>
 Summary summary_of(const LogSumExpTask& task, int64_t i, T* buffer, Chunk<T>* chunks,
@@ -54,11 +92,23 @@ Summary summary_of(const LogSumExpTask& task, int64_t i, T* buffer, Chunk<T>* ch
   const int64_t from = row_offset(task.shape, task.x, i);
   const T* u = plain ? static_cast<const T*>(task.x.data) + from : buffer;
   return summarise(
-      Row<T>{task.shape.classes, u, nullptr, chunks}, each,
+      Row<T>{task.shape.classes, u, nullptr, chunks,
+             plain ? next_row(task.shape, task.x, i, u) : nullptr, nullptr},
+      each,
       [&](int64_t begin, int64_t size) {
         if (!plain) read(task.x, from + begin * task.x.class_stride, size, buffer + begin);
       },
       Nothing{});
+}
+
+// Over exp(-inf) alone, or over nothing, -inf; +inf where there is one; NaN wins over both.
+double special_logsumexp(const LogSumExpTask& task, int64_t i, double max) {
+  for (int64_t j = 0; j < task.shape.classes; ++j) {
+    double x;
+    read(task.x, row_offset(task.shape, task.x, i) + j * task.x.class_stride, 1, &x);
+    if (x != x) return NAN;
+  }
+  return max;
 }
 
 template <class T>
@@ -76,13 +126,7 @@ void logsumexp_rows(const LogSumExpTask& task) {
                               reinterpret_cast<Chunk<T>*>(parts), each);
     double lse = s.max + log1p(s.ratio);
     if (!(fabs(s.max) < INFINITY)) {
-      // Over exp(-inf) alone, or over nothing, -inf; +inf where there is one; NaN wins over both.
-      lse = s.max;
-      for (int64_t j = 0; j < n; ++j) {
-        double x;
-        read(task.x, row_offset(shape, task.x, i) + j * task.x.class_stride, 1, &x);
-        if (x != x) lse = NAN;
-      }
+      lse = special_logsumexp(task, i, s.max);
     } else if (sizeof(T) == 4 && s.max < 0 && fabs(lse) < 1) {
       // The maximum and the logarithm cancel: double has the digits that float lost.
       s = summary_of<double>(task, i, buffer, parts, each);
@@ -92,14 +136,43 @@ void logsumexp_rows(const LogSumExpTask& task) {
   });
 }
 
+// In double throughout, so that a float result has all of its digits where the maximum and the
+// logarithm cancel.
+void logsumexp_lanes(const LogSumExpTask& task) {
+  const Shape& shape = task.shape;
+  const int64_t width = tile_width<double>(shape, task.x);
+  const int workers = tile_workers(shape, width);
+  const Scratch<double> scratch(workers, width * shape.classes);
+  for_each_tile<double>(shape, width, scratch, workers, [&](int, const Tile<double>& tile) {
+    read_tile(shape, task.x, tile);
+    Lanes<double> lanes;
+    lanes.summarise(tile, false);
+    for (int64_t l = 0; l < tile.rows; ++l) {
+      const double max = lanes.max[l];
+      const bool finite = fabs(max) < INFINITY;
+      task.out[tile.row + l] =
+          finite ? lanes.lse(l) : special_logsumexp(task, tile.row + l, max);
+    }
+  });
+}
+
 }  // namespace
 
 void softmax(const SoftmaxTask& task) {
-  task.x.type == Type::kFloat64 ? softmax_rows<double>(task) : softmax_rows<float>(task);
+  const bool lanes = use_lanes(task.shape, task.x);
+  if (task.x.type == Type::kFloat64) {
+    lanes ? softmax_lanes<double>(task) : softmax_rows<double>(task);
+  } else {
+    lanes ? softmax_lanes<float>(task) : softmax_rows<float>(task);
+  }
 }
 
 void logsumexp(const LogSumExpTask& task) {
-  task.x.type == Type::kFloat64 ? logsumexp_rows<double>(task) : logsumexp_rows<float>(task);
+  if (use_lanes(task.shape, task.x)) {
+    logsumexp_lanes(task);
+  } else {
+    task.x.type == Type::kFloat64 ? logsumexp_rows<double>(task) : logsumexp_rows<float>(task);
+  }
 }
 
 }  // namespace SOFTXENT_LEVEL

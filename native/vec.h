@@ -24,12 +24,14 @@ template <>
 struct Vector<float> {
   typedef float type __attribute__((vector_size(kVectorBytes)));
   typedef int32_t mask __attribute__((vector_size(kVectorBytes)));
+  typedef int32_t index;
   typedef uint32_t bits __attribute__((vector_size(kVectorBytes)));
 };
 template <>
 struct Vector<double> {
   typedef double type __attribute__((vector_size(kVectorBytes)));
   typedef int64_t mask __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t index;
   typedef uint64_t bits __attribute__((vector_size(kVectorBytes)));
 };
 template <class T>
