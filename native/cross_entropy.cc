@@ -250,6 +250,7 @@ class CrossEntropy {
       for (int64_t b = begin; b < end; b += kBlock) {
         const int64_t size = end - b < kBlock ? end - b : kBlock;
         T* e = the_row.e + b;
+        normaliser.to_unit(e, size);
         if (dense) {
           T t[kBlock];
           mass_.block(i, b, size, t);
@@ -435,15 +436,22 @@ class CrossEntropyLanes {
     }
   }
 
-  void finish(const Tile<T>& tile, const Tile<T>& extra, const Lanes<T>& lanes,
+  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes,
               const Rows& rows) const {
     alignas(64) T high[kMaxWidth], low[kMaxWidth], at_target[kMaxWidth];
     alignas(64) T above[kMaxWidth], beyond[kMaxWidth], upstream[kMaxWidth];
     double factor[kMaxWidth];
-    for (int64_t l = 0; l < width_; ++l) {
+    const auto factors_of = [&](int64_t l) {
       const int64_t i = l < tile.rows ? tile.row + l : tile.row;
-      const Factors f(task_, scale_, i, lanes.ratio[l], lanes.lse(l), rows.total(l));
+      return Factors(task_, scale_, i, lanes.ratio[l], lanes.lse(l), rows.total(l));
+    };
+    for (int64_t l = 0; l < width_; ++l) {
+      const Factors f = factors_of(l);
       factor[l] = dense ? f.pull : f.pull * f.upstream;
+    }
+    lanes.normalise(tile, factor, high, low);
+    for (int64_t l = 0; l < width_; ++l) {
+      const Factors f = factors_of(l);
       if (dense) {
         above[l] = static_cast<T>(f.pull * f.above);
         beyond[l] = static_cast<T>(f.extra);
@@ -455,7 +463,6 @@ class CrossEntropyLanes {
                                                   lanes.ratio[l]));
       }
     }
-    lanes.normalise(width_, factor, high, low);
     for (int64_t l = 0; l < width_; l += L) {
       const V<T> h = load(high + l), o = load(low + l);
       if (dense) {

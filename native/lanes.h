@@ -154,18 +154,29 @@ struct Lanes {
   }
 
   // The factors of Normaliser, for each lane.
-  void normalise(int64_t width, const double* factor, T* high, T* low) const {
-    for (int64_t l = 0; l < width; ++l) {
+  void normalise(const Tile<T>& tile, const double* factor, T* high, T* low) {
+    bool small = false;
+    for (int64_t l = 0; l < tile.width; ++l) {
       const double wide = static_cast<double>(top[l]);
       if (sizeof(T) == 4) {
         const double f = factor[l] / (wide * (1 + ratio[l]));
         high[l] = static_cast<T>(f);
         low[l] = static_cast<T>(f - static_cast<double>(high[l]));
+        small |= fabs(f) < Normaliser<T>::kSmallest;
       } else {
         const Normaliser<T> exact(wide, ratio[l], factor[l]);
         high[l] = static_cast<T>(exact.hi);
         low[l] = static_cast<T>(exact.lo);
+        small |= exact.unit != 1;
       }
+    }
+    for (int64_t l = 0; small && l < tile.width; ++l) {
+      const Normaliser<T> exact(static_cast<double>(top[l]), ratio[l], factor[l]);
+      if (exact.unit == 1) continue;
+      high[l] = static_cast<T>(exact.hi);
+      low[l] = static_cast<T>(exact.hi - static_cast<double>(high[l]) + exact.lo);
+      top[l] = static_cast<T>(exact.top);
+      for (int64_t j = 0; j < tile.classes; ++j) tile.at(j)[l] *= static_cast<T>(exact.unit);
     }
   }
 

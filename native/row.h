@@ -207,6 +207,7 @@ template <class T>
 struct Normaliser {
   double top;  // exp(0) as `Pivot` has it for this row
   double hi, lo;
+  double unit = 1;  // e is to be multiplied by it first: else the factors would be subnormal
 
   Normaliser(Summary s, double factor) : Normaliser(top_of(s.max), s.ratio, factor) {}
 
@@ -217,28 +218,29 @@ struct Normaliser {
     const double inverse = 1 / d, inverse_lo = inverse * (fma(-inverse, d, 1) - inverse * d_lo);
     hi = factor * inverse;
     lo = fma(factor, inverse, -hi) + factor * inverse_lo;
+    if (!(fabs(hi) >= kSmallest) && hi != 0) {
+      unit = kUnit;
+      top *= kUnit;
+      hi /= kUnit;
+      lo /= kUnit;
+    }
   }
+
+  static constexpr double kSmallest = sizeof(T) == 8 ? 0x1p-960 : 0x1p-100;
+  static constexpr double kUnit = sizeof(T) == 8 ? 0x1p-512 : 0x1p-64;  // 2^-kBias
 
   static double top_of(double max) {
     const V<T> m = all(static_cast<T>(max));
     return static_cast<double>(Pivot<T>(m).exp(m)[0]);
   }
 
-  // Whether the factors are normal numbers of T.
-  bool is_normal() const {
-    const double smallest = sizeof(T) == 8 ? 0x1p-960 : 0x1p-100;
-    return !(fabs(hi) < smallest) || hi == 0;
+  void to_unit(T* e, int64_t n) const {
+    if (unit == 1) return;
+    for (int64_t j = 0; j < n; ++j) e[j] *= static_cast<T>(unit);
   }
 
   // e times the factors, in place.
   void apply(T* e, int64_t n) const {
-    if (!is_normal()) {
-      const double power = ldexp(1, ExpConstants<T>::kBias), unbiased = hi * power;
-      for (int64_t j = 0; j < n; ++j) {
-        e[j] = static_cast<T>(static_cast<double>(e[j]) / power * unbiased);
-      }
-      return;
-    }
     const T high = static_cast<T>(hi);
     const T low = static_cast<T>(hi - static_cast<double>(high) + lo);
     const auto product = [&](V<T> x) { return two_products<T>(x, all(high), x, all(low)); };

@@ -71,7 +71,7 @@ void softmax_lanes(const SoftmaxTask& task) {
     } else {
       double ones[kMaxWidth];
       for (int64_t l = 0; l < width; ++l) ones[l] = 1;
-      lanes.normalise(width, ones, high, low);
+      lanes.normalise(tile, ones, high, low);
     }
     for (int64_t l = 0; l < width; l += L) {
       const V<T> h = load(high + l), o = load(low + l);
