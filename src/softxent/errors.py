@@ -56,7 +56,7 @@ class RunError(SoftxentError, ValueError):
 
 
 def missing_extra(package: str, *, needed_by: str, extra: str) -> MissingExtraError:
-    """The error for an optional dependency that can't be imported, with the command that mends it."""
+    """The error for an optional dependency that can't be imported, with what mends it."""
     return MissingExtraError(
         f"[{needed_by}] needs {package}, which is not installed. "
         f'It comes with an extra: pip install "softxent[{extra}]"'

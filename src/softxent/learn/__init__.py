@@ -1,0 +1,43 @@
+"""Classifiers: from a data source to a trained network, its results and its run on disk.
+
+    dataset = data.load("digits")
+    trained = train(dataset, RECIPES["default"], seed=0)
+    trained.test.accuracy, trained.test.loss                # sums with their denominators
+    predict(trained.network, dataset.test.features)         # (N, C) probabilities
+
+    network = load_model(softxent.record.read(Path("runs/digits-1")))
+    evaluate(network, dataset.test)
+
+`recipes` says how a network is trained, `model` what it is, `training` is the loop, `evaluation`
+measures, `runs` writes the record, `data` reads the sources.
+"""
+
+from softxent.errors import missing_extra
+
+try:
+    import safetensors as _safetensors  # noqa: F401
+    import torch as _torch  # noqa: F401
+except ImportError as _error:
+    raise missing_extra(str(_error.name), needed_by="learn", extra="learn") from None
+
+from softxent.learn.evaluation import ClassScore, Evaluation, evaluate, predict
+from softxent.learn.model import Network, load_model
+from softxent.learn.recipes import RECIPES, Recipe, find_recipe
+from softxent.learn.runs import write_run
+from softxent.learn.training import Progress, Trained, train
+
+__all__ = [
+    "RECIPES",
+    "ClassScore",
+    "Evaluation",
+    "Network",
+    "Progress",
+    "Recipe",
+    "Trained",
+    "evaluate",
+    "find_recipe",
+    "load_model",
+    "predict",
+    "train",
+    "write_run",
+]

@@ -1,0 +1,34 @@
+"""The PyTorch face: torch's own signatures and modules, computed by softxent.
+
+Change the import and nothing else:
+
+    from softxent import nn                      # was: from torch import nn
+    criterion = nn.CrossEntropyLoss()
+"""
+
+from softxent.errors import missing_extra
+
+try:
+    import torch as _torch  # noqa: F401  (said here once, in softxent's words)
+except ImportError:
+    raise missing_extra("torch", needed_by="nn", extra="torch") from None
+
+from softxent.nn import functional
+from softxent.nn.modules import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    LogSoftmax,
+    NLLLoss,
+    Softmax,
+)
+
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "LogSoftmax",
+    "NLLLoss",
+    "Softmax",
+    "functional",
+]

@@ -1,0 +1,35 @@
+"""Softmax, its logarithm, and the losses on top of it: arrays in, arrays out."""
+
+from softxent.ops.api import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    cross_entropy_with_grad,
+    log_loss,
+    log_softmax,
+    logsumexp,
+    nll_loss,
+    one_hot,
+    softmax,
+    top_k,
+)
+from softxent.ops.mean import Mean
+from softxent.ops.native import get_num_threads, kernels, set_num_threads
+
+__all__ = [
+    "Mean",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "get_num_threads",
+    "kernels",
+    "log_loss",
+    "log_softmax",
+    "logsumexp",
+    "nll_loss",
+    "one_hot",
+    "set_num_threads",
+    "softmax",
+    "top_k",
+]

@@ -12,6 +12,13 @@
 `learn` writes it; `report`, `explain` and the command line read it and need nothing of `learn`.
 """
 
+from softxent.errors import missing_extra
+
+try:
+    import msgspec as _msgspec  # noqa: F401  (said here once, in softxent's words)
+except ImportError:
+    raise missing_extra("msgspec", needed_by="record", extra="learn") from None
+
 from softxent.record.schema import (
     FORMAT_VERSION,
     Data,

@@ -7,15 +7,11 @@ hold (NaN, infinity) is stored as null.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, dataclass_transform
 
-from softxent.errors import missing_extra
+import msgspec
+
 from softxent.ops.mean import Mean
-
-try:
-    import msgspec
-except ImportError:
-    raise missing_extra("msgspec", needed_by="record", extra="learn") from None
 
 __all__ = [
     "FORMAT_VERSION",
@@ -33,6 +29,7 @@ __all__ = [
 FORMAT_VERSION = 1
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Read-only, by name, and strict: a field that isn't known is an error, not a surprise."""
 
@@ -88,9 +85,7 @@ class Sum(_Struct):
     @classmethod
     def of(cls, mean: Mean) -> Sum:
         """The stored form of a mean."""
-        return cls(
-            total=mean.total if math.isfinite(mean.total) else None, weight=mean.weight
-        )
+        return cls(total=mean.total if math.isfinite(mean.total) else None, weight=mean.weight)
 
     @property
     def mean(self) -> Mean:
@@ -165,7 +160,7 @@ class Run(_Struct):
     seed: int
     versions: dict[str, str]
     """softxent, python, numpy, torch ..., the processor's kernels and the number of threads."""
-    recipe: dict[str, str | int | float | bool | None | list[int]]
+    recipe: dict[str, str | int | float | bool | list[int] | None]
     """The recipe's name and every setting."""
     data: Data
     model: Model

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from softxent.errors import RunError
@@ -22,7 +23,6 @@ from softxent.record.schema import (
     Regions,
     Run,
     TestRows,
-    msgspec,
 )
 
 __all__ = ["Record", "digest", "new_run", "read", "read_run"]
@@ -92,7 +92,8 @@ def _decode(path: Path, payload: bytes, kind: type[_T]) -> _T:
         return msgspec.json.decode(payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(
-            f"[run] {path} is damaged or not softxent's: {error}. Train again, or copy the run again."
+            f"[run] {path} is damaged or not softxent's: {error}. "
+            "Train again, or copy the run again."
         ) from None
 
 
@@ -115,7 +116,9 @@ def read_run(path: Path) -> Run:
     """
     if not path.is_dir():
         problem = "is a file, not a run directory" if path.exists() else "doesn't exist"
-        raise RunError(f"[run] {path} {problem}. A run is the directory that `softxent train` made.")
+        raise RunError(
+            f"[run] {path} {problem}. A run is the directory that `softxent train` made."
+        )
     head = path / "run.json"
     if not head.exists():
         raise RunError(
@@ -149,12 +152,15 @@ def read(path: Path) -> Record:
     contents = {}
     for expected in run.files:
         if Path(expected.name).name != expected.name:
-            raise RunError(f"[run] {path / 'run.json'} names a file outside the run: {expected.name!r}")
+            raise RunError(
+                f"[run] {path / 'run.json'} names a file outside the run: {expected.name!r}"
+            )
         file = path / expected.name
         found = digest(file) if file.is_file() else None
         if found is None:
             raise RunError(
-                f"[run] {file} is missing: the run is incomplete. Train again, or copy the run again."
+                f"[run] {file} is missing: the run is incomplete. "
+                "Train again, or copy the run again."
             )
         if found.bytes != expected.bytes:
             raise RunError(
@@ -230,7 +236,7 @@ class NewRun:
         (self.directory / name).write_bytes(msgspec.json.encode(content))
 
     def digests(self) -> list[FileDigest]:
-        """Every file written so far, by name; the report is made again at will and isn't counted."""
+        """Every file written so far, by name, but the report, which is made again at will."""
         files = sorted(self.directory.iterdir())
         return [digest(file) for file in files if file.name not in ("run.json", "report.html")]
 

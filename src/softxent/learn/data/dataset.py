@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from softxent.record import Data
 
-__all__ = ["Dataset", "Samples"]
+__all__ = ["Dataset", "Rows", "Samples", "Source"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +38,40 @@ class Dataset:
     info: Data
     train: Samples
     test: Samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows for a model that is there already.
+
+    Attributes:
+        samples: the rows; features in the order that the model was trained with.
+        note: a sentence for the reader where the rows are the file that the model learned from,
+            else None.
+    """
+
+    samples: Samples
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """All rows of a source that comes without held-out rows, before any are held out.
+
+    Attributes:
+        kind: what the rows are, as the run record names it.
+        description: one sentence for the report.
+        feature_names: D names, or none for images.
+        image_shape: (height, width) for images.
+        features: (N, D) float32.
+        classes: class names.
+        target: (N,) int64 class indices.
+    """
+
+    kind: Literal["images", "table", "plane"]
+    description: str
+    feature_names: list[str]
+    image_shape: tuple[int, int] | None
+    features: npt.NDArray[np.float32]
+    classes: list[str]
+    target: npt.NDArray[np.int64]

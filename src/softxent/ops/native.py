@@ -1,0 +1,243 @@
+"""From checked NumPy arrays to the compiled kernels: dtypes, layout, buffers; no formula."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from softxent import _native
+from softxent.errors import DTypeError, OptionError, ShapeError
+from softxent.ops.spec import Loss, describe
+
+__all__ = [
+    "compute_dtype",
+    "cross_entropy",
+    "get_num_threads",
+    "kernels",
+    "logsumexp",
+    "reduce",
+    "set_num_threads",
+    "softmax",
+]
+
+Array = npt.NDArray[Any]
+
+_forced = os.environ.get("SOFTXENT_KERNELS")
+if _forced and not _native.select_level(_forced):
+    raise OptionError(
+        f"[softxent] SOFTXENT_KERNELS is {_forced!r}; this machine can run: "
+        f"{', '.join(_native.levels())}."
+    )
+
+
+def kernels() -> str:
+    """The instruction set in use: 'x86-64-v4', 'x86-64-v3' or 'baseline'.
+
+    It is the best that the processor has, unless the environment variable SOFTXENT_KERNELS names
+    another.
+
+    Example:
+        >>> kernels() in ("x86-64-v4", "x86-64-v3", "baseline")
+        True
+    """
+    return str(_native.current_level())
+
+
+def get_num_threads() -> int:
+    """How many threads the kernels use: OMP_NUM_THREADS, else one for each processor we may use."""
+    return int(_native.get_num_threads())
+
+
+def set_num_threads(count: int) -> None:
+    """Use this many threads from now on, in every Python thread of the process.
+
+    The results have the same bits whatever the number.
+
+    Args:
+        count: at least 1.
+
+    Raises:
+        OptionError: count is less than 1.
+    """
+    if count < 1:
+        raise OptionError(f"[set_num_threads] count is {count}: use at least 1 thread.")
+    _native.set_num_threads(count)
+
+
+def compute_dtype(op: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which numbers of this dtype are computed: float32 or float64.
+
+    Raises:
+        DTypeError: they aren't real numbers of at most 64 bits.
+    """
+    if dtype.kind == "f" and dtype.itemsize in (2, 4):
+        return np.dtype(np.float32)
+    if dtype.name == "bfloat16":
+        return np.dtype(np.float32)
+    if dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize == 8):
+        return np.dtype(np.float64)
+    raise DTypeError(
+        f"[{op}] {name} has dtype {dtype}: pass real numbers of at most 64 bits, e.g. "
+        f"{name}.astype(numpy.float64)."
+    )
+
+
+def result_dtype(op: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of what has the shape of the input: the input's own, float64 for integers."""
+    computed = compute_dtype(op, name, dtype)
+    return computed if dtype.kind in "iub" else dtype.newbyteorder("=")
+
+
+def _rows(x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+    """(rows, C), contiguous and of one dtype; a view where it can be."""
+    moved = np.moveaxis(x, axis, -1)
+    count = moved.size // moved.shape[-1] if moved.shape[-1] else _product(moved.shape[:-1])
+    flat = moved.reshape(count, moved.shape[-1])
+    return np.require(flat, dtype=dtype, requirements=["C", "A"])
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    result = 1
+    for length in shape:
+        result *= length
+    return result
+
+
+def _in_place(x: Array, out: Array) -> bool:
+    return (
+        x.ctypes.data == out.ctypes.data
+        and x.strides == out.strides
+        and x.dtype == out.dtype
+        and x.shape == out.shape
+    )
+
+
+class _Output:
+    """Where a result of the input's shape goes: a fresh array, or the caller's `out`.
+
+    The kernels write `rows`, (rows, C). Where `out` can't be written directly (another layout, half
+    precision, overlap with an input) they write a buffer, and `finish` copies it.
+    """
+
+    def __init__(
+        self, op: str, x: Array, axis: int, inputs: tuple[Array | None, ...], out: Array | None
+    ) -> None:
+        want = result_dtype(op, "x", x.dtype)
+        dtype = compute_dtype(op, "x", x.dtype)
+        if out is not None:
+            _check_out(op, out, x.shape, want)
+        self.out = np.empty(x.shape, want) if out is None else out
+        moved = np.moveaxis(self.out, axis, -1)
+        direct = (
+            self.out.dtype == dtype
+            and moved.flags.c_contiguous
+            and moved.flags.aligned
+            and not any(
+                given is not None
+                and np.may_share_memory(given, self.out)
+                and not (given is x and _in_place(x, self.out))
+                for given in inputs
+            )
+        )
+        shape = moved.shape
+        self.buffer = moved if direct else np.empty(shape, dtype)
+        self.rows = self.buffer.reshape(_product(shape[:-1]), shape[-1])
+        self.moved = moved
+
+    def finish(self) -> Array:
+        if self.buffer is not self.moved:
+            with np.errstate(over="ignore", under="ignore"):
+                self.moved[...] = self.buffer
+        return self.out
+
+
+def _check_out(op: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if not isinstance(out, np.ndarray):
+        raise DTypeError(f"[{op}] out is a {type(out).__name__}: pass a NumPy array.")
+    if out.shape != shape:
+        raise ShapeError(
+            f"[{op}] out has shape {describe(out.shape)}, but the result has shape "
+            f"{describe(shape)}."
+        )
+    if out.dtype != dtype:
+        raise DTypeError(f"[{op}] out has dtype {out.dtype}, but the result has dtype {dtype}.")
+    if not out.flags.writeable:
+        raise OptionError(f"[{op}] out is read-only: pass an array that can be written.")
+
+
+def softmax(op: str, x: Array, axis: int, out: Array | None, *, log: bool) -> Array:
+    """Softmax, or its logarithm, over one axis."""
+    output = _Output(op, x, axis, (x,), out)
+    _native.softmax(_rows(x, axis, output.rows.dtype), output.rows, log=log)
+    return output.finish()
+
+
+def logsumexp(op: str, x: Array, axis: int) -> Array:
+    """Logsumexp over one axis, which the result lacks."""
+    rows = _rows(x, axis, compute_dtype(op, "x", x.dtype))
+    result = np.empty(len(rows), rows.dtype)
+    _native.logsumexp(rows, result)
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    return result.reshape(shape).astype(result_dtype(op, "x", x.dtype), copy=False)
+
+
+def cross_entropy(
+    spec: Loss,
+    logits: Array,
+    target: Array,
+    weight: Array | None,
+    *,
+    with_grad: bool,
+    out: Array | None = None,
+) -> tuple[Any, Array | None]:
+    """The reduced loss and, if asked for, its gradient with respect to the logits."""
+    dtype = compute_dtype(spec.op, "logits", logits.dtype)
+    index = probabilities = None
+    if spec.target_kind == "index":
+        index = np.require(target.reshape(-1), np.int64, ["C", "A"])
+    else:
+        probabilities = _rows(target, spec.axis, dtype)
+    weight = None if weight is None else np.require(weight, dtype, ["C", "A"])
+
+    denominator = _denominator(spec, index, weight)
+    losses = np.empty(_product(spec.rows), np.float64)
+    output = None
+    if with_grad:
+        output = _Output(spec.op, logits, spec.axis, (logits, target, weight), out)
+    _native.cross_entropy(
+        _rows(logits, spec.axis, dtype),
+        index=index,
+        probabilities=probabilities,
+        weight=weight,
+        ignore_index=-1 if spec.ignore_index is None else spec.ignore_index,
+        label_smoothing=spec.label_smoothing,
+        z_loss=spec.z_loss,
+        softcap=spec.softcap or 0.0,
+        temperature=spec.temperature,
+        loss=losses,
+        scale=(1 / denominator if denominator else np.nan) if spec.reduction == "mean" else 1.0,
+        grad=None if output is None else output.rows,
+    )
+    return reduce(spec, losses, denominator, dtype), None if output is None else output.finish()
+
+
+def _denominator(spec: Loss, index: Array | None, weight: Array | None) -> float:
+    """What `mean` divides by, as torch: the kept targets' summed weight, or the rows."""
+    if index is None:
+        return float(_product(spec.rows))
+    kept = index if spec.ignore_index is None else index[index != spec.ignore_index]
+    return float(len(kept) if weight is None else weight[kept].sum(dtype=np.float64))
+
+
+def reduce(spec: Loss, losses: Array, denominator: float, dtype: np.dtype[Any]) -> Any:
+    """Losses a row as the caller wants them: each, their sum, or the sum over a denominator."""
+    if spec.reduction == "none":
+        rows = losses.astype(dtype, copy=False).reshape(spec.rows)
+        return rows if spec.rows else rows[()]
+    total = losses.sum()
+    if spec.reduction == "mean":
+        total = total / denominator if denominator else np.float64(np.nan)
+    return dtype.type(total)
