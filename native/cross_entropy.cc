@@ -534,7 +534,9 @@ void run(const CrossEntropyTask& task, bool from_summary) {
 
 void run(const CrossEntropyTask& task, bool from_summary) {
   if (task.shape.classes == 0) {
-    for (int64_t i = 0; i < task.shape.rows && task.loss; ++i) task.loss[i] = NAN;
+    for (int64_t i = 0; i < task.shape.rows && task.loss; ++i) {
+      task.loss[i] = task.index && task.index[i] == task.ignore_index ? 0 : NAN;
+    }
     return;
   }
   // Temperature and softcap make numbers that float can't hold: they are computed in double, and

@@ -1,5 +1,5 @@
 // The exponential, and what follows from it. Errors are stated in units of the last place (ulp) and
-// tested in tests/native/test_exp.py.
+// tested in tests/native/test_accuracy.py.
 //
 // A softmax needs exp(x - max) for each x of a row. Rounding x - max would cost as many digits as
 // the difference is long, so it is never rounded:
