@@ -196,14 +196,15 @@ class CrossEntropy {
       if (!(fabs(s.max) < INFINITY)) s.max = NAN;
     }
     weigh(s, y, the_row, target);
+    const double log_sum = log1p(s.ratio);
     if (!from_summary_) {
       if (task_.loss) {
-        task_.loss[i] = loss_of(task_, s.max, log1p(s.ratio), target.mass.value(),
+        task_.loss[i] = loss_of(task_, s.max, log_sum, target.mass.value(),
                                 target.gap.value());
       }
       if (task_.summary) task_.summary[i] = s;
     }
-    if (e) finish(i, s, target, the_row, from, to, each);
+    if (e) finish(i, s, log_sum, target, the_row, from, to, each);
   }
 
   struct Target {
@@ -238,9 +239,9 @@ class CrossEntropy {
   }
 
   template <class Each>
-  void finish(int64_t i, Summary s, const Target& target, const Row<T>& the_row, int64_t from,
-              int64_t to, const Each& each) const {
-    const Factors factors(task_, scale_, i, s.ratio, s.max + log1p(s.ratio),
+  void finish(int64_t i, Summary s, double log_sum, const Target& target, const Row<T>& the_row,
+              int64_t from, int64_t to, const Each& each) const {
+    const Factors factors(task_, scale_, i, s.ratio, s.max + log_sum,
                           target.mass.value());
     const Normaliser<T> normaliser(s, dense ? factors.pull : factors.pull * factors.upstream);
     const DenseFactors<T> dense_factors = dense_factors_of(factors, normaliser, target.mass);
@@ -441,17 +442,10 @@ class CrossEntropyLanes {
     alignas(64) T high[kMaxWidth], low[kMaxWidth], at_target[kMaxWidth];
     alignas(64) T above[kMaxWidth], beyond[kMaxWidth], upstream[kMaxWidth];
     double factor[kMaxWidth];
-    const auto factors_of = [&](int64_t l) {
+    for (int64_t l = 0; l < width_; ++l) {
       const int64_t i = l < tile.rows ? tile.row + l : tile.row;
-      return Factors(task_, scale_, i, lanes.ratio[l], lanes.lse(l), rows.total(l));
-    };
-    for (int64_t l = 0; l < width_; ++l) {
-      const Factors f = factors_of(l);
+      const Factors f(task_, scale_, i, lanes.ratio[l], lanes.lse(l), rows.total(l));
       factor[l] = dense ? f.pull : f.pull * f.upstream;
-    }
-    lanes.normalise(tile, factor, high, low);
-    for (int64_t l = 0; l < width_; ++l) {
-      const Factors f = factors_of(l);
       if (dense) {
         above[l] = static_cast<T>(f.pull * f.above);
         beyond[l] = static_cast<T>(f.extra);
@@ -463,6 +457,7 @@ class CrossEntropyLanes {
                                                   lanes.ratio[l]));
       }
     }
+    lanes.normalise(tile, factor, high, low);
     for (int64_t l = 0; l < width_; l += L) {
       const V<T> h = load(high + l), o = load(low + l);
       if (dense) {

@@ -40,11 +40,17 @@ struct Sum {
     lo += (hi - (s - b)) + (x - b);
     hi = s;
   }
+  // The lanes in pairs, then pairs of pairs: short chains.
   Pair total() const {
-    Pair sum;
-    for (int k = 0; k < kLanes<T>; ++k) sum.add(static_cast<double>(hi[k]));
-    for (int k = 0; k < kLanes<T>; ++k) sum.add(static_cast<double>(lo[k]));
-    return sum;
+    Pair lanes[kLanes<T>];
+    for (int k = 0; k < kLanes<T>; ++k) {
+      lanes[k].hi = static_cast<double>(hi[k]);
+      lanes[k].lo = static_cast<double>(lo[k]);
+    }
+    for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+      for (int k = 0; k < half; ++k) lanes[k].add(lanes[k + half]);
+    }
+    return lanes[0];
   }
 };
 
