@@ -34,7 +34,7 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Read-only, by name, and strict: a field that isn't known is an error, not a surprise."""
 
 
-class FileDigest(_Struct):
+class FileDigest(_Struct, kw_only=True):
     """A file as it was: its size in bytes and its SHA-256."""
 
     name: str
@@ -42,7 +42,7 @@ class FileDigest(_Struct):
     sha256: str
 
 
-class Data(_Struct):
+class Data(_Struct, kw_only=True):
     """What a model was trained and tested on."""
 
     name: str
@@ -67,7 +67,7 @@ class Data(_Struct):
     """Columns that were left out on request."""
 
 
-class Model(_Struct):
+class Model(_Struct, kw_only=True):
     """The network: enough to build it again around its weights."""
 
     kind: str
@@ -76,7 +76,7 @@ class Model(_Struct):
     parameters: int
 
 
-class Sum(_Struct):
+class Sum(_Struct, kw_only=True):
     """A mean as its sum and its denominator; a total that isn't finite is null."""
 
     total: float | None
@@ -93,7 +93,7 @@ class Sum(_Struct):
         return Mean(math.nan if self.total is None else self.total, self.weight)
 
 
-class Epoch(_Struct):
+class Epoch(_Struct, kw_only=True):
     """One pass over the training rows, and the test after it."""
 
     number: int
@@ -109,7 +109,7 @@ class Epoch(_Struct):
     test_accuracy: Sum
 
 
-class TestRows(_Struct):
+class TestRows(_Struct, kw_only=True):
     """The test rows' logits, float32 as shortest decimals that read back to the same bits."""
 
     __test__ = False  # or pytest would take the name for a test
@@ -119,7 +119,7 @@ class TestRows(_Struct):
     logits: list[list[float | None]]
 
 
-class Mistake(_Struct):
+class Mistake(_Struct, kw_only=True):
     """A test row that the model got wrong, worst first."""
 
     row: int
@@ -132,7 +132,7 @@ class Mistake(_Struct):
     """(height, width) of 0 to 255, for images."""
 
 
-class Regions(_Struct):
+class Regions(_Struct, kw_only=True):
     """Decision regions of a classifier of points in the plane, and the test points on them."""
 
     x: list[float]
@@ -146,7 +146,7 @@ class Regions(_Struct):
     target: list[int]
 
 
-class Run(_Struct):
+class Run(_Struct, kw_only=True):
     """run.json: the head of the record, and the last file that is written."""
 
     format: Literal["softxent-run"] = "softxent-run"

@@ -210,6 +210,10 @@ def _check_numbers(record: Record) -> None:
     for indices in (test.target, mistakes, grid, points):
         if any(not 0 <= index < classes for index in indices):
             raise RunError(f"[run] {record.path}: a class index is outside 0 to {classes - 1}")
+    if not {m.row for m in record.mistakes} <= set(test.rows):
+        raise RunError(f"[run] {record.path / 'mistakes.json'} names a row that isn't a test row")
+    if any(len({len(line) for line in m.image or []}) > 1 for m in record.mistakes):
+        raise RunError(f"[run] {record.path / 'mistakes.json'}: an image isn't rectangular")
     if any(len(m.probabilities) != classes for m in record.mistakes):
         raise RunError(
             f"[run] {record.path / 'mistakes.json'}: a row doesn't have {classes} probabilities"
@@ -219,6 +223,9 @@ def _check_numbers(record: Record) -> None:
         or len(regions.probability) != len(regions.y)
         or any(len(line) != len(regions.x) for line in regions.predicted + regions.probability)
         or len(regions.points) != len(regions.target)
+        or regions.target != test.target
+        or min(len(regions.x), len(regions.y)) < 2
+        or any(np.diff(axis).min() <= 0 for axis in (regions.x, regions.y))
     ):
         raise RunError(f"[run] {record.path / 'regions.json'}: the grid's sizes don't fit together")
 

@@ -46,8 +46,8 @@ class Rows:
 
     Attributes:
         samples: the rows; features in the order that the model was trained with.
-        note: a sentence for the reader where the rows are the file that the model learned from,
-            else None.
+        note: what the reader should know about which rows these are; None where they are simply
+            every row of the source, and none of them is known to the model.
     """
 
     samples: Samples

@@ -1,0 +1,106 @@
+"""The page from the top down."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from softxent.record import Record, Run
+from softxent.report.calibration import calibrate
+from softxent.report.element import Element, el, name, to_html
+from softxent.report.formats import percent
+from softxent.report.metrics import measure
+from softxent.report.sections import (
+    classes,
+    confusion,
+    learning,
+    mistakes,
+    provenance,
+    regions,
+    reliability,
+    result,
+)
+
+__all__ = ["render"]
+
+
+def render(record: Record) -> str:
+    """The report as one HTML page.
+
+    Args:
+        record: the run, as `softxent.record.read` gives it.
+
+    Returns:
+        The page. It holds all it needs: no script, and nothing that is fetched from anywhere.
+    """
+    run = record.run
+    metrics = measure(record.test_logits, record.test_target)
+    calibration = calibrate(metrics)
+    sections = [
+        result.section(run, metrics),
+        provenance.notes(run),
+        regions.section(run.data, record.regions, metrics) if record.regions else None,
+        learning.section(record.epochs),
+        confusion.section(run.data.classes, metrics),
+        classes.section(run.data.classes, metrics),
+        mistakes.section(record),
+        reliability.section(calibration) if calibration else None,
+        provenance.section(run),
+    ]
+    present = [section for section in sections if section is not None]
+    body = el("body", _header(run), _contents(present), el("main", present), _footer(run))
+    return "<!DOCTYPE html>\n" + to_html(el("html", _head(run), body, lang="en")) + "\n"
+
+
+def _head(run: Run) -> Element:
+    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    # Even if some text of the data became markup, this would let it neither run nor fetch anything.
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    accuracy = percent(run.test_accuracy.mean.total, run.test_accuracy.weight)
+    return el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=policy),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("meta", name="referrer", content="no-referrer"),
+        el("title", f"{run.data.name}: {accuracy} · softxent report"),
+        el("style", style),
+    )
+
+
+def _header(run: Run) -> Element:
+    return el(
+        "header",
+        el("p", "softxent report", class_="kind"),
+        el("h1", name(run.data.name, 60)),
+        result.lead(run),
+    )
+
+
+def _contents(sections: list[Element]) -> Element:
+    """Links to the sections, from their own headings."""
+    headings = [heading for section in sections if (heading := section.find("h2")) is not None]
+    return el(
+        "nav",
+        el("ul", (el("li", el("a", h.text, href=f"#{h.get('id')}")) for h in headings)),
+        aria_label="Contents",
+    )
+
+
+def _footer(run: Run) -> Element:
+    version = run.versions.get("softxent", "")
+    return el(
+        "footer",
+        el(
+            "p",
+            "Made by softxent ",
+            name(version) if version else None,
+            " from the record of the run.",
+        ),
+    )

@@ -1,0 +1,84 @@
+"""Each class on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from softxent.report.element import Child, Element, el, name
+from softxent.report.formats import NOTHING, count, loss, percent
+from softxent.report.metrics import Floats, Metrics
+from softxent.report.tables import scrolling, table
+
+__all__ = ["section"]
+
+_MOST_CLASSES = 200
+
+
+def section(classes: Sequence[str], metrics: Metrics) -> Element:
+    """Rows, precision, recall, F1 and mean loss of each class."""
+    shown, which = list(range(metrics.classes)), f"{count(metrics.classes)} classes"
+    if metrics.classes > _MOST_CLASSES:
+        mistakes = metrics.rows - metrics.right
+        shown = sorted(np.argsort(-mistakes, kind="stable")[:_MOST_CLASSES].tolist())
+        which = f"The {_MOST_CLASSES} of {which} with the most mistakes"
+    precision, recall, f1 = metrics.precision, metrics.recall, metrics.f1
+    lines: list[list[Child]] = [
+        [
+            name(classes[i]),
+            count(int(metrics.rows[i])),
+            percent(int(metrics.right[i]), int(metrics.named[i]), 1),
+            [_bar(float(recall[i])), percent(int(metrics.right[i]), int(metrics.rows[i]), 1)],
+            percent(2 * int(metrics.right[i]), int(metrics.rows[i] + metrics.named[i]), 1),
+            loss(float(metrics.mean_loss[i])) if metrics.rows[i] else NOTHING,
+        ]
+        for i in shown
+    ]
+    mean = ["class mean", "", _mean(precision), _mean(recall), _mean(f1)]
+    mean.append(loss(_plain_mean(metrics.mean_loss)))
+    body = table(
+        f"{which}, on {count(len(metrics.target))} test rows.",
+        [
+            ("class", "text"),
+            ("rows", "number"),
+            ("precision", "number"),
+            ("recall", "number"),
+            ("F1", "number"),
+            ("mean loss (nats)", "number"),
+        ],
+        lines,
+        foot=[mean],
+        class_="wide",
+    )
+    return el(
+        "section",
+        el("h2", "Classes", id="classes"),
+        el(
+            "p",
+            "Precision: of the rows that were named as the class, how many are. Recall: of the "
+            "rows of the class, how many were named as it. F1 is the harmonic mean of the two. "
+            "A dash stands where there is nothing to divide by.",
+        ),
+        scrolling("Classes", body),
+    )
+
+
+def _plain_mean(values: Floats) -> float:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")
+
+
+def _mean(shares: Floats) -> str:
+    return percent(_plain_mean(shares), 1, 1)
+
+
+def _bar(share: float) -> Element:
+    return el(
+        "svg",
+        el("rect", width=60, height=6, class_="trough"),
+        el("rect", width=60 * share, height=6, class_="fill") if share > 0 else None,
+        viewBox="0 0 60 6",
+        class_="bar",
+        aria_hidden="true",
+    )
