@@ -129,6 +129,9 @@ class Layout {
 template <class A>
 auto* numbers(const A& a, int64_t count) {
   if (static_cast<int64_t>(a.size()) != count) throw nb::value_error("sizes don't fit together");
+  if (reinterpret_cast<uintptr_t>(a.data()) % a.itemsize() != 0) {
+    throw nb::value_error("numbers that aren't aligned");
+  }
   return a.data();
 }
 
