@@ -355,7 +355,7 @@ class CrossEntropyLanes {
       return static_cast<double>(mass[l]) + static_cast<double>(mass_low[l]);
     }
     double total_gap(int64_t l) const {
-      return static_cast<double>(gap[l]) + static_cast<double>(gap_low[l]);
+      return Pair{static_cast<double>(gap[l]), static_cast<double>(gap_low[l])}.value();
     }
   };
 

@@ -27,7 +27,8 @@ struct Pair {
     add(other.hi);
     lo += other.lo;
   }
-  double value() const { return hi + lo; }
+  // An infinite sum has lost inf - inf.
+  double value() const { return hi - hi == 0 ? hi + lo : hi; }
 };
 
 // A sum that doesn't drift: each lane keeps what its additions lost.
