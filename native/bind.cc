@@ -50,18 +50,19 @@ class Layout {
   }
 
   template <class A>
-  void add(const A& a, Array& into) {
+  void add(const A& a, Array& into, bool of_any_type = false) {
     if (static_cast<int64_t>(a.ndim()) != ndim_) throw nb::value_error("shapes don't fit together");
     for (int64_t d = 0; d < ndim_; ++d) {
       if (static_cast<int64_t>(a.shape(d)) != sizes_[d]) {
         throw nb::value_error("shapes don't fit together");
       }
     }
-    if (type_of(a) != type_) throw nb::type_error("dtypes don't fit together");
+    const Type type = type_of(a);
+    if (type != type_ && !of_any_type) throw nb::type_error("dtypes don't fit together");
     into.data = const_cast<void*>(static_cast<const void*>(a.data()));
     // An array without elements may have no address, but it was given.
     if (!into.data) into.data = &into;
-    into.type = type_;
+    into.type = type;
     into.class_stride = a.stride(axis_);
     std::vector<int64_t> strides;
     for (int64_t d = 0; d < ndim_; ++d) {
@@ -165,7 +166,7 @@ void cross_entropy(In logits, int64_t axis, std::optional<Numbers<const int64_t>
   CrossEntropyTask task{};
   Layout layout(logits, axis);
   layout.add(logits, task.logits);
-  if (probabilities) layout.add(*probabilities, task.probabilities);
+  if (probabilities) layout.add(*probabilities, task.probabilities, true);
   if (grad) layout.add(*grad, task.grad);
   task.shape = layout.shape();
   const int64_t rows = task.shape.rows, classes = task.shape.classes;

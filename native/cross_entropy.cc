@@ -534,10 +534,11 @@ void run(const CrossEntropyTask& task, bool from_summary) {
     }
     return;
   }
-  // Temperature and softcap make numbers that float can't hold: they are computed in double, and
-  // the loss of float logits keeps its bound.
+  // Temperature and softcap make numbers that float can't hold, and where p is near t, p - t has
+  // fewer digits than float gave p: they are computed in double, and float logits keep the bound.
   const bool scaled = task.softcap != 0 || task.temperature != 1;
-  if (task.logits.type == Type::kFloat64 || scaled) {
+  const bool dense = !task.index || task.label_smoothing != 0;
+  if (task.logits.type == Type::kFloat64 || scaled || dense) {
     run<double>(task, from_summary);
   } else {
     run<float>(task, from_summary);

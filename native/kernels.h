@@ -65,7 +65,7 @@ struct CrossEntropyTask {
   Shape shape;
   Array logits;
   const int64_t* index;  // (rows) class indices, or null where the target is a mass
-  Array probabilities;   // as the logits in shape and type
+  Array probabilities;   // of the logits' shape, of any type
   const void* weight;    // (classes), or null for ones; double for float64 logits, else float
   int64_t ignore_index;  // with index only
   double label_smoothing, z_loss;

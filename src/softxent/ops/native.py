@@ -206,8 +206,7 @@ def cross_entropy(
     if spec.target_kind == "index":
         index = np.require(target.reshape(-1), np.int64, ["C", "A"])
     else:
-        same = target.astype(result_dtype(spec.op, "logits", logits.dtype), copy=False)
-        probabilities = _readable(spec.op, "target", same)
+        probabilities = _readable(spec.op, "target", target)
     weight = None if weight is None else np.require(weight, dtype, ["C", "A"])
 
     denominator = _denominator(spec, index, weight)
