@@ -108,8 +108,10 @@ struct DenseFactors {
 
   V<T> gradient(V<T> e, V<T> t) const {
     const V<T> below = two_products<T>(e, high, e, low) - t;
+    const V<T> half_mass = mass_high / 2;
     const V<T> at_top = pull_above + (((mass_high - t) + mass_low) + extra);
-    return (e == top ? at_top : below) * upstream;
+    // Only where nearly all of p and of t is on this class does the difference to 1 help.
+    return ((e == top) & (t > half_mass) ? at_top : below) * upstream;
   }
 };
 
