@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from benches.harness import Case, check, interleave, save
 from softxent import _native, cross_entropy_with_grad, log_softmax, logsumexp, softmax

@@ -41,9 +41,7 @@ class Fuzz:
         view = np.ndarray(shape, dtype, buffer.data, offset, tuple(strides))
         if writes:
             inside = np.zeros(buffer.shape, bool)
-            marks = np.ndarray(
-                (*shape, item), bool, inside.data, offset, (*strides, 1)
-            )
+            marks = np.ndarray((*shape, item), bool, inside.data, offset, (*strides, 1))
             marks[...] = True
             self.guards.append((buffer, inside))
         if self.chance(0.3):
@@ -65,7 +63,9 @@ class Fuzz:
         self.guards = []
         ndim = int(self.rng.integers(1, 5))
         longest = int(self.rng.choice([3, 20, 200])) if ndim < 3 else 6
-        shape = tuple(int(n) for n in self.rng.integers(0 if self.chance(0.1) else 1, longest + 1, ndim))
+        shape = tuple(
+            int(n) for n in self.rng.integers(0 if self.chance(0.1) else 1, longest + 1, ndim)
+        )
         dtype = TYPES[self.rng.choice(5, p=[0.35, 0.25, 0.18, 0.18, 0.04])]
         axis = int(self.rng.integers(-ndim, ndim + (1 if self.chance(0.02) else 0)))
         x = self.array(shape, dtype, writes=False)
@@ -133,9 +133,9 @@ class Fuzz:
             _native.cross_entropy(
                 x, axis=axis, **given, **options, summary=summary, from_summary=True, grad=grad
             )
-            assert np.array_equal(
-                want, grad, equal_nan=want.dtype.kind == "f"
-            ), "forward and backward disagree"
+            assert np.array_equal(want, grad, equal_nan=want.dtype.kind == "f"), (
+                "forward and backward disagree"
+            )
 
 
 def fuzz(calls: int, seed: int) -> tuple[int, int]:
@@ -154,4 +154,5 @@ def fuzz(calls: int, seed: int) -> tuple[int, int]:
 if __name__ == "__main__":
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    print("answered %d, refused %d" % fuzz(calls, seed))
+    answered, refused = fuzz(calls, seed)
+    sys.stdout.write(f"answered {answered}, refused {refused}\n")

@@ -35,7 +35,11 @@ def row(x: np.ndarray) -> Row:
 
 
 def cross_entropy(
-    x: np.ndarray, mass: list[Any], z_loss: float = 0.0, softcap: float = 0.0, temperature: float = 1
+    x: np.ndarray,
+    mass: list[Any],
+    z_loss: float = 0.0,
+    softcap: float = 0.0,
+    temperature: float = 1,
 ) -> tuple[Any, list[Any], list[Any]]:
     """The loss, its gradient, and for each entry of the gradient the larger of its two terms."""
     z = [mpmath.mpf(float(v)) for v in x]

@@ -127,14 +127,16 @@ def test_options(classes: int, dtype: type, kind: str, options: dict[str, float]
     target = [mp(j == y) for j in range(classes)] if kind == "index" else [mp(float(v)) for v in q]
     mass = [mp(float(v)) * ((1 - e) * t + e / classes) for v, t in zip(w, target, strict=True)]
     loss, grad, terms = cross_entropy(
-        x[0], mass, options.get("z_loss", 0), options.get("softcap", 0), options.get("temperature", 1)
+        x[0],
+        mass,
+        options.get("z_loss", 0),
+        options.get("softcap", 0),
+        options.get("temperature", 1),
     )
     got_loss, got, again = np.empty(1), np.empty_like(x), np.empty_like(x)
     summary = np.empty((1, 2))
     given = {"index": np.array([y])} if kind == "index" else {"probabilities": q[None]}
-    _native.cross_entropy(
-        x, **given, weight=w, **options, loss=got_loss, grad=got, summary=summary
-    )
+    _native.cross_entropy(x, **given, weight=w, **options, loss=got_loss, grad=got, summary=summary)
     # float64 can't hold u exactly: what u is off by comes on top.
     scaled = dtype is np.float64 and ("softcap" in options or "temperature" in options)
     bound = BOUND_OF_TERM + (2 * float(np.abs(x).max()) if scaled else 0)
@@ -176,7 +178,9 @@ def test_exponential(dtype: type) -> None:
     """For logits [0, x] the summary's ratio is the kernels' exp(x)."""
     rng = np.random.default_rng(1)
     low = -86 if dtype is np.float32 else -700
-    x = np.concatenate([low * rng.random(1500), -rng.random(500), -(10.0 ** -rng.uniform(0, 9, 99))])
+    x = np.concatenate(
+        [low * rng.random(1500), -rng.random(500), -(10.0 ** -rng.uniform(0, 9, 99))]
+    )
     rows = np.stack([np.zeros_like(x), x], 1).astype(dtype)
     summary, loss = np.empty((len(x), 2)), np.empty(len(x))
     _native.cross_entropy(rows, index=np.zeros(len(x), np.int64), summary=summary, loss=loss)

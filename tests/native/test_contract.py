@@ -122,7 +122,9 @@ def test_bits_depend_on_the_row_alone(dtype: type, classes: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(4, 19, 5, 6), (2, 3, 4, 5), (3, 100, 40), (0, 3), (1, 1, 1), (5,)])
+@pytest.mark.parametrize(
+    "shape", [(4, 19, 5, 6), (2, 3, 4, 5), (3, 100, 40), (0, 3), (1, 1, 1), (5,)]
+)
 def test_any_axis_and_strides(dtype: type, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(2)
     whole = rng.standard_normal(tuple(2 * n for n in shape)).astype(dtype)

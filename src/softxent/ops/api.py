@@ -12,7 +12,7 @@ import numpy as np
 
 from softxent.errors import DTypeError
 from softxent.ops import native, spec
-from softxent.ops.intake import is_tensor, kind_of, receive, receive_optional
+from softxent.ops.intake import is_tensor, kind_of, precision, receive, receive_optional
 
 __all__ = [
     "binary_cross_entropy",
@@ -409,10 +409,13 @@ def _pick(loss: spec.Loss, log_probs: Any, target: Any, weight: Any) -> Any:
     else:
         picked = np.take_along_axis(log_probs, np.expand_dims(index, loss.axis), loss.axis)
         picked = picked.reshape(loss.rows).astype(np.float64)
-    w = np.ones(loss.rows) if weight is None else np.asarray(weight, np.float64)[index]
+    if weight is None or loss.classes == 0:
+        w = np.ones(loss.rows)
+    else:
+        w = np.asarray(weight, np.float64)[index]
     w = np.where(kept, w, 0.0)
     # A row of weight 0 adds nothing, even where its log-probability is -inf.
-    losses = np.where(w == 0, 0.0, -w * np.where(w == 0, 0.0, picked))
+    losses = 0.0 - w * np.where(w == 0, 0.0, picked)  # 0.0 for a certain row, never -0.0
     return native.reduce(loss, losses, float(w.sum()), dtype)
 
 
@@ -453,8 +456,9 @@ def log_loss(
         op, probs, target, weight, options, scores="probs"
     )
     dtype = native.compute_dtype(op, "probs", array.dtype)
+    given = precision(array.dtype)
     array = array.astype(dtype, copy=False)
-    spec.check_probabilities(op, array, loss.axis)
+    spec.check_probabilities(op, array, loss.axis, given)
     if loss.target_kind == "index":
         with np.errstate(divide="ignore"):
             return export(_pick(loss, np.log(array), target, weight))
@@ -463,7 +467,7 @@ def log_loss(
         mass = mass * weight
     with np.errstate(divide="ignore", invalid="ignore"):
         log_probs = np.log(np.moveaxis(array, loss.axis, -1))
-        losses = np.where(mass == 0, 0.0, -mass * log_probs).sum(axis=-1)
+        losses = 0.0 - np.where(mass == 0, 0.0, mass * log_probs).sum(axis=-1)
     return export(native.reduce(loss, losses, float(losses.size), dtype))
 
 
@@ -503,9 +507,9 @@ def binary_cross_entropy(
     spec.check_unit_interval(op, array, hint=" Logits? Use binary_cross_entropy_with_logits.")
     p, y = array.astype(np.float64), target.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        losses = -np.where(y == 0, 0.0, y * np.log(p)) - np.where(
-            y == 1, 0.0, (1 - y) * np.log1p(-p)
-        )
+        yes = np.where(y == 0, 0.0, y * np.log(p))
+        no = np.where(y == 1, 0.0, (1 - y) * np.log1p(-p))
+    losses = 0.0 - yes - no
     losses = _weigh(op, losses, receive_optional(op, "weight", weight))
     loss = spec.Loss.elementwise(op, array.shape, reduction)
     return export(native.reduce(loss, losses, float(losses.size), dtype))

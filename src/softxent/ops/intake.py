@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from softxent.errors import DTypeError, ShapeError
 
-__all__ = ["is_tensor", "kind_of", "receive", "receive_optional"]
+__all__ = ["is_tensor", "kind_of", "precision", "receive", "receive_optional"]
 
 Array = npt.NDArray[Any]
 
@@ -36,38 +36,55 @@ def receive(op: str, name: str, x: Any) -> tuple[Array, Callable[[Array], Any]]:
 
     Raises:
         ShapeError: nested lists of different lengths.
-        DTypeError: not numbers, or memory that NumPy can't reach.
+        DTypeError: not real numbers of at most 64 bits, or memory that NumPy can't reach.
     """
+    export: Callable[[Array], Any] = _itself
     if isinstance(x, np.ndarray):
-        return x, _itself
-    if is_tensor(x):
-        return x.detach().cpu().numpy(), _itself
-    if hasattr(x, "__dlpack__") and not isinstance(x, np.generic):
-        try:
-            array = np.from_dlpack(x)
-        except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            raise DTypeError(
-                f"[{op}] {name} is a {type(x).__name__} whose memory NumPy can't reach ({error}). "
-                "Pass an array on the CPU."
-            ) from None
-        namespace = getattr(x, "__array_namespace__", None)
-        return array, _itself if namespace is None else _exporter(namespace())
-    try:
         array = np.asarray(x)
-    except ValueError:
-        raise ShapeError(
-            f"[{op}] {name} isn't rectangular: its rows have different lengths."
+    elif is_tensor(x):
+        x = x.detach().cpu()
+        array = (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
+    elif hasattr(x, "__dlpack__") and not isinstance(x, np.generic):
+        array = _reach(op, name, x)
+        namespace = getattr(x, "__array_namespace__", None)
+        export = _itself if namespace is None else _exporter(namespace())
+    else:
+        try:
+            array = np.asarray(x)
+        except ValueError:
+            raise ShapeError(
+                f"[{op}] {name} isn't rectangular: its rows have different lengths."
+            ) from None
+    if kind_of(array.dtype) not in "fiub" or array.dtype.itemsize > 8:
+        raise DTypeError(
+            f"[{op}] {name} has dtype {array.dtype}: pass real numbers of at most 64 bits, e.g. "
+            f"{name}.astype(numpy.float64)."
+        )
+    return array, export
+
+
+def _reach(op: str, name: str, x: Any) -> Array:
+    try:
+        return np.from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        if hasattr(x, "__array__"):
+            return np.asarray(x)  # DLPack and NumPy share no bfloat16
+        raise DTypeError(
+            f"[{op}] {name} is a {type(x).__name__} whose memory NumPy can't reach ({error}). "
+            "Pass an array on the CPU."
         ) from None
-    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-        raise DTypeError(f"[{op}] {name} doesn't hold real numbers: NumPy sees {array.dtype}.")
-    if array.size == 0 and not hasattr(x, "__array__"):
-        array = array.astype(np.float64)  # an empty list has no dtype of its own
-    return array, _itself
 
 
 def receive_optional(op: str, name: str, x: Any) -> Array | None:
     """As `receive`, for an argument that may be None; the way back isn't needed."""
     return None if x is None else receive(op, name, x)[0]
+
+
+def precision(dtype: np.dtype[Any]) -> float:
+    """The distance from 1 to the next number of a dtype; that of float64 for integers."""
+    if dtype.name == "bfloat16":
+        return 2.0**-7
+    return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:
@@ -81,6 +98,8 @@ def _itself(result: Array) -> Any:
 
 def _exporter(namespace: Any) -> Callable[[Array], Any]:
     def export(result: Array) -> Any:
-        return namespace.from_dlpack(np.asarray(result))
+        array = np.asarray(result)
+        make = namespace.asarray if array.dtype.kind == "V" else namespace.from_dlpack
+        return make(array)  # NumPy exports no bfloat16 to DLPack
 
     return export

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from softxent.errors import OptionError
+
 __all__ = ["Mean"]
 
 
@@ -35,7 +37,7 @@ class Mean:
 
     def __post_init__(self) -> None:
         if not self.weight >= 0:
-            raise ValueError(f"[Mean] weight is {self.weight}; a denominator is >= 0")
+            raise OptionError(f"[Mean] weight is {self.weight}: a denominator is >= 0.")
 
     @property
     def value(self) -> float:

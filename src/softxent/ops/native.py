@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from softxent import _native
 from softxent.errors import DTypeError, OptionError, ShapeError
-from softxent.ops.spec import Loss, describe
+from softxent.ops.spec import Loss, check_count, describe
 
 __all__ = [
     "compute_dtype",
@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+_MOST_THREADS = 1024
 
 _forced = os.environ.get("SOFTXENT_KERNELS")
 if _forced and not _native.select_level(_forced):
@@ -57,13 +58,14 @@ def set_num_threads(count: int) -> None:
     The results have the same bits whatever the number.
 
     Args:
-        count: at least 1.
+        count: 1 to 1024.
 
     Raises:
-        OptionError: count is less than 1.
+        OptionError: count is less or more.
     """
-    if count < 1:
-        raise OptionError(f"[set_num_threads] count is {count}: use at least 1 thread.")
+    count = check_count("set_num_threads", "count", count)
+    if not 1 <= count <= _MOST_THREADS:
+        raise OptionError(f"[set_num_threads] count is {count}: use 1 to {_MOST_THREADS} threads.")
     _native.set_num_threads(count)
 
 
@@ -239,10 +241,11 @@ def _denominator(spec: Loss, index: Array | None, weight: Array | None) -> float
 
 def reduce(spec: Loss, losses: Array, denominator: float, dtype: np.dtype[Any]) -> Any:
     """Losses a row as the caller wants them: each, their sum, or the sum over a denominator."""
-    if spec.reduction == "none":
-        rows = losses.astype(dtype, copy=False).reshape(spec.rows)
-        return rows if spec.rows else rows[()]
-    total = losses.sum()
-    if spec.reduction == "mean":
-        total = total / denominator if denominator else np.float64(np.nan)
-    return dtype.type(total)
+    with np.errstate(over="ignore"):  # a loss beyond the dtype's largest number is inf
+        if spec.reduction == "none":
+            rows = losses.astype(dtype, copy=False).reshape(spec.rows)
+            return rows if spec.rows else rows[()]
+        total = losses.sum()
+        if spec.reduction == "mean":
+            total = total / denominator if denominator else np.float64(np.nan)
+        return dtype.type(total)

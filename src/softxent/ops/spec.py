@@ -105,9 +105,7 @@ class Loss:
             target_kind=_target_kind(
                 op, logits_shape, rows, axis, target_shape, target_kind, scores
             ),
-            ignore_index=None
-            if ignore_index is None
-            else _integer(op, "ignore_index", ignore_index),
+            ignore_index=None if ignore_index is None else _int64(op, "ignore_index", ignore_index),
             reduction=check_reduction(op, reduction),
             label_smoothing=_number(op, "label_smoothing", label_smoothing, 0, 1),
             z_loss=_number(op, "z_loss", z_loss, 0, math.inf),
@@ -214,6 +212,13 @@ def _integer(op: str, name: str, value: Any) -> int:
         raise OptionError(f"[{op}] {name} is {value!r}: pass an integer.") from None
 
 
+def _int64(op: str, name: str, value: Any) -> int:
+    number = _integer(op, name, value)
+    if not -(2**63) <= number < 2**63:
+        raise OptionError(f"[{op}] {name} is {number}: pass an integer of 64 bits.")
+    return number
+
+
 def _number(op: str, name: str, value: Any, low: float, high: float) -> float:
     try:
         number = float(value)
@@ -273,7 +278,7 @@ def check_indices(
         f"[{op}] {_position('target', flat, target.shape)} is {value}, but there "
         f"{'is 1 class' if classes == 1 else f'are {classes} classes'}: {valid}."
     )
-    if value == classes and (low >= 1 or (ignore_index is not None and low == ignore_index)):
+    if value == classes > 0 and (low >= 1 or (ignore_index is not None and low == ignore_index)):
         message += " Labels that start at 1? Subtract 1."
     elif value < 0 and ignore_index is not None:
         message += f" Padding? Pass ignore_index={value}."
@@ -281,13 +286,13 @@ def check_indices(
 
 
 def check_masses(op: str, target: npt.NDArray[Any]) -> None:
-    """Class probabilities as a target are >= 0 and not NaN; they need not add up to 1."""
-    bad = ~(target >= 0)
+    """Class probabilities as a target are >= 0 and finite; they need not add up to 1."""
+    bad = ~((target >= 0) & (target < np.inf))
     if bad.any():
         flat = int(bad.reshape(-1).argmax())
         raise TargetError(
             f"[{op}] {_position('target', flat, target.shape)} is {target.reshape(-1)[flat]}: "
-            "class probabilities are >= 0. Are logits and target in this order?"
+            "class probabilities are finite and >= 0. Are logits and target in this order?"
         )
 
 
@@ -331,16 +336,16 @@ def check_is_index(loss: Loss) -> None:
         )
 
 
-def check_probabilities(op: str, probs: npt.NDArray[Any], axis: int) -> None:
+def check_probabilities(op: str, probs: npt.NDArray[Any], axis: int, precision: float) -> None:
     """Each row holds probabilities: in [0, 1], adding up to 1.
 
-    The sum may be off by what rounding C numbers of the dtype explains, or the square root of the
-    dtype's precision, as scikit-learn allows.
+    The sum may be off by the square root of the precision of the dtype that they came in, as
+    scikit-learn allows, but float64 numbers are taken for no more than float32 ones: they often
+    were, or come from a file with a few digits.
     """
     check_unit_interval(op, probs, hint=" Logits? Use cross_entropy.")
     total = probs.sum(axis=axis, dtype=np.float64)
-    tolerance = math.sqrt(np.finfo(probs.dtype).eps)
-    bad = np.abs(total - 1) > tolerance
+    bad = np.abs(total - 1) > math.sqrt(max(precision, 2.0**-23))
     if bad.any():
         flat = int(bad.reshape(-1).argmax())
         where = _position("probs", flat, total.shape) if total.ndim else "probs"

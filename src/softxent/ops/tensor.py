@@ -16,6 +16,7 @@ from torch import Tensor
 
 from softxent.errors import DTypeError, OptionError, ShapeError
 from softxent.ops import spec
+from softxent.ops.intake import receive
 
 __all__ = [
     "binary_cross_entropy",
@@ -46,11 +47,16 @@ def softmax(op: str, x: Tensor, axis: int, out: Tensor | None, *, log: bool) -> 
 def logsumexp(op: str, x: Tensor, axis: int, keepdims: bool) -> Tensor:
     """Logsumexp over one axis."""
     _check_floating(op, "x", x)
-    return torch.logsumexp(x, spec.check_axis(op, axis, x.ndim), keepdim=keepdims)
+    axis = spec.check_axis(op, axis, x.ndim)
+    u = _Scaled(_computed(x.movedim(axis, -1)))
+    result = torch.where(u.maximum.isfinite(), u.lse, u.maximum).to(x.dtype)
+    return result.unsqueeze(axis) if keepdims else result
 
 
 def top_k(op: str, x: Tensor, k: int, axis: int) -> tuple[Tensor, Tensor]:
     """The k largest; torch.topk leaves the order of equals open, a stable sort doesn't."""
+    if x.is_complex():
+        raise DTypeError(f"[{op}] x has dtype {x.dtype}: complex numbers have no order.")
     axis = spec.check_axis(op, axis, x.ndim)
     k = spec.check_k(op, k, x.shape[axis])
     values, indices = torch.sort(x, dim=axis, descending=True, stable=True)
@@ -77,13 +83,19 @@ def cross_entropy_with_grad(
 ) -> tuple[Tensor, Tensor]:
     """The reduced loss and its gradient, neither with a graph."""
     target, weight, loss = _receive_loss(op, logits, target, weight, options)
-    with torch.enable_grad():
-        leaf = logits.detach().requires_grad_()
-        value = _cross_entropy(loss, leaf, target, weight)
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = _ordinary(logits.detach()).requires_grad_()
+        weight = None if weight is None else _ordinary(weight)
+        value = _cross_entropy(loss, leaf, _ordinary(target), weight)
         (grad,) = torch.autograd.grad(value.sum(), leaf)
     if out is not None:
         grad = _write(op, out, grad, logits.detach())
     return value.detach(), grad
+
+
+def _ordinary(x: Tensor) -> Tensor:
+    """What was made in inference mode can't be part of a graph; its copy can."""
+    return x.clone() if x.is_inference() else x
 
 
 def _receive_loss(
@@ -95,7 +107,9 @@ def _receive_loss(
     scores: str = "logits",
 ) -> tuple[Tensor, Tensor | None, spec.Loss]:
     _check_floating(op, scores, logits)
-    target = torch.as_tensor(target, device=logits.device)
+    target = _beside(op, "target", target, logits)
+    if target.numel() == 0 and target.is_floating_point() and target.ndim < logits.ndim:
+        target = target.long()  # an empty list
     kind = "f" if target.is_floating_point() else np.dtype(_NUMPY_KIND.get(target.dtype, "c8")).kind
     loss = spec.Loss.of(op, logits.shape, target.shape, kind, scores=scores, **options)
     if loss.target_kind == "index":
@@ -103,7 +117,7 @@ def _receive_loss(
     else:
         spec.check_masses(op, _values(target))
     if weight is not None:
-        weight = torch.as_tensor(weight, device=logits.device)
+        weight = _beside(op, "weight", weight, logits)
         spec.check_weight(op, weight.shape, _values(weight), loss.classes)
     return target, weight, loss
 
@@ -126,18 +140,22 @@ class _Scaled:
 
     def __init__(self, u: Tensor) -> None:  # (..., C), float32 or float64
         if u.shape[-1] == 0:
-            self.maximum = u.new_full(u.shape[:-1], -torch.inf)
+            nothing = u.sum(dim=-1)
+            self.maximum = nothing - torch.inf
             self.below = u
-            self.log_sum = u.new_full(u.shape[:-1], torch.nan)
+            self.log_sum = nothing + torch.nan
             return
         maximum, at = u.max(dim=-1, keepdim=True)
+        # A row without a finite maximum is NaN, and so is all of its gradient.
+        broken = torch.where(maximum.isfinite(), 0.0, torch.nan)
+        u = u + broken
         top = torch.arange(u.shape[-1], device=u.device) == at
         # At the top the difference is 0 whatever the logits: it is taken out of the graph, or
         # autograd would add 1 - rest / (1 + rest) to -1 and lose rest.
         self.below = torch.where(top, torch.zeros_like(u), u - maximum)
         rest = torch.where(top, torch.zeros_like(u), self.below.exp()).sum(dim=-1)
         self.maximum = maximum.squeeze(-1)
-        self.log_sum = torch.where(self.maximum.isfinite(), rest, torch.nan).log1p()
+        self.log_sum = (rest + broken.squeeze(-1)).log1p()
 
     @property
     def lse(self) -> Tensor:
@@ -169,7 +187,7 @@ def _cross_entropy(
         losses = _expected(mass if w is None else w * mass, row)
         denominator = losses.numel()
     else:
-        at_target = w[target] if w is not None else torch.ones_like(row.log_sum)
+        at_target = torch.ones_like(row.log_sum) if w is None else _at(w.expand_as(u), target)
         losses = at_target * (row.log_sum - _at(row.below, target))
         # A class of weight 0 costs nothing, even where it is masked.
         losses = torch.where((at_target == 0) & row.log_sum.isfinite(), 0.0, losses)
@@ -186,6 +204,8 @@ def _cross_entropy(
 
 def _expected(mass: Tensor, row: _Scaled) -> Tensor:
     """sum_j t_j (lse - u_j), with 0 log 0 = 0."""
+    if mass.shape[-1] == 0:
+        return row.log_sum
     cost = row.log_sum[..., None] - row.below
     masked = (mass == 0) & cost.isposinf()
     return torch.where(masked, 0.0, mass * torch.where(masked, 0.0, cost)).sum(dim=-1)
@@ -199,7 +219,7 @@ def _kept(loss: spec.Loss, target: Tensor) -> Tensor:
 
 def _at(x: Tensor, index: Tensor) -> Tensor:
     if x.shape[-1] == 0:  # every row is ignored
-        return x.new_zeros(index.shape)
+        return x.sum(dim=-1)
     return x.gather(-1, index[..., None]).squeeze(-1)
 
 
@@ -226,11 +246,12 @@ def _pick(loss: spec.Loss, log_probs: Tensor, target: Tensor, weight: Tensor | N
     target = target.long()
     kept = _kept(loss, target)
     index = torch.where(kept, target, torch.zeros_like(target))
-    ones = torch.ones(loss.rows, dtype=log_probs.dtype, device=log_probs.device)
-    w = ones if weight is None else weight.to(log_probs.dtype)[index]
+    w = torch.ones(loss.rows, dtype=log_probs.dtype, device=log_probs.device)
+    if weight is not None:
+        w = _at(weight.to(log_probs.dtype).expand_as(log_probs), index)
     w = torch.where(kept, w, torch.zeros_like(w))
     picked = torch.where(w == 0, torch.zeros_like(w), _at(log_probs, index))
-    return _reduce(loss, -w * picked, w.sum())
+    return _reduce(loss, 0 - w * picked, w.sum())  # 0.0 for a certain row, never -0.0
 
 
 def log_loss(op: str, probs: Tensor, target: Any, weight: Any, **options: Any) -> Tensor:
@@ -238,7 +259,7 @@ def log_loss(op: str, probs: Tensor, target: Any, weight: Any, **options: Any) -
     options["ignore_index"] = None
     target, weight, loss = _receive_loss(op, probs, target, weight, options, "probs")
     p = _computed(probs)
-    spec.check_probabilities(op, _values(p), loss.axis)
+    spec.check_probabilities(op, _values(p), loss.axis, torch.finfo(probs.dtype).eps)
     log_probs = p.movedim(loss.axis, -1).log()
     if loss.target_kind == "index":
         return _pick(loss, log_probs, target, weight)
@@ -246,8 +267,7 @@ def log_loss(op: str, probs: Tensor, target: Any, weight: Any, **options: Any) -
     if weight is not None:
         mass = mass * weight.to(p.dtype)
     zero = torch.zeros_like(p.movedim(loss.axis, -1))
-    losses = torch.where(mass == 0, zero, -mass * torch.where(mass == 0, zero, log_probs))
-    losses = losses.sum(dim=-1)
+    losses = 0 - (mass * torch.where(mass == 0, zero, log_probs)).sum(dim=-1)
     return _reduce(loss, losses, losses.numel())
 
 
@@ -260,7 +280,7 @@ def binary_cross_entropy(
     zero = torch.zeros_like(p)
     yes = torch.where(y == 0, zero, y * torch.where(y == 0, zero, p).log())
     no = torch.where(y == 1, zero, (1 - y) * torch.log1p(-torch.where(y == 1, zero, p)))
-    losses = _weigh(op, torch.where(y == 0, zero, -yes) - no, weight)
+    losses = _weigh(op, 0 - yes - no, weight)
     return _reduce(spec.Loss.elementwise(op, probs.shape, reduction), losses, losses.numel())
 
 
@@ -277,7 +297,7 @@ def binary_cross_entropy_with_logits(
 
 def _receive_binary(op: str, name: str, scores: Tensor, target: Any) -> tuple[Tensor, Tensor]:
     _check_floating(op, name, scores)
-    target = torch.as_tensor(target, device=scores.device)
+    target = _beside(op, "target", target, scores)
     spec.check_binary_target(op, name, scores.shape, _values(target))
     x = _computed(scores)
     return x, target.to(x.dtype)
@@ -286,11 +306,23 @@ def _receive_binary(op: str, name: str, scores: Tensor, target: Any) -> tuple[Te
 def _weigh(op: str, losses: Tensor, weight: Any) -> Tensor:
     if weight is None:
         return losses
-    weight = torch.as_tensor(weight, device=losses.device).to(losses.dtype)
+    weight = _beside(op, "weight", weight, losses).to(losses.dtype)
     spec.check_element_weight(op, _values(weight), losses.shape)
     wide = weight.broadcast_to(losses.shape)
     zero = torch.zeros_like(losses)
     return torch.where(wide == 0, zero, torch.where(wide == 0, zero, losses) * wide)
+
+
+def _beside(op: str, name: str, value: Any, scores: Tensor) -> Tensor:
+    """An argument of any kind as a tensor where the scores are."""
+    if isinstance(value, Tensor):
+        if value.is_complex():
+            raise DTypeError(f"[{op}] {name} has dtype {value.dtype}: pass real numbers.")
+        return value.to(scores.device)
+    array, _ = receive(op, name, value)
+    # torch takes no read-only, unaligned or byte-swapped memory, and no bfloat16 from NumPy.
+    dtype = np.dtype(np.float32) if array.dtype.kind == "V" else array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.require(array, dtype, ["C", "A", "W"])).to(scores.device)
 
 
 def _computed(x: Tensor) -> Tensor:
