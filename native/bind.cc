@@ -1,4 +1,5 @@
-// The one file that knows Python: arrays to pointers, nothing else. ops/native.py has checked them.
+// The one file that knows Python: arrays to pointers, sizes and strides. It checks what memory safety
+// needs; ops/ has checked the rest, with better messages.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -17,125 +18,194 @@ namespace nb = nanobind;
 namespace softxent {
 namespace {
 
-template <class T, size_t N>
-using In = nb::ndarray<const T, nb::ndim<N>, nb::device::cpu>;
-template <class T, size_t N>
-using Out = nb::ndarray<T, nb::ndim<N>, nb::device::cpu>;
-
-template <class Array>
-void wants_adjacent(const Array& a, size_t axis) {
-  if (a.shape(axis) > 1 && a.stride(axis) != 1) {
-    throw nb::value_error("elements of the last axis must be next to each other");
-  }
-}
+using In = nb::ndarray<nb::ro, nb::device::cpu>;
+using Out = nb::ndarray<nb::device::cpu>;
+template <class T>
+using Numbers = nb::ndarray<T, nb::device::cpu, nb::c_contig>;
 
 template <class A>
-void wants_length(const A& a, size_t axis, size_t length) {
-  if (a.shape(axis) != length) throw nb::value_error("array sizes don't fit together");
+Type type_of(const A& a) {
+  const nb::dlpack::dtype t = a.dtype();
+  if (t == nb::dtype<float>()) return Type::kFloat32;
+  if (t == nb::dtype<double>()) return Type::kFloat64;
+  using Code = nb::dlpack::dtype_code;
+  if (t.bits == 16 && t.lanes == 1) {
+    if (t.code == static_cast<uint8_t>(Code::Float)) return Type::kFloat16;
+    // NumPy has no bfloat16: its bits come as uint16.
+    if (t.code == static_cast<uint8_t>(Code::Bfloat)) return Type::kBfloat16;
+    if (t.code == static_cast<uint8_t>(Code::UInt)) return Type::kBfloat16;
+  }
+  throw nb::type_error("float32, float64, float16 or bfloat16 wanted");
 }
 
-template <class T>
-Matrix<const T> matrix(const In<T, 2>& a) {
-  wants_adjacent(a, 1);
-  return {a.data(), a.stride(0)};
-}
+// Arrays of one shape, with the batch dimensions that can be walked as one put together.
+class Layout {
+ public:
+  template <class A>
+  Layout(const A& first, int64_t axis) : ndim_(static_cast<int64_t>(first.ndim())) {
+    if (ndim_ < 1 || axis < -ndim_ || axis >= ndim_) throw nb::value_error("no such axis");
+    axis_ = axis < 0 ? axis + ndim_ : axis;
+    for (int64_t d = 0; d < ndim_; ++d) sizes_.push_back(static_cast<int64_t>(first.shape(d)));
+    type_ = type_of(first);
+  }
 
-template <class T>
-Matrix<T> matrix(const Out<T, 2>& a) {
-  wants_adjacent(a, 1);
-  return {a.data(), a.stride(0)};
-}
-
-template <class Run>
-void over_rows(int64_t rows, int64_t classes, const Run& run) {
-  nb::gil_scoped_release release;
-  parallel_for(rows, classes, run);
-}
-
-template <class T>
-void softmax(In<T, 2> x, Out<T, 2> out, bool log) {
-  wants_length(out, 0, x.shape(0));
-  wants_length(out, 1, x.shape(1));
-  const SoftmaxTask<T> task{static_cast<int64_t>(x.shape(0)), static_cast<int64_t>(x.shape(1)),
-                            matrix<T>(x), matrix<T>(out),
-                            log ? Softmax::kLogProbabilities : Softmax::kProbabilities};
-  const auto kernel = kernels<T>().softmax;
-  over_rows(task.rows, task.classes, [&](int64_t a, int64_t b) { kernel(task, a, b); });
-}
-
-template <class T>
-void logsumexp(In<T, 2> x, Out<T, 1> out) {
-  wants_length(out, 0, x.shape(0));
-  wants_adjacent(out, 0);
-  const LogSumExpTask<T> task{static_cast<int64_t>(x.shape(0)), static_cast<int64_t>(x.shape(1)),
-                              matrix<T>(x), out.data()};
-  const auto kernel = kernels<T>().logsumexp;
-  over_rows(task.rows, task.classes, [&](int64_t a, int64_t b) { kernel(task, a, b); });
-}
-
-template <class T>
-void cross_entropy(In<T, 2> logits, std::optional<In<int64_t, 1>> index,
-                   std::optional<In<T, 2>> probabilities, std::optional<In<T, 1>> weight,
-                   int64_t ignore_index, double label_smoothing, double z_loss, double softcap,
-                   double temperature, Out<double, 1> loss, double scale,
-                   std::optional<Out<T, 2>> grad) {
-  const size_t rows = logits.shape(0), classes = logits.shape(1);
-  CrossEntropyTask<T> task{};
-  task.rows = static_cast<int64_t>(rows);
-  task.classes = static_cast<int64_t>(classes);
-  task.logits = matrix<T>(logits);
-  if (index) {
-    wants_length(*index, 0, rows);
-    wants_adjacent(*index, 0);
-    task.index = index->data();
-    // The caller names the bad one; this only keeps memory safe.
-    for (size_t i = 0; i < rows; ++i) {
-      const int64_t y = task.index[i];
-      if (y != ignore_index && (y < 0 || y >= task.classes)) {
-        throw nb::index_error("class index out of range");
+  template <class A>
+  void add(const A& a, Array& into, bool of_any_type = false) {
+    if (static_cast<int64_t>(a.ndim()) != ndim_) throw nb::value_error("shapes don't fit together");
+    for (int64_t d = 0; d < ndim_; ++d) {
+      if (static_cast<int64_t>(a.shape(d)) != sizes_[d]) {
+        throw nb::value_error("shapes don't fit together");
       }
     }
-  } else if (probabilities) {
-    wants_length(*probabilities, 0, rows);
-    wants_length(*probabilities, 1, classes);
-    task.probabilities = matrix<T>(*probabilities);
-  } else {
-    throw nb::value_error("a target is needed: index or probabilities");
+    const Type type = type_of(a);
+    if (type != type_ && !of_any_type) throw nb::type_error("dtypes don't fit together");
+    into.data = const_cast<void*>(static_cast<const void*>(a.data()));
+    // An array without elements may have no address, but it was given.
+    if (!into.data) into.data = &into;
+    into.type = type;
+    into.class_stride = a.stride(axis_);
+    std::vector<int64_t> strides;
+    for (int64_t d = 0; d < ndim_; ++d) {
+      if (d != axis_) strides.push_back(a.stride(d));
+    }
+    arrays_.push_back({&into, strides});
+  }
+
+  // Call after the last add().
+  Shape shape() {
+    Shape shape{};
+    shape.classes = sizes_[axis_];
+    shape.rows = 1;
+    std::vector<int64_t> batch;
+    for (int64_t d = 0; d < ndim_; ++d) {
+      if (d == axis_) continue;
+      batch.push_back(sizes_[d]);
+      shape.rows *= sizes_[d];
+    }
+    // From the last to the first: a dimension joins the one behind it where every array allows it.
+    for (int64_t d = static_cast<int64_t>(batch.size()) - 1; d >= 0; --d) {
+      const auto drop = [&](int64_t k) {
+        batch.erase(batch.begin() + k);
+        for (auto& a : arrays_) a.strides.erase(a.strides.begin() + k);
+      };
+      if (batch[d] == 1) {
+        drop(d);
+        continue;
+      }
+      if (d + 1 >= static_cast<int64_t>(batch.size())) continue;
+      bool joins = true;
+      for (auto& a : arrays_) joins &= a.strides[d] == a.strides[d + 1] * batch[d + 1];
+      if (joins) {
+        batch[d] *= batch[d + 1];
+        for (auto& a : arrays_) a.strides[d] = a.strides[d + 1];
+        drop(d + 1);
+      }
+    }
+    if (batch.empty()) {
+      batch.push_back(1);
+      for (auto& a : arrays_) a.strides.push_back(0);
+    }
+    if (batch.size() > static_cast<size_t>(kMaxBatchDims)) {
+      throw nb::value_error("more than 8 batch dimensions that can't be walked as one");
+    }
+    shape.batch_dims = static_cast<int>(batch.size());
+    for (size_t d = 0; d < batch.size(); ++d) shape.batch[d] = batch[d];
+    for (auto& a : arrays_) {
+      for (size_t d = 0; d < batch.size(); ++d) a.array->batch_stride[d] = a.strides[d];
+    }
+    return shape;
+  }
+
+ private:
+  struct Member {
+    Array* array;
+    std::vector<int64_t> strides;
+  };
+  int64_t ndim_, axis_;
+  std::vector<int64_t> sizes_;
+  Type type_;
+  std::vector<Member> arrays_;
+};
+
+template <class A>
+auto* numbers(const A& a, int64_t count) {
+  if (static_cast<int64_t>(a.size()) != count) throw nb::value_error("sizes don't fit together");
+  if (reinterpret_cast<uintptr_t>(a.data()) % a.itemsize() != 0) {
+    throw nb::value_error("numbers that aren't aligned");
+  }
+  return a.data();
+}
+
+void softmax(In x, Out out, int64_t axis, bool log) {
+  SoftmaxTask task{};
+  task.log = log;
+  Layout layout(x, axis);
+  layout.add(x, task.x);
+  layout.add(out, task.out);
+  task.shape = layout.shape();
+  nb::gil_scoped_release release;
+  kernels().softmax(task);
+}
+
+void logsumexp(In x, Numbers<double> out, int64_t axis) {
+  LogSumExpTask task{};
+  Layout layout(x, axis);
+  layout.add(x, task.x);
+  task.shape = layout.shape();
+  task.out = numbers(out, task.shape.rows);
+  nb::gil_scoped_release release;
+  kernels().logsumexp(task);
+}
+
+void cross_entropy(In logits, int64_t axis, std::optional<Numbers<const int64_t>> index,
+                   std::optional<In> probabilities, std::optional<In> weight, int64_t ignore_index,
+                   double label_smoothing, double z_loss, double softcap, double temperature,
+                   std::optional<Numbers<double>> loss, std::optional<Numbers<double>> summary,
+                   bool from_summary, double scale, std::optional<Numbers<const double>> upstream,
+                   std::optional<Out> grad) {
+  CrossEntropyTask task{};
+  Layout layout(logits, axis);
+  layout.add(logits, task.logits);
+  if (probabilities) layout.add(*probabilities, task.probabilities, true);
+  if (grad) layout.add(*grad, task.grad);
+  task.shape = layout.shape();
+  const int64_t rows = task.shape.rows, classes = task.shape.classes;
+  if (index.has_value() == probabilities.has_value()) {
+    throw nb::value_error("one target is needed: index or probabilities");
+  }
+  if (index) {
+    task.index = numbers(*index, rows);
+    // The caller names the bad one; this only keeps memory safe.
+    bool outside = false;
+    for (int64_t i = 0; i < rows; ++i) {
+      const int64_t y = task.index[i];
+      outside |= y != ignore_index && (y < 0 || y >= classes);
+    }
+    if (outside) throw nb::index_error("class index out of range");
   }
   if (weight) {
-    wants_length(*weight, 0, classes);
-    wants_adjacent(*weight, 0);
-    task.weight = weight->data();
+    const nb::dlpack::dtype wanted =
+        task.logits.type == Type::kFloat64 ? nb::dtype<double>() : nb::dtype<float>();
+    if (weight->dtype() != wanted) throw nb::type_error("weight has the wrong dtype");
+    if (weight->ndim() != 1 || (classes > 1 && weight->stride(0) != 1)) {
+      throw nb::value_error("weight must be one contiguous dimension");
+    }
+    task.weight = numbers(*weight, classes);
   }
-  wants_length(loss, 0, rows);
-  wants_adjacent(loss, 0);
+  if (loss) task.loss = numbers(*loss, rows);
+  if (summary) task.summary = reinterpret_cast<Summary*>(numbers(*summary, 2 * rows));
+  if (upstream) task.upstream = numbers(*upstream, rows);
+  if (from_summary && !(summary && grad)) {
+    throw nb::value_error("a gradient from a summary needs both");
+  }
   task.ignore_index = ignore_index;
   task.label_smoothing = label_smoothing;
   task.z_loss = z_loss;
   task.softcap = softcap;
   task.temperature = temperature;
-  task.loss = loss.data();
   task.scale = scale;
-  if (grad) {
-    wants_length(*grad, 0, rows);
-    wants_length(*grad, 1, classes);
-    task.grad = matrix<T>(*grad);
-  }
-  const auto kernel = kernels<T>().cross_entropy;
-  over_rows(task.rows, task.classes, [&](int64_t a, int64_t b) { kernel(task, a, b); });
-}
-
-template <class T>
-void define(nb::module_& m) {
-  using nb::arg;
-  m.def("softmax", &softmax<T>, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),
-        arg("log"));
-  m.def("logsumexp", &logsumexp<T>, arg("x").noconvert(), arg("out").noconvert());
-  m.def("cross_entropy", &cross_entropy<T>, arg("logits").noconvert(), nb::kw_only(),
-        arg("index").noconvert().none(), arg("probabilities").noconvert().none(),
-        arg("weight").noconvert().none(), arg("ignore_index"), arg("label_smoothing"),
-        arg("z_loss"), arg("softcap"), arg("temperature"), arg("loss").noconvert(), arg("scale"),
-        arg("grad").noconvert().none());
+  nb::gil_scoped_release release;
+  (from_summary ? kernels().cross_entropy_gradient : kernels().cross_entropy)(task);
 }
 
 }  // namespace
@@ -143,9 +213,19 @@ void define(nb::module_& m) {
 
 NB_MODULE(_native, m) {
   using namespace softxent;
+  using nb::arg;
   m.doc() = "Compiled kernels. Everything that a user may get wrong is checked in softxent.ops.";
-  define<float>(m);
-  define<double>(m);
+  m.def("softmax", &softmax, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),
+        arg("axis") = -1, arg("log") = false);
+  m.def("logsumexp", &logsumexp, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),
+        arg("axis") = -1);
+  m.def("cross_entropy", &cross_entropy, arg("logits").noconvert(), nb::kw_only(),
+        arg("axis") = -1, arg("index").noconvert() = nb::none(),
+        arg("probabilities").noconvert() = nb::none(), arg("weight").noconvert() = nb::none(),
+        arg("ignore_index") = -100, arg("label_smoothing") = 0.0, arg("z_loss") = 0.0,
+        arg("softcap") = 0.0, arg("temperature") = 1.0, arg("loss").noconvert() = nb::none(),
+        arg("summary").noconvert() = nb::none(), arg("from_summary") = false, arg("scale") = 1.0,
+        arg("upstream").noconvert() = nb::none(), arg("grad").noconvert() = nb::none());
   m.def("levels", [] {
     std::vector<std::string> names;
     for (const char* const* name = available_levels(); *name; ++name) names.emplace_back(*name);

@@ -1,96 +1,556 @@
 // Cross-entropy of rows against a target mass, and its gradient.
-#include "levels.h"
-#include "row.h"
+#include "lanes.h"
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
 namespace {
 
-// The target mass t_j of one row. Every kind of target becomes one.
+// The class weights as T, or nothing.
+template <class T>
+class Weight {
+ public:
+  explicit Weight(const CrossEntropyTask& task)
+      : values_(1, task.weight ? task.shape.classes : 0), given_(task.weight != nullptr) {
+    for (int64_t j = 0; given_ && j < task.shape.classes; ++j) {
+      values_.of(0)[j] = task.logits.type == Type::kFloat64
+                             ? static_cast<T>(static_cast<const double*>(task.weight)[j])
+                             : static_cast<T>(static_cast<const float*>(task.weight)[j]);
+    }
+  }
+  const T* data() const { return given_ ? values_.of(0) : nullptr; }
+
+ private:
+  const Scratch<T> values_;
+  const bool given_;
+};
+
+// The target mass t_j of a block of classes, for targets that put some on every class.
 template <class T>
 struct Mass {
-  const T* weight;         // or null
-  const T* probabilities;  // or null
-  int64_t index;           // the class, where there are no probabilities
-  double keep;             // 1 - label_smoothing
-  double spread;           // label_smoothing / classes
+  const CrossEntropyTask& task;
+  const T* weight;  // or null
+  T keep, spread;   // 1 - label_smoothing, label_smoothing / classes
 
-  double operator()(int64_t j) const {
-    const double w = weight ? weight[j] : 1;
-    const double q = probabilities ? probabilities[j] : (j == index ? 1 : 0);
-    return w * (keep * q + spread);
+  // t of classes [begin, begin + n) of row i.
+  void block(int64_t i, int64_t begin, int64_t n, T* t) const {
+    if (task.probabilities.data) {
+      const Array& q = task.probabilities;
+      read(q, row_offset(task.shape, q, i) + begin * q.class_stride, n, t);
+      for (int64_t j = 0; j < n; ++j) t[j] = keep * t[j] + spread;
+    } else {
+      for (int64_t j = 0; j < n; ++j) t[j] = spread;
+      const int64_t y = task.index[i] - begin;
+      if (y >= 0 && y < n) t[y] += keep;
+    }
+    if (weight) {
+      for (int64_t j = 0; j < n; ++j) t[j] *= weight[begin + j];
+    }
   }
 };
 
 template <class T>
-void one_row(const CrossEntropyTask<T>& task, int64_t i, const Mass<T>& mass) {
-  const int64_t classes = task.classes;
-  const T* z = task.logits.row(i);
-  const Scale scale{task.softcap, task.temperature};
-  const Row row = summarise(z, classes, scale);
-  const double log_sum = log1p(row.rest);
-  const double lse = row.max + log_sum;
+void add_mass(const T* t, int64_t n, Sum<T>& mass) {
+  over_vectors<T>(
+      n, [&](int64_t i) { mass.add(load(t + i)); },
+      [&](int64_t i, int64_t left) { mass.add(load_part(t + i, left, T(0))); });
+}
 
-  // loss = sum_j t_j (lse - u_j), and lse - u_j = log_sum + (max - u_j): two terms that are both
-  // >= 0, so that nothing cancels however sure the model is.
-  const bool hard = !mass.probabilities && mass.spread == 0;
-  double s = 0, loss = 0;
-  if (hard) {
-    s = mass(mass.index);
-    if (s != 0) loss = s * (log_sum + (row.max - scale(z[mass.index])));
-  } else {
-    for (int64_t j = 0; j < classes; ++j) {
-      const double t = mass(j);
-      s += t;
-      if (t != 0) loss += t * (log_sum + (row.max - scale(z[j])));  // 0 log 0 = 0
+// Adds t (max - u): no term is negative, so nothing cancels however sure the model is.
+template <class T>
+void add_gap(const T* t, const T* u, int64_t n, T max, Sum<T>& gap) {
+  const V<T> zero{};
+  const auto term = [&](V<T> tj, V<T> uj) {
+    return tj == zero ? zero : tj * (max - uj);  // 0 log 0 = 0
+  };
+  over_vectors<T>(
+      n, [&](int64_t i) { gap.add(term(load(t + i), load(u + i))); },
+      [&](int64_t i, int64_t left) {
+        gap.add(term(load_part(t + i, left, T(0)), load_part(u + i, left, T(0))));
+      });
+}
+
+// loss = sum_j t_j (lse - u_j) + z_loss lse^2, with lse - u_j = log_sum + (max - u_j) >= 0.
+inline double loss_of(const CrossEntropyTask& task, double max, double log_sum, double mass,
+                      double gap) {
+  const double lse = max + log_sum;
+  if (lse != lse) return NAN;
+  return (mass == 0 ? 0 : mass * log_sum) + gap + (task.z_loss == 0 ? 0 : task.z_loss * lse * lse);
+}
+
+// What the gradient of one row is made of besides exp(u - max): (pull p - t) upstream, with
+// pull = s + 2 z_loss lse.
+//
+// For a class at the maximum p - 1 is above = -ratio / (1 + ratio): its digits survive where p
+// rounds to 1. There, pull p - t = pull (p - 1) + (s - t) + 2 z_loss lse.
+struct Factors {
+  double pull, extra, above, upstream;
+
+  Factors(const CrossEntropyTask& task, const Scale& scale, int64_t i, double ratio, double lse,
+          double mass)
+      : extra(task.z_loss == 0 ? 0 : 2 * task.z_loss * lse), above(-ratio / (1 + ratio)) {
+    pull = mass + extra;
+    upstream = task.scale * (task.upstream ? task.upstream[i] : 1);
+    if (scale.softcap == 0) upstream /= scale.temperature;
+  }
+
+  // At the class that has all of the mass: s - t = 0. `e` over `top` is exp(u - max).
+  double at_target(double e, double top, double ratio) const {
+    const double less = e == top ? above : e / top / (1 + ratio) - 1;
+    return upstream * (pull * less + extra);
+  }
+};
+
+// The same for targets with mass on every class.
+template <class T>
+struct DenseFactors {
+  V<T> high, low;  // pull / sum_j exp(u_j - max)
+  V<T> top, pull_above, mass_high, mass_low, extra, upstream;
+
+  V<T> gradient(V<T> e, V<T> t) const {
+    const V<T> below = two_products<T>(e, high, e, low) - t;
+    const V<T> half_mass = mass_high / 2;
+    const V<T> at_top = pull_above + (((mass_high - t) + mass_low) + extra);
+    // Only where nearly all of p and of t is on this class does the difference to 1 help.
+    return ((e == top) & (t > half_mass) ? at_top : below) * upstream;
+  }
+};
+
+// One call, for logits computed in T. A target is "dense" where it isn't all on one class.
+template <class T, bool dense>
+class CrossEntropy {
+ public:
+  CrossEntropy(const CrossEntropyTask& task, bool from_summary)
+      : task_(task),
+        scale_{task.softcap, task.temperature},
+        from_summary_(from_summary),
+        n_(task.shape.classes),
+        workers_(workers_for(task.shape.rows, n_)),
+        plain_logits_(is_plain<T>(task.shape, task.logits) && scale_.identity()),
+        // du/dz needs the logits to the end, so that they can't be overwritten before.
+        plain_grad_(task.grad.data && is_plain<T>(task.shape, task.grad) && scale_.identity()),
+        weight_(task),
+        scratch_(workers_, plain_logits_ && (plain_grad_ || !task.grad.data) ? 0 : n_),
+        chunks_(workers_, chunks_of(n_)),
+        mass_{task, weight_.data(), static_cast<T>(1 - task.label_smoothing),
+              static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
+
+  void run() const {
+    for_each_row(task_.shape, workers_,
+                 [&](int worker, int64_t i, const auto& each) { row(worker, i, each); });
+  }
+
+ private:
+  template <class Each>
+  void row(int worker, int64_t i, const Each& each) const {
+    const int64_t from = row_offset(task_.shape, task_.logits, i);
+    const int64_t to = task_.grad.data ? row_offset(task_.shape, task_.grad, i) : 0;
+    const int64_t y = task_.index ? task_.index[i] : -1;
+    T* buffer = scratch_.of(worker);
+    if (task_.index && y == task_.ignore_index) return ignore(i, to);
+
+    const T* u = plain_logits_ ? static_cast<const T*>(task_.logits.data) + from : buffer;
+    T* e = !task_.grad.data ? nullptr
+           : plain_grad_    ? static_cast<T*>(task_.grad.data) + to
+                            : buffer;
+    const Row<T> the_row{n_,
+                         u,
+                         e,
+                         chunks_.of(worker),
+                         plain_logits_ ? next_row(task_.shape, task_.logits, i, u) : nullptr,
+                         plain_grad_ && e != u ? next_row<T>(task_.shape, task_.grad, i, e)
+                                               : nullptr};
+    const auto stage = [&](int64_t begin, int64_t size) {
+      if (plain_logits_) return;
+      read(task_.logits, from + begin * task_.logits.class_stride, size, buffer + begin);
+      if (!scale_.identity()) scale_.apply(buffer + begin, size);
+    };
+
+    Summary s;
+    Target target;
+    if (from_summary_) {
+      s = task_.summary[i];
+      each(chunks_of(n_), [&](int64_t c) {
+        const int64_t begin = c * kChunk, size = n_ - begin < kChunk ? n_ - begin : kChunk;
+        stage(begin, size);
+        if (dense) the_row.chunks[c].mass = mass_of(i, begin, size);
+      });
+      if (!dense) target.u = u[y];
+      const Pivot<T> pivot(all(static_cast<T>(s.max)));
+      each(chunks_of(n_), [&](int64_t c) {
+        const int64_t begin = c * kChunk, size = n_ - begin < kChunk ? n_ - begin : kChunk;
+        exp_block(pivot, u + begin, e + begin, size);
+      });
+    } else {
+      // e may be written over u: the target's logit is taken before.
+      if (!dense) stage(y, 1), target.u = u[y];
+      s = summarise(the_row, each, stage,
+                    [&](int64_t begin, int64_t size, T max, Chunk<T>& chunk) {
+                      if (!dense) return;
+                      if (begin % kChunk == 0) chunk.mass = chunk.gap = Pair();
+                      T t[kBlock];
+                      mass_.block(i, begin, size, t);
+                      Sum<T> mass, gap;
+                      add_mass(t, size, mass);
+                      add_gap(t, u + begin, size, max, gap);
+                      chunk.mass.add(mass.total());
+                      chunk.gap.add(gap.total());
+                    });
+      if (!(fabs(s.max) < INFINITY)) s.max = NAN;
+    }
+    weigh(s, y, the_row, target);
+    const double log_sum = log1p(s.ratio);
+    if (!from_summary_) {
+      if (task_.loss) {
+        task_.loss[i] = loss_of(task_, s.max, log_sum, target.mass.value(),
+                                target.gap.value());
+      }
+      if (task_.summary) task_.summary[i] = s;
+    }
+    if (e) finish(i, s, log_sum, target, the_row, from, to, each);
+  }
+
+  struct Target {
+    T u = 0;         // the target's logit, where the mass is on one class
+    Pair mass, gap;  // sum t, sum t (max - u)
+  };
+
+  Pair mass_of(int64_t i, int64_t begin, int64_t size) const {
+    Pair total;
+    for (int64_t b = begin; b < begin + size; b += kBlock) {
+      const int64_t n = begin + size - b < kBlock ? begin + size - b : kBlock;
+      T t[kBlock];
+      mass_.block(i, b, n, t);
+      Sum<T> mass;
+      add_mass(t, n, mass);
+      total.add(mass.total());
+    }
+    return total;
+  }
+
+  void weigh(Summary s, int64_t y, const Row<T>& the_row, Target& target) const {
+    if (!dense) {
+      const double w = mass_.weight ? mass_.weight[y] : 1;
+      target.mass.hi = w;
+      if (w != 0) target.gap.hi = w * (s.max - static_cast<double>(target.u));
+      return;
+    }
+    for (int64_t c = 0; c < chunks_of(n_); ++c) {
+      target.mass.add(the_row.chunks[c].mass);
+      target.gap.add(the_row.chunks[c].gap);
     }
   }
-  if (task.z_loss != 0) loss += task.z_loss * lse * lse;
-  if (isnan(row.rest)) loss = NAN;
-  if (task.loss) task.loss[i] = loss;
 
-  if (!task.grad.data) return;
-  T* grad = task.grad.row(i);
-  const double sum = 1 + row.rest;
-  const double pull = s + 2 * task.z_loss * lse;
-  for (int64_t j = 0; j < classes; ++j) {
-    const double u = scale(z[j]);
-    const double t = hard && j != mass.index ? 0 : mass(j);
-    // For the class at the maximum p - 1 is -rest / sum: its digits survive where p rounds to 1.
-    const double p = exp_difference(u, row.max) / sum;
-    const double above = j == row.at ? -row.rest / sum : p - 1;  // p - 1
-    const double slope = scale.slope(z[j]);
-    // (pull p - t) = pull (p - 1) + (pull - t) where most of the mass is on this class.
-    const double g = t > 0.5 * s ? pull * above + (pull - t) : pull * p - t;
-    grad[j] = static_cast<T>(task.scale * g * slope);
+  template <class Each>
+  void finish(int64_t i, Summary s, double log_sum, const Target& target, const Row<T>& the_row,
+              int64_t from, int64_t to, const Each& each) const {
+    const Factors factors(task_, scale_, i, s.ratio, s.max + log_sum,
+                          target.mass.value());
+    const Normaliser<T> normaliser(s, dense ? factors.pull : factors.pull * factors.upstream);
+    const DenseFactors<T> dense_factors = dense_factors_of(factors, normaliser, target.mass);
+    const int64_t y = dense ? -1 : task_.index[i];
+    each(chunks_of(n_), [&](int64_t c) {
+      const int64_t begin = c * kChunk, end = begin + kChunk < n_ ? begin + kChunk : n_;
+      for (int64_t b = begin; b < end; b += kBlock) {
+        const int64_t size = end - b < kBlock ? end - b : kBlock;
+        T* e = the_row.e + b;
+        normaliser.to_unit(e, size);
+        if (dense) {
+          T t[kBlock];
+          mass_.block(i, b, size, t);
+          over_vectors<T>(
+              size,
+              [&](int64_t k) {
+                store(e + k, dense_factors.gradient(load(e + k), load(t + k)));
+              },
+              [&](int64_t k, int64_t left) {
+                const V<T> g = dense_factors.gradient(load_part(e + k, left, T(0)),
+                                                      load_part(t + k, left, T(0)));
+                store_part(e + k, g, left);
+              });
+        } else if (y >= b && y < b + size) {
+          const double at_target =
+              factors.at_target(static_cast<double>(e[y - b]), normaliser.top, s.ratio);
+          normaliser.apply(e, size);
+          e[y - b] = static_cast<T>(at_target);
+        } else {
+          normaliser.apply(e, size);
+        }
+        if (plain_grad_) continue;
+        if (scale_.softcap != 0) {
+          T z[kBlock];
+          read(task_.logits, from + b * task_.logits.class_stride, size, z);
+          scale_.apply_slope(z, e, size);
+        }
+        write(task_.grad, to + b * task_.grad.class_stride, size, e);
+      }
+    });
+  }
+
+  static DenseFactors<T> dense_factors_of(const Factors& f, const Normaliser<T>& normaliser,
+                                          Pair mass) {
+    const T high = static_cast<T>(normaliser.hi), mass_high = static_cast<T>(mass.hi);
+    return {all(high),
+            all(static_cast<T>(normaliser.hi - static_cast<double>(high) + normaliser.lo)),
+            all(static_cast<T>(normaliser.top)),
+            all(static_cast<T>(f.pull * f.above)),
+            all(mass_high),
+            all(static_cast<T>(mass.hi - static_cast<double>(mass_high) + mass.lo)),
+            all(static_cast<T>(f.extra)),
+            all(static_cast<T>(f.upstream))};
+  }
+
+  void ignore(int64_t i, int64_t to) const {
+    if (!from_summary_) {
+      if (task_.loss) task_.loss[i] = 0;
+      if (task_.summary) task_.summary[i] = {NAN, NAN};
+    }
+    if (!task_.grad.data) return;
+    const T zeros[64] = {};
+    for (int64_t j = 0; j < n_; j += 64) {
+      write(task_.grad, to + j * task_.grad.class_stride, n_ - j < 64 ? n_ - j : 64, zeros);
+    }
+  }
+
+  const CrossEntropyTask& task_;
+  const Scale scale_;
+  const bool from_summary_;
+  const int64_t n_;
+  const int workers_;
+  const bool plain_logits_, plain_grad_;
+  const Weight<T> weight_;
+  const Scratch<T> scratch_;
+  const Scratch<Chunk<T>> chunks_;
+  const Mass<T> mass_;
+};
+
+// The same, many rows side by side.
+template <class T, bool dense>
+class CrossEntropyLanes {
+ public:
+  CrossEntropyLanes(const CrossEntropyTask& task, bool from_summary)
+      : task_(task),
+        scale_{task.softcap, task.temperature},
+        from_summary_(from_summary),
+        n_(task.shape.classes),
+        width_(tile_width<T>(task.shape, task.logits)),
+        workers_(tile_workers(task.shape, width_)),
+        scratch_(workers_, width_ * n_),
+        extra_(workers_, task.probabilities.data || task.softcap != 0 ? width_ * n_ : 0),
+        weight_(task),
+        keep_(static_cast<T>(1 - task.label_smoothing)),
+        spread_(static_cast<T>(task.label_smoothing / static_cast<double>(n_))) {}
+
+  void run() const {
+    for_each_tile<T>(task_.shape, width_, scratch_, workers_,
+                     [&](int worker, const Tile<T>& tile) { compute(worker, tile); });
+  }
+
+ private:
+  static constexpr int L = kLanes<T>;
+  using Index = typename Vector<T>::index;
+
+  // One number a lane.
+  struct Rows {
+    alignas(64) Index target[kMaxWidth];  // -1 for an ignored row
+    alignas(64) T mass[kMaxWidth], mass_low[kMaxWidth], gap[kMaxWidth], gap_low[kMaxWidth];
+    double total(int64_t l) const {
+      return static_cast<double>(mass[l]) + static_cast<double>(mass_low[l]);
+    }
+    double total_gap(int64_t l) const {
+      return Pair{static_cast<double>(gap[l]), static_cast<double>(gap_low[l])}.value();
+    }
+  };
+
+  void compute(int worker, const Tile<T>& tile) const {
+    read_tile(task_.shape, task_.logits, tile);
+    if (!scale_.identity()) scale_.apply(tile.data, n_ * width_);
+    Tile<T> extra = tile;  // probabilities, or the logits again
+    extra.data = extra_.of(worker);
+    if (task_.probabilities.data) read_tile(task_.shape, task_.probabilities, extra);
+
+    Rows rows;
+    for (int64_t l = 0; l < width_; ++l) {
+      const int64_t y = task_.index && l < tile.rows ? task_.index[tile.row + l] : 0;
+      rows.target[l] = task_.index && y == task_.ignore_index ? -1 : static_cast<Index>(y);
+    }
+    // The target's logit and the sums over t come first: exp(u - max) is written over u.
+    alignas(64) T logit[kMaxWidth];
+    if (!dense) {
+      for (int64_t l = 0; l < width_; ++l) {
+        const int64_t y = rows.target[l] < 0 ? 0 : rows.target[l];
+        logit[l] = tile.at(y)[l];
+        rows.mass[l] = weight_.data() ? weight_.data()[y] : 1;
+        rows.mass_low[l] = 0;
+      }
+    } else {
+      weigh(tile, extra, rows);
+    }
+    Lanes<T> lanes;
+    if (from_summary_) {
+      lanes.recall(tile, task_.summary);
+    } else {
+      lanes.summarise(tile, task_.grad.data != nullptr);
+      for (int64_t l = 0; l < tile.rows; ++l) {
+        const int64_t i = tile.row + l;
+        const Summary s = lanes.summary(l);
+        const double mass = rows.total(l);
+        const double gap = dense       ? rows.total_gap(l)
+                           : mass == 0 ? 0
+                                       : mass * (s.max - static_cast<double>(logit[l]));
+        const bool ignored = rows.target[l] < 0;
+        const double loss = loss_of(task_, s.max, lanes.log_sum[l], mass, gap);
+        if (task_.loss) task_.loss[i] = ignored ? 0 : loss;
+        if (task_.summary) {
+          task_.summary[i] = ignored || s.ratio != s.ratio ? Summary{NAN, NAN} : s;
+        }
+      }
+    }
+    if (task_.grad.data) finish(tile, extra, lanes, rows);
+  }
+
+  // The target mass of class j in the lanes from l on.
+  V<T> mass(const Tile<T>& extra, const Rows& rows, int64_t j, int64_t l) const {
+    V<T> t;
+    if (task_.probabilities.data) {
+      t = keep_ * load(extra.at(j) + l) + spread_;
+    } else {
+      Mask<T> target;
+      __builtin_memcpy(&target, rows.target + l, sizeof target);
+      t = target == static_cast<Index>(j) ? all(spread_ + keep_) : all(spread_);
+    }
+    return weight_.data() ? t * weight_.data()[j] : t;
+  }
+
+  void weigh(const Tile<T>& tile, const Tile<T>& extra, Rows& rows) const {
+    const V<T> zero{};
+    for (int64_t l = 0; l < width_; l += L) {
+      V<T> max = all(static_cast<T>(-INFINITY));
+      for (int64_t j = 0; j < n_; ++j) max = larger<T>(load(tile.at(j) + l), max);
+      Sum<T> sum, gap;
+      for (int64_t j = 0; j < n_; ++j) {
+        const V<T> t = mass(extra, rows, j, l);
+        sum.add(t);
+        gap.add(t == zero ? zero : t * (max - load(tile.at(j) + l)));
+      }
+      store(rows.mass + l, sum.hi);
+      store(rows.mass_low + l, sum.lo);
+      store(rows.gap + l, gap.hi);
+      store(rows.gap_low + l, gap.lo);
+    }
+  }
+
+  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes,
+              const Rows& rows) const {
+    alignas(64) T high[kMaxWidth], low[kMaxWidth], at_target[kMaxWidth];
+    alignas(64) T above[kMaxWidth], beyond[kMaxWidth], upstream[kMaxWidth];
+    double factor[kMaxWidth];
+    for (int64_t l = 0; l < width_; ++l) {
+      const int64_t i = l < tile.rows ? tile.row + l : tile.row;
+      const Factors f(task_, scale_, i, lanes.ratio[l], lanes.lse(l), rows.total(l));
+      factor[l] = dense ? f.pull : f.pull * f.upstream;
+      if (dense) {
+        above[l] = static_cast<T>(f.pull * f.above);
+        beyond[l] = static_cast<T>(f.extra);
+        upstream[l] = static_cast<T>(f.upstream);
+      } else {
+        const int64_t y = rows.target[l] < 0 ? 0 : rows.target[l];
+        at_target[l] = static_cast<T>(f.at_target(static_cast<double>(tile.at(y)[l]),
+                                                  static_cast<double>(lanes.top[l]),
+                                                  lanes.ratio[l]));
+      }
+    }
+    lanes.normalise(tile, factor, high, low);
+    for (int64_t l = 0; l < width_; l += L) {
+      const V<T> h = load(high + l), o = load(low + l);
+      if (dense) {
+        const DenseFactors<T> factors{h,
+                                      o,
+                                      load(lanes.top + l),
+                                      load(above + l),
+                                      load(rows.mass + l),
+                                      load(rows.mass_low + l),
+                                      load(beyond + l),
+                                      load(upstream + l)};
+        for (int64_t j = 0; j < n_; ++j) {
+          T* const e = tile.at(j) + l;
+          store(e, factors.gradient(load(e), mass(extra, rows, j, l)));
+        }
+      } else {
+        for (int64_t j = 0; j < n_; ++j) {
+          const V<T> e = load(tile.at(j) + l);
+          store(tile.at(j) + l, two_products<T>(e, h, e, o));
+        }
+      }
+    }
+    for (int64_t l = 0; l < tile.rows; ++l) {
+      if (rows.target[l] < 0) {
+        for (int64_t j = 0; j < n_; ++j) tile.at(j)[l] = 0;
+      } else if (!dense) {
+        tile.at(rows.target[l])[l] = at_target[l];
+      }
+    }
+    if (scale_.softcap != 0) {
+      read_tile(task_.shape, task_.logits, extra);
+      for (int64_t j = 0; j < n_; ++j) {
+        for (int64_t l = 0; l < tile.rows; ++l) {
+          if (rows.target[l] < 0) extra.at(j)[l] = 0;  // NaN would spoil the zeros
+        }
+      }
+      scale_.apply_slope(extra.data, tile.data, n_ * width_);
+    }
+    write_tile(task_.shape, task_.grad, tile);
+  }
+
+  const CrossEntropyTask& task_;
+  const Scale scale_;
+  const bool from_summary_;
+  const int64_t n_, width_;
+  const int workers_;
+  const Scratch<T> scratch_, extra_;
+  const Weight<T> weight_;
+  const T keep_, spread_;
+};
+
+template <class T, bool dense>
+void run(const CrossEntropyTask& task, bool from_summary) {
+  if (use_lanes(task.shape, task.logits)) {
+    CrossEntropyLanes<T, dense>(task, from_summary).run();
+  } else {
+    CrossEntropy<T, dense>(task, from_summary).run();
+  }
+}
+
+template <class T>
+void run(const CrossEntropyTask& task, bool from_summary) {
+  if (task.index && task.label_smoothing == 0) {
+    run<T, false>(task, from_summary);
+  } else {
+    run<T, true>(task, from_summary);
+  }
+}
+
+void run(const CrossEntropyTask& task, bool from_summary) {
+  if (task.shape.classes == 0) {
+    for (int64_t i = 0; i < task.shape.rows && task.loss; ++i) {
+      task.loss[i] = task.index && task.index[i] == task.ignore_index ? 0 : NAN;
+    }
+    return;
+  }
+  // Temperature and softcap make numbers that float can't hold, and where p is near t, p - t has
+  // fewer digits than float gave p: they are computed in double, and float logits keep the bound.
+  const bool scaled = task.softcap != 0 || task.temperature != 1;
+  const bool dense = !task.index || task.label_smoothing != 0;
+  if (task.logits.type == Type::kFloat64 || scaled || dense) {
+    run<double>(task, from_summary);
+  } else {
+    run<float>(task, from_summary);
   }
 }
 
 }  // namespace
 
-template <class T>
-void cross_entropy(const CrossEntropyTask<T>& task, int64_t begin, int64_t end) {
-  Mass<T> mass{task.weight, nullptr, -1, 1 - task.label_smoothing,
-               task.label_smoothing / static_cast<double>(task.classes)};
-  for (int64_t i = begin; i < end; ++i) {
-    if (task.index) {
-      mass.index = task.index[i];
-      if (mass.index == task.ignore_index) {
-        if (task.loss) task.loss[i] = 0;
-        if (task.grad.data) {
-          for (int64_t j = 0; j < task.classes; ++j) task.grad.row(i)[j] = 0;
-        }
-        continue;
-      }
-    } else {
-      mass.probabilities = task.probabilities.row(i);
-    }
-    one_row(task, i, mass);
-  }
-}
-
-template void cross_entropy(const CrossEntropyTask<float>&, int64_t, int64_t);
-template void cross_entropy(const CrossEntropyTask<double>&, int64_t, int64_t);
+void cross_entropy(const CrossEntropyTask& task) { run(task, false); }
+void cross_entropy_gradient(const CrossEntropyTask& task) { run(task, true); }
 
 }  // namespace SOFTXENT_LEVEL
 }  // namespace softxent

@@ -10,15 +10,15 @@ namespace {
 struct Level {
   const char* name;
   bool (*runs_here)();
-  Kernels<float> f32;
-  Kernels<double> f64;
+  Kernels kernels;
 };
 
-#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                          \
-  Level{name, runs_here,                                                                      \
-        Kernels<float>{level::softmax<float>, level::logsumexp<float>, level::cross_entropy<float>}, \
-        Kernels<double>{level::softmax<double>, level::logsumexp<double>,                     \
-                        level::cross_entropy<double>}}
+#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                             \
+  Level {                                                                                        \
+    name, runs_here, {                                                                           \
+      level::softmax, level::logsumexp, level::cross_entropy, level::cross_entropy_gradient      \
+    }                                                                                            \
+  }
 
 const Level kLevels[] = {
 #ifdef SOFTXENT_X86_64_LEVELS
@@ -45,14 +45,7 @@ std::atomic<const Level*>& current() {
 
 }  // namespace
 
-template <>
-const Kernels<float>& kernels<float>() {
-  return current().load()->f32;
-}
-template <>
-const Kernels<double>& kernels<double>() {
-  return current().load()->f64;
-}
+const Kernels& kernels() { return current().load()->kernels; }
 
 const char* const* available_levels() {
   static const char* names[kCount + 1];

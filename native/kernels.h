@@ -1,73 +1,94 @@
-// The contract between the kernels and whoever calls them: raw pointers, sizes, strides.
+// The contract of the kernels. They know neither Python nor any tensor library: raw pointers, sizes,
+// strides. They validate nothing: the caller has checked every class index, every shape and every
+// pointer.
 //
-// The kernels know neither Python nor torch. They validate nothing: the caller has checked every
-// class index, every shape and every pointer. Each row's result depends on that row alone, whatever
-// the number of threads and whatever rows stand beside it.
+// A "row" is one softmax: `classes` logits. The rows of an array are its batch dimensions in C
+// order, each with a stride of its own; the classes of a row lie `class_stride` elements apart. So
+// any class axis of any strided view is read where it lies. Vectors with one number a row or one a
+// class are contiguous.
 //
-// Rows are `stride` elements apart; the classes of a row are next to each other. T is float or
-// double. An output may be the very buffer of its input (same pointer, same stride) and may not
-// overlap it otherwise.
+// Each row's result has bits that depend on that row alone, whatever the number of threads,
+// whatever rows stand beside it and however it is aligned. An output may be the very elements of
+// its input (same pointer, same strides) and may not overlap it otherwise.
+//
+// float16 and bfloat16 are read and written as such and computed in float.
 #pragma once
 
 #include <cstdint>
 
 namespace softxent {
 
-template <class T>
-struct Matrix {
-  T* data;
-  int64_t stride;
+enum class Type { kFloat32, kFloat64, kFloat16, kBfloat16 };
 
-  T* row(int64_t i) const { return data + i * stride; }
+constexpr int kMaxBatchDims = 8;
+
+struct Array {
+  void* data;  // null for "not given"; inputs are only read
+  Type type;
+  int64_t class_stride;
+  int64_t batch_stride[kMaxBatchDims];
 };
 
-enum class Softmax { kProbabilities, kLogProbabilities };
+struct Shape {
+  int64_t rows, classes;
+  int batch_dims;  // at least 1
+  int64_t batch[kMaxBatchDims];
+};
 
-template <class T>
+// softmax:      out_j = exp(x_j - lse)
+// log_softmax:  out_j = x_j - lse
 struct SoftmaxTask {
-  int64_t rows, classes;
-  Matrix<const T> x;
-  Matrix<T> out;
-  Softmax kind;
+  Shape shape;
+  Array x, out;  // of one type
+  bool log;
 };
 
-template <class T>
 struct LogSumExpTask {
-  int64_t rows, classes;
-  Matrix<const T> x;
-  T* out;  // (rows)
+  Shape shape;
+  Array x;
+  double* out;  // (rows); for float and half types good to their last digits, no further
 };
 
-// loss_i = s lse - sum_j t_j u_j + z_loss lse^2,   u = softcap tanh(z / (temperature softcap))
-// grad   = scale_i ((s + 2 z_loss lse) p_j - t_j) du_j/dz_j
-template <class T>
+// With t the target mass of the row, s its sum, u = softcap tanh(z / (temperature softcap)):
+//
+//   loss   = s lse - sum_j t_j u_j + z_loss lse^2
+//   grad_j = upstream ((s + 2 z_loss lse) p_j - t_j) du_j/dz_j
+//
+// The gradient needs two numbers of the forward pass, the row's maximum max_j u_j and its
+// `ratio`, the sum of exp(u_j - max) over all j but the maximum: lse = max + log1p(ratio). Unlike
+// lse alone they still hold 1 - p_max where p_max rounds to 1.
+struct Summary {
+  double max, ratio;  // NaN where the row has no loss
+};
+
 struct CrossEntropyTask {
-  int64_t rows, classes;
-  Matrix<const T> logits;
-  const int64_t* index;           // (rows) class indices, or null where the target is a mass
-  Matrix<const T> probabilities;  // (rows, classes), or null data
-  const T* weight;                // (classes), or null for ones
-  int64_t ignore_index;           // with index only
+  Shape shape;
+  Array logits;
+  const int64_t* index;  // (rows) class indices, or null where the target is a mass
+  Array probabilities;   // of the logits' shape, of any type
+  const void* weight;    // (classes), or null for ones; double for float64 logits, else float
+  int64_t ignore_index;  // with index only
   double label_smoothing, z_loss;
-  double softcap;  // 0 for none
-  double temperature;
-  double* loss;     // (rows), or null
-  double scale;     // of the gradient: the upstream gradient over the denominator
-  Matrix<T> grad;   // (rows, classes), or null data
+  double softcap;        // 0 for none
+  double temperature;    // > 0
+  double* loss;          // (rows), or null
+  Summary* summary;      // (rows), or null: written by cross_entropy, read by its gradient
+  const double* upstream;  // (rows), or null for ones
+  double scale;          // of the gradient, times upstream
+  Array grad;            // as the logits in shape and type
 };
 
-// One instruction set's kernels. Each works on rows [begin, end).
-template <class T>
+// One instruction set's kernels.
 struct Kernels {
-  void (*softmax)(const SoftmaxTask<T>&, int64_t begin, int64_t end);
-  void (*logsumexp)(const LogSumExpTask<T>&, int64_t begin, int64_t end);
-  void (*cross_entropy)(const CrossEntropyTask<T>&, int64_t begin, int64_t end);
+  void (*softmax)(const SoftmaxTask&);
+  void (*logsumexp)(const LogSumExpTask&);
+  void (*cross_entropy)(const CrossEntropyTask&);           // loss, summary and grad as asked for
+  void (*cross_entropy_gradient)(const CrossEntropyTask&);  // grad, from the summary
 };
 
 // The best instruction set that both this build and this processor have, or the one that
 // select_level named.
-template <class T>
-const Kernels<T>& kernels();
+const Kernels& kernels();
 
 // Names of the instruction sets that can run here, best first, null-terminated.
 const char* const* available_levels();

@@ -1,21 +1,20 @@
 // The namespace of one instruction set: each operation's file is compiled once for each of them.
 //
-// Kernel files include no other header with inline functions that could be emitted out of line: the
-// linker would keep one copy for all, and it could be one that this processor can't run.
+// Kernel files include no header with inline functions that could be emitted out of line: the
+// linker would keep one copy for all, and it could be one that this processor can't run. What they
+// share is in unnamed namespaces.
 #pragma once
 
 #include "kernels.h"
 
-#define SOFTXENT_DECLARE_LEVEL(level)                                                     \
-  namespace softxent {                                                                    \
-  namespace level {                                                                       \
-  template <class T>                                                                      \
-  void softmax(const SoftmaxTask<T>&, int64_t begin, int64_t end);                        \
-  template <class T>                                                                      \
-  void logsumexp(const LogSumExpTask<T>&, int64_t begin, int64_t end);                    \
-  template <class T>                                                                      \
-  void cross_entropy(const CrossEntropyTask<T>&, int64_t begin, int64_t end);             \
-  }                                                                                       \
+#define SOFTXENT_DECLARE_LEVEL(level)                    \
+  namespace softxent {                                   \
+  namespace level {                                      \
+  void softmax(const SoftmaxTask&);                      \
+  void logsumexp(const LogSumExpTask&);                  \
+  void cross_entropy(const CrossEntropyTask&);           \
+  void cross_entropy_gradient(const CrossEntropyTask&);  \
+  }                                                      \
   }
 
 SOFTXENT_DECLARE_LEVEL(baseline)

@@ -1,15 +1,18 @@
-// Rows in parallel on a small pool of threads that survives fork().
+// Work in pieces on a small pool of threads that survives fork().
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 namespace softxent {
 
-// Calls body(begin, end) for pieces that cover [0, count) once each. `cost` is a rough number of
-// elements of work for one item; small work stays on the calling thread. Pieces may run in any
-// order, so a body's result must not depend on how the range is cut.
-void parallel_for(int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& body);
+// How many threads should share `count` items of `cost` elements each: 1 where the work is small.
+int workers_for(int64_t count, int64_t cost);
+
+// Calls body(context, worker, begin, end) for pieces that cover [0, count) once each, at most
+// `workers` at a time, 0 <= worker < workers. Pieces run in any order and their size is not fixed,
+// so a result must not depend on how the range is cut. The body may not throw.
+void parallel_for(int workers, int64_t count, void* context,
+                  void (*body)(void* context, int worker, int64_t begin, int64_t end));
 
 int get_num_threads();
 void set_num_threads(int count);  // >= 1

@@ -1,54 +1,179 @@
 // softmax, log_softmax and logsumexp of rows.
-#include "levels.h"
-#include "row.h"
+#include "lanes.h"
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
+namespace {
+
+struct Nothing {
+  template <class T>
+  void operator()(int64_t, int64_t, T, Chunk<T>&) const {}
+};
 
 template <class T>
-void softmax(const SoftmaxTask<T>& task, int64_t begin, int64_t end) {
-  const Scale identity{0, 1};
-  for (int64_t i = begin; i < end; ++i) {
-    const T* x = task.x.row(i);
-    T* out = task.out.row(i);
-    const Row row = summarise(x, task.classes, identity);
-    if (task.kind == Softmax::kProbabilities) {
-      const double sum = 1 + row.rest;
-      for (int64_t j = 0; j < task.classes; ++j) {
-        out[j] = static_cast<T>(exp_difference(x[j], row.max) / sum);
+void softmax_rows(const SoftmaxTask& task) {
+  const Shape& shape = task.shape;
+  const int64_t n = shape.classes;
+  const int workers = workers_for(shape.rows, n);
+  const bool plain_x = is_plain<T>(shape, task.x), plain_out = is_plain<T>(shape, task.out);
+  const Scratch<T> scratch(workers, plain_x && plain_out ? 0 : n);
+  const Scratch<Chunk<T>> chunks(workers, chunks_of(n));
+  for_each_row(shape, workers, [&](int worker, int64_t i, const auto& each) {
+    const int64_t from = row_offset(shape, task.x, i), to = row_offset(shape, task.out, i);
+    T* buffer = scratch.of(worker);
+    const T* u = plain_x ? static_cast<const T*>(task.x.data) + from : buffer;
+    T* out = plain_out ? static_cast<T*>(task.out.data) + to : buffer;
+    const Row<T> row{n,
+                     u,
+                     task.log ? nullptr : out,
+                     chunks.of(worker),
+                     plain_x ? next_row(shape, task.x, i, u) : nullptr,
+                     plain_out && u != out ? next_row(shape, task.out, i, out) : nullptr};
+    const Summary s = summarise(
+        row, each,
+        [&](int64_t begin, int64_t size) {
+          if (!plain_x) read(task.x, from + begin * task.x.class_stride, size, buffer + begin);
+        },
+        Nothing{});
+    const Normaliser<T> normaliser(s, 1);
+    const T max = static_cast<T>(s.max), log_sum = static_cast<T>(log1p(s.ratio));
+    each(chunks_of(n), [&](int64_t c) {
+      const int64_t begin = c * kChunk, end = begin + kChunk < n ? begin + kChunk : n;
+      if (!task.log) {
+        normaliser.apply(out + begin, end - begin);
+      } else {
+        for (int64_t j = begin; j < end; ++j) out[j] = (u[j] - max) - log_sum;
+      }
+      if (!plain_out) {
+        write(task.out, to + begin * task.out.class_stride, end - begin, out + begin);
+      }
+    });
+  });
+}
+
+template <class T>
+void softmax_lanes(const SoftmaxTask& task) {
+  constexpr int L = kLanes<T>;
+  const Shape& shape = task.shape;
+  const int64_t width = tile_width<T>(shape, task.x);
+  const int workers = tile_workers(shape, width);
+  const Scratch<T> scratch(workers, width * shape.classes);
+  for_each_tile<T>(shape, width, scratch, workers, [&](int, const Tile<T>& tile) {
+    read_tile(shape, task.x, tile);
+    Lanes<T> lanes;
+    lanes.summarise(tile, !task.log);
+    alignas(64) T high[kMaxWidth], low[kMaxWidth];
+    if (task.log) {
+      for (int64_t l = 0; l < width; ++l) {
+        high[l] = lanes.max[l];
+        low[l] = static_cast<T>(lanes.log_sum[l]);
       }
     } else {
-      const double log_sum = log1p(row.rest);
-      for (int64_t j = 0; j < task.classes; ++j) {
-        out[j] = static_cast<T>((x[j] - row.max) - log_sum);
+      double ones[kMaxWidth];
+      for (int64_t l = 0; l < width; ++l) ones[l] = 1;
+      lanes.normalise(tile, ones, high, low);
+    }
+    for (int64_t l = 0; l < width; l += L) {
+      const V<T> h = load(high + l), o = load(low + l);
+      for (int64_t j = 0; j < tile.classes; ++j) {
+        const V<T> v = load(tile.at(j) + l);
+        store(tile.at(j) + l, task.log ? (v - h) - o : two_products<T>(v, h, v, o));
       }
     }
+    write_tile(shape, task.out, tile);
+  });
+}
+
+// T is float or double, whatever x is made of.
+template <class T, class Each>
+Summary summary_of(const LogSumExpTask& task, int64_t i, T* buffer, Chunk<T>* chunks,
+                   const Each& each) {
+  const bool plain = is_plain<T>(task.shape, task.x);
+  const int64_t from = row_offset(task.shape, task.x, i);
+  const T* u = plain ? static_cast<const T*>(task.x.data) + from : buffer;
+  return summarise(
+      Row<T>{task.shape.classes, u, nullptr, chunks,
+             plain ? next_row(task.shape, task.x, i, u) : nullptr, nullptr},
+      each,
+      [&](int64_t begin, int64_t size) {
+        if (!plain) read(task.x, from + begin * task.x.class_stride, size, buffer + begin);
+      },
+      Nothing{});
+}
+
+// Over exp(-inf) alone, or over nothing, -inf; +inf where there is one; NaN wins over both.
+double special_logsumexp(const LogSumExpTask& task, int64_t i, double max) {
+  for (int64_t j = 0; j < task.shape.classes; ++j) {
+    double x;
+    read(task.x, row_offset(task.shape, task.x, i) + j * task.x.class_stride, 1, &x);
+    if (x != x) return NAN;
   }
+  return max;
 }
 
 template <class T>
-void logsumexp(const LogSumExpTask<T>& task, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) {
-    const T* x = task.x.row(i);
-    // The logarithm of a sum over nothing, or over exp(-inf) alone, is -inf; of +inf, +inf.
-    double top = -INFINITY;
-    for (int64_t j = 0; j < task.classes; ++j) {
-      if (!(x[j] <= top)) top = x[j];
-      if (isnan(top)) break;
+void logsumexp_rows(const LogSumExpTask& task) {
+  const Shape& shape = task.shape;
+  const int64_t n = shape.classes;
+  const int workers = workers_for(shape.rows, n);
+  // Enough for double: see below.
+  const Scratch<double> scratch(workers, n);
+  const Scratch<Chunk<double>> chunks(workers, chunks_of(n));
+  for_each_row(shape, workers, [&](int worker, int64_t i, const auto& each) {
+    double* buffer = scratch.of(worker);
+    Chunk<double>* parts = chunks.of(worker);
+    Summary s = summary_of<T>(task, i, reinterpret_cast<T*>(buffer),
+                              reinterpret_cast<Chunk<T>*>(parts), each);
+    double lse = s.max + log1p(s.ratio);
+    if (!(fabs(s.max) < INFINITY)) {
+      lse = special_logsumexp(task, i, s.max);
+    } else if (sizeof(T) == 4 && s.max < 0 && fabs(lse) < 1) {
+      // The maximum and the logarithm cancel: double has the digits that float lost.
+      s = summary_of<double>(task, i, buffer, parts, each);
+      lse = s.max + log1p(s.ratio);
     }
-    if (!(fabs(top) < INFINITY)) {
-      task.out[i] = static_cast<T>(top);
-      continue;
+    task.out[i] = lse;
+  });
+}
+
+// In double throughout, so that a float result has all of its digits where the maximum and the
+// logarithm cancel.
+void logsumexp_lanes(const LogSumExpTask& task) {
+  const Shape& shape = task.shape;
+  const int64_t width = tile_width<double>(shape, task.x);
+  const int workers = tile_workers(shape, width);
+  const Scratch<double> scratch(workers, width * shape.classes);
+  for_each_tile<double>(shape, width, scratch, workers, [&](int, const Tile<double>& tile) {
+    read_tile(shape, task.x, tile);
+    Lanes<double> lanes;
+    lanes.summarise(tile, false);
+    for (int64_t l = 0; l < tile.rows; ++l) {
+      const double max = lanes.max[l];
+      const bool finite = fabs(max) < INFINITY;
+      task.out[tile.row + l] =
+          finite ? lanes.lse(l) : special_logsumexp(task, tile.row + l, max);
     }
-    const Row row = summarise(x, task.classes, Scale{0, 1});
-    task.out[i] = static_cast<T>(row.max + log1p(row.rest));
+  });
+}
+
+}  // namespace
+
+void softmax(const SoftmaxTask& task) {
+  const bool lanes = use_lanes(task.shape, task.x);
+  if (task.x.type == Type::kFloat64) {
+    lanes ? softmax_lanes<double>(task) : softmax_rows<double>(task);
+  } else {
+    lanes ? softmax_lanes<float>(task) : softmax_rows<float>(task);
   }
 }
 
-template void softmax(const SoftmaxTask<float>&, int64_t, int64_t);
-template void softmax(const SoftmaxTask<double>&, int64_t, int64_t);
-template void logsumexp(const LogSumExpTask<float>&, int64_t, int64_t);
-template void logsumexp(const LogSumExpTask<double>&, int64_t, int64_t);
+void logsumexp(const LogSumExpTask& task) {
+  if (use_lanes(task.shape, task.x)) {
+    logsumexp_lanes(task);
+  } else {
+    task.x.type == Type::kFloat64 ? logsumexp_rows<double>(task) : logsumexp_rows<float>(task);
+  }
+}
 
 }  // namespace SOFTXENT_LEVEL
 }  // namespace softxent

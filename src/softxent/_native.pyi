@@ -4,23 +4,28 @@ import numpy as np
 import numpy.typing as npt
 
 _Array = npt.NDArray[Any]
+_Float64s = npt.NDArray[np.float64]
 
-def softmax(x: _Array, out: _Array, *, log: bool) -> None: ...
-def logsumexp(x: _Array, out: _Array) -> None: ...
+def softmax(x: _Array, out: _Array, *, axis: int = -1, log: bool = False) -> None: ...
+def logsumexp(x: _Array, out: _Float64s, *, axis: int = -1) -> None: ...
 def cross_entropy(
     logits: _Array,
     *,
-    index: npt.NDArray[np.int64] | None,
-    probabilities: _Array | None,
-    weight: _Array | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
-    temperature: float,
-    loss: npt.NDArray[np.float64],
-    scale: float,
-    grad: _Array | None,
+    axis: int = -1,
+    index: npt.NDArray[np.int64] | None = None,
+    probabilities: _Array | None = None,
+    weight: _Array | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float = 0.0,
+    temperature: float = 1.0,
+    loss: _Float64s | None = None,
+    summary: _Float64s | None = None,
+    from_summary: bool = False,
+    scale: float = 1.0,
+    upstream: _Float64s | None = None,
+    grad: _Array | None = None,
 ) -> None: ...
 def levels() -> list[str]: ...
 def current_level() -> str: ...

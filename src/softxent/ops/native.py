@@ -93,12 +93,18 @@ def result_dtype(op: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     return computed if dtype.kind in "iub" else dtype.newbyteorder("=")
 
 
-def _rows(x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
-    """(rows, C), contiguous and of one dtype; a view where it can be."""
-    moved = np.moveaxis(x, axis, -1)
-    count = moved.size // moved.shape[-1] if moved.shape[-1] else _product(moved.shape[:-1])
-    flat = moved.reshape(count, moved.shape[-1])
-    return np.require(flat, dtype=dtype, requirements=["C", "A"])
+def _readable(op: str, name: str, x: Array) -> Array:
+    """The array as the kernels read it: its own memory wherever that can be.
+
+    Any strides will do. Copied are integers, another byte order, and numbers that don't lie a whole
+    number of elements apart.
+    """
+    dtype = result_dtype(op, name, x.dtype)
+    if x.dtype != dtype or any(stride % x.itemsize for stride in x.strides):
+        x = x.astype(dtype)
+    elif x.ndim > 9:  # the kernels walk 8 batch dimensions
+        x = np.ascontiguousarray(x)
+    return x.view(np.uint16) if dtype.name == "bfloat16" else x
 
 
 def _product(shape: tuple[int, ...]) -> int:
@@ -120,39 +126,36 @@ def _in_place(x: Array, out: Array) -> bool:
 class _Output:
     """Where a result of the input's shape goes: a fresh array, or the caller's `out`.
 
-    The kernels write `rows`, (rows, C). Where `out` can't be written directly (another layout, half
-    precision, overlap with an input) they write a buffer, and `finish` copies it.
+    The kernels write `array`. Where `out` can't be written directly (it overlaps an input, or its
+    numbers don't lie a whole number of elements apart) that is a buffer, and `finish` copies it.
     """
 
     def __init__(
-        self, op: str, x: Array, axis: int, inputs: tuple[Array | None, ...], out: Array | None
+        self, op: str, x: Array, inputs: tuple[Array | None, ...], out: Array | None
     ) -> None:
-        want = result_dtype(op, "x", x.dtype)
-        dtype = compute_dtype(op, "x", x.dtype)
-        if out is not None:
-            _check_out(op, out, x.shape, want)
-        self.out = np.empty(x.shape, want) if out is None else out
-        moved = np.moveaxis(self.out, axis, -1)
-        direct = (
-            self.out.dtype == dtype
-            and moved.flags.c_contiguous
-            and moved.flags.aligned
-            and not any(
-                given is not None
-                and np.may_share_memory(given, self.out)
-                and not (given is x and _in_place(x, self.out))
-                for given in inputs
+        dtype = result_dtype(op, "x", x.dtype)
+        direct = True
+        if out is None:
+            out = np.empty(x.shape, dtype)
+        else:
+            _check_out(op, out, x.shape, dtype)
+            direct = (
+                out.ndim <= 9
+                and not any(stride % out.itemsize for stride in out.strides)
+                and not any(
+                    given is not None
+                    and np.may_share_memory(given, out)
+                    and not (given is x and _in_place(x, out))
+                    for given in inputs
+                )
             )
-        )
-        shape = moved.shape
-        self.buffer = moved if direct else np.empty(shape, dtype)
-        self.rows = self.buffer.reshape(_product(shape[:-1]), shape[-1])
-        self.moved = moved
+        self.out = out
+        self.buffer = out if direct else np.empty(x.shape, dtype)
+        self.array = self.buffer.view(np.uint16) if dtype.name == "bfloat16" else self.buffer
 
     def finish(self) -> Array:
-        if self.buffer is not self.moved:
-            with np.errstate(over="ignore", under="ignore"):
-                self.moved[...] = self.buffer
+        if self.buffer is not self.out:
+            self.out[...] = self.buffer
         return self.out
 
 
@@ -172,20 +175,18 @@ def _check_out(op: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) 
 
 def softmax(op: str, x: Array, axis: int, out: Array | None, *, log: bool) -> Array:
     """Softmax, or its logarithm, over one axis."""
-    output = _Output(op, x, axis, (x,), out)
-    if output.rows.size:
-        _native.softmax(_rows(x, axis, output.rows.dtype), output.rows, log=log)
+    output = _Output(op, x, (x,), out)
+    _native.softmax(_readable(op, "x", x), output.array, axis=axis, log=log)
     return output.finish()
 
 
 def logsumexp(op: str, x: Array, axis: int) -> Array:
     """Logsumexp over one axis, which the result lacks."""
-    rows = _rows(x, axis, compute_dtype(op, "x", x.dtype))
-    result = np.empty(len(rows), rows.dtype)
-    if result.size:
-        _native.logsumexp(rows, result)
     shape = x.shape[:axis] + x.shape[axis + 1 :]
-    return result.reshape(shape).astype(result_dtype(op, "x", x.dtype), copy=False)
+    result = np.empty(shape, np.float64)
+    _native.logsumexp(_readable(op, "x", x), result, axis=axis)
+    with np.errstate(over="ignore", under="ignore"):
+        return result.astype(result_dtype(op, "x", x.dtype), copy=False)
 
 
 def cross_entropy(
@@ -199,33 +200,34 @@ def cross_entropy(
 ) -> tuple[Any, Array | None]:
     """The reduced loss and, if asked for, its gradient with respect to the logits."""
     dtype = compute_dtype(spec.op, "logits", logits.dtype)
+    output = None
+    if with_grad:
+        output = _Output(spec.op, logits, (logits, target, weight), out)
+    readable = _readable(spec.op, "logits", logits)
     index = probabilities = None
     if spec.target_kind == "index":
         index = np.require(target.reshape(-1), np.int64, ["C", "A"])
     else:
-        probabilities = _rows(target, spec.axis, dtype)
+        probabilities = _readable(spec.op, "target", target)
     weight = None if weight is None else np.require(weight, dtype, ["C", "A"])
 
     denominator = _denominator(spec, index, weight)
     losses = np.empty(_product(spec.rows), np.float64)
-    output = None
-    if with_grad:
-        output = _Output(spec.op, logits, spec.axis, (logits, target, weight), out)
-    if losses.size:
-        _native.cross_entropy(
-            _rows(logits, spec.axis, dtype),
-            index=index,
-            probabilities=probabilities,
-            weight=weight,
-            ignore_index=-1 if spec.ignore_index is None else spec.ignore_index,
-            label_smoothing=spec.label_smoothing,
-            z_loss=spec.z_loss,
-            softcap=spec.softcap or 0.0,
-            temperature=spec.temperature,
-            loss=losses,
-            scale=(1 / denominator if denominator else np.nan) if spec.reduction == "mean" else 1.0,
-            grad=None if output is None else output.rows,
-        )
+    _native.cross_entropy(
+        readable,
+        axis=spec.axis,
+        index=index,
+        probabilities=probabilities,
+        weight=weight,
+        ignore_index=-1 if spec.ignore_index is None else spec.ignore_index,
+        label_smoothing=spec.label_smoothing,
+        z_loss=spec.z_loss,
+        softcap=spec.softcap or 0.0,
+        temperature=spec.temperature,
+        loss=losses,
+        scale=(1 / denominator if denominator else np.nan) if spec.reduction == "mean" else 1.0,
+        grad=None if output is None else output.array,
+    )
     return reduce(spec, losses, denominator, dtype), None if output is None else output.finish()
 
 

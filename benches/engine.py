@@ -1,0 +1,191 @@
+"""Softmax and cross-entropy beside SciPy, torch and the speed of memory: python -m benches.engine.
+
+The yardstick of memory is a multiplication in place of an array of the same size, by as many
+threads. Peers get the same arrays and run by turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.special
+import torch
+import torch.nn.functional as F
+
+from benches.harness import Case, check, interleave, save
+from softxent import _native, cross_entropy_with_grad, log_softmax, logsumexp, softmax
+
+RNG = np.random.default_rng(0)
+
+
+def multiply_in_place(x: np.ndarray) -> Callable[[], None]:
+    """a *= c by as many threads as the kernels have."""
+    parts = np.array_split(x.reshape(-1), _native.get_num_threads())
+
+    def scale(part: np.ndarray) -> None:
+        np.multiply(part, np.float32(1), out=part)
+
+    def run() -> None:
+        helpers = [threading.Thread(target=scale, args=(part,)) for part in parts[1:]]
+        for helper in helpers:
+            helper.start()
+        scale(parts[0])
+        for helper in helpers:
+            helper.join()
+
+    return run
+
+
+def torch_loss(x: np.ndarray, y: np.ndarray, function: Any) -> Callable[[], Any]:
+    logits = torch.from_numpy(x).requires_grad_()
+    target = torch.from_numpy(y)
+
+    def run() -> Any:
+        logits.grad = None
+        loss = function(logits, target)
+        loss.backward()
+        return loss, logits.grad
+
+    return run
+
+
+def losses(args: argparse.Namespace) -> Iterator[Case]:
+    elements = args.megabytes * 2**18
+    shapes = [(elements // c, c) for c in (1000, 32000, 50257, 128256, 262144)]
+    shapes += [(65536, 2), (65536, 3), (65536, 10), (65536, 100), (64, 10), (1, 128256)]
+    compiled = torch.compile(F.cross_entropy) if args.compile else None
+    for rows, classes in shapes:
+        x = RNG.standard_normal((rows, classes), dtype=np.float32)
+        y = RNG.integers(0, classes, rows)
+        over, out, row_loss = x.copy(), np.empty_like(x), np.empty(rows)
+        eager = torch_loss(x, y, F.cross_entropy)
+        loss, grad = cross_entropy_with_grad(x, y, out=out)
+        want, want_grad = eager()
+        check("loss", loss, want.detach())
+        check("gradient", grad, want_grad, rtol=1e-3)
+
+        def kernel_over(over: Any = over, y: Any = y, row_loss: Any = row_loss) -> None:
+            _native.cross_entropy(over, index=y, loss=row_loss, grad=over)
+
+        def into_buffer(x: Any = x, y: Any = y, out: Any = out) -> Any:
+            return cross_entropy_with_grad(x, y, out=out)
+
+        def into_fresh(x: Any = x, y: Any = y) -> Any:
+            return cross_entropy_with_grad(x, y)
+
+        peers = {
+            "reused out": into_buffer,
+            "over the logits (kernel)": kernel_over,
+            "fresh array": into_fresh,
+            "multiply": multiply_in_place(over),
+            "torch eager": eager,
+        }
+        if compiled:
+            peers["torch.compile"] = torch_loss(x, y, compiled)
+        yield interleave(f"loss and gradient ({rows}, {classes})", 2 * x.nbytes, peers)
+
+
+def images(args: argparse.Namespace) -> Iterator[Case]:
+    x = RNG.standard_normal((4, 19, 512, 512), dtype=np.float32)
+    y = RNG.integers(0, 19, (4, 512, 512))
+    out = np.empty_like(x)
+    eager = torch_loss(x, y, F.cross_entropy)
+    loss, grad = cross_entropy_with_grad(x, y, axis=1, out=out)
+    check("loss", loss, eager()[0].detach())
+    check("gradient", grad, eager()[1], rtol=1e-3)
+    peers = {
+        "reused out": lambda: cross_entropy_with_grad(x, y, axis=1, out=out),
+        "torch eager": eager,
+    }
+    yield interleave("loss and gradient (4, 19, 512, 512) axis 1", 2 * x.nbytes, peers)
+
+
+def softmaxes(args: argparse.Namespace) -> Iterator[Case]:
+    for rows, classes in ((16384, 1000), (1024, 128256 // 4), (65536, 10)):
+        x = RNG.standard_normal((rows, classes), dtype=np.float32)
+        out = np.empty_like(x)
+        size = f"({rows}, {classes})"
+        for name, ours, peer in (
+            ("softmax", softmax, scipy.special.softmax),
+            ("log_softmax", log_softmax, scipy.special.log_softmax),
+        ):
+            check(name, ours(x), peer(x, axis=-1), rtol=1e-4, atol=1e-6)
+            yield interleave(
+                f"{name} {size}",
+                2 * x.nbytes,
+                {
+                    "reused out": lambda x=x, out=out, ours=ours: ours(x, out=out),
+                    "fresh array": lambda x=x, ours=ours: ours(x),
+                    "scipy": lambda x=x, peer=peer: peer(x, axis=-1),
+                },
+            )
+        check("logsumexp", logsumexp(x), scipy.special.logsumexp(x, axis=-1))
+        yield interleave(
+            f"logsumexp {size}",
+            x.nbytes,
+            {
+                "softxent": lambda x=x: logsumexp(x),
+                "scipy": lambda x=x: scipy.special.logsumexp(x, axis=-1),
+            },
+        )
+
+
+def halves(args: argparse.Namespace) -> Iterator[Case]:
+    rows, classes = args.megabytes * 2**18 // 32000, 32000
+    x = RNG.standard_normal((rows, classes), dtype=np.float32)
+    y = RNG.integers(0, classes, rows)
+    short = (x.view(np.uint32) >> 16).astype(np.uint16)  # bfloat16, cut off
+    out, short_out, loss = np.empty_like(x), np.empty_like(short), np.empty(rows)
+    yield interleave(
+        f"bfloat16 ({rows}, {classes})",
+        2 * short.nbytes,
+        {
+            "bfloat16": lambda: _native.cross_entropy(short, index=y, loss=loss, grad=short_out),
+            "float32": lambda: _native.cross_entropy(x, index=y, loss=loss, grad=out),
+        },
+    )
+
+
+def threads(args: argparse.Namespace) -> Iterator[Case]:
+    x = RNG.standard_normal((1, 128256), dtype=np.float32)
+    out = np.empty_like(x)
+
+    def run(count: int) -> Callable[[], None]:
+        def softmax_with() -> None:
+            _native.set_num_threads(count)
+            _native.softmax(x, out)
+
+        return softmax_with
+
+    before = _native.get_num_threads()
+    yield interleave("softmax (1, 128256)", 2 * x.nbytes, {"2 threads": run(2), "1": run(1)})
+    _native.set_num_threads(before)
+
+
+PARTS = {
+    "losses": losses,
+    "images": images,
+    "softmaxes": softmaxes,
+    "halves": halves,
+    "threads": threads,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("--megabytes", type=int, default=128, help="size of the logits")
+    parser.add_argument("--compile", action="store_true", help="torch.compile too")
+    parser.add_argument("--json", type=Path, default=Path(".bench/engine.json"))
+    args = parser.parse_args()
+    cases = [case for part in args.parts for case in PARTS[part](args)]
+    save(args.json, cases, level=_native.current_level(), threads=_native.get_num_threads())
+
+
+if __name__ == "__main__":
+    main()

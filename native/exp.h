@@ -1,0 +1,158 @@
+// The exponential, and what follows from it. Errors are stated in units of the last place (ulp) and
+// tested in tests/native/test_accuracy.py.
+//
+// A softmax needs exp(x - max) for each x of a row. Rounding x - max would cost as many digits as
+// the difference is long, so it is never rounded:
+//
+//  - where |max| is small, nothing is subtracted: exp(x) 2^-K with K = rint(max / ln 2) has the same
+//    effect, and multiplying by a power of two is exact;
+//  - where |max| is large, every x that still counts is so near to it that x - max is exact
+//    (Sterbenz: x and max differ by a factor of at most 2).
+//
+// exp(s) = 2^n (1 + p), s = n ln 2 + r, p = r + r^2 q(r), |r| <= ln(2)/2. n ln 2 is subtracted in two
+// parts, the first short enough for n times it to be exact with or without fused multiply-add. The
+// polynomials are fitted for the smallest largest relative error of exp: 2^-28.3 and 2^-57.9.
+#pragma once
+
+#include "vec.h"
+
+namespace softxent {
+namespace SOFTXENT_LEVEL {
+namespace {
+
+template <class T>
+struct ExpConstants;
+
+template <>
+struct ExpConstants<float> {
+  static constexpr float kRound = 0x1.8p23f;  // adding and subtracting it rounds to an integer
+  static constexpr int kMantissa = 23, kExponentZero = 127;
+  static constexpr float kLog2High = 0x1.62e4p-1f, kLog2Low = 0x1.7f7d1cp-20f;
+  static constexpr float kQ[] = {0.49999993430818530406f, 0.16666520386258750752f,
+                                 0.041668391047286236619f, 0.0083687462968005180168f,
+                                 0.001381452754139550779f};
+  // exp(x - max) is kept times 2^kBias: terms that are subnormal beside the maximum keep their
+  // digits until they are written. Terms below exp(kLowest) round to 0 in every result.
+  static constexpr int kBias = 64;
+  static constexpr float kLowest = -131, kFar = 264;
+};
+
+template <>
+struct ExpConstants<double> {
+  static constexpr double kRound = 0x1.8p52;
+  static constexpr int kMantissa = 52, kExponentZero = 1023;
+  static constexpr double kLog2High = 0x1.62e42fefap-1, kLog2Low = 0x1.cf79abc9e3b39p-40;
+  static constexpr double kQ[] = {0.50000000000000106734,   0.16666666666666411467,
+                                  0.041666666666529690982,  0.0083333333334949757236,
+                                  0.0013888888943769092725, 0.00019841269505814895478,
+                                  0.000024801492940811022054, 2.7557586744251276806e-6,
+                                  2.7630309198672038299e-7, 2.50000429111821587e-8};
+  static constexpr int kBias = 512;
+  static constexpr double kLowest = -1060, kFar = 2200;
+};
+
+// 2^n (1 + p) for the s that it was made of.
+template <class T>
+struct Exponential {
+  V<T> p, power;
+};
+
+// `round` is kRound + kExponentZero + k: the low bits of s / ln 2 + round are then the exponent
+// field of 2^(n + k), and `power` comes out times 2^k.
+template <class T>
+inline Exponential<T> exponential(V<T> s, V<T> round) {
+  using C = ExpConstants<T>;
+  const V<T> t = s * static_cast<T>(1.44269504088896340736) + round;
+  const V<T> n = t - round;
+  const V<T> r = (s - n * C::kLog2High) - n * C::kLog2Low;
+  constexpr int degree = sizeof(C::kQ) / sizeof(T) - 1;
+  V<T> q = all<T>(C::kQ[degree]);
+#pragma GCC unroll 16
+  for (int k = degree - 1; k >= 0; --k) q = q * r + C::kQ[k];
+  typename Vector<T>::bits bits;
+  __builtin_memcpy(&bits, &t, sizeof bits);
+  bits <<= C::kMantissa;
+  Exponential<T> result{r * r * q + r, V<T>{}};
+  __builtin_memcpy(&result.power, &bits, sizeof bits);
+  return result;
+}
+
+// What exp(x - max) 2^kBias needs to know of max, in every lane.
+template <class T>
+struct Pivot {
+  V<T> away, round, lowest;
+
+  explicit Pivot(V<T> max) {
+    using C = ExpConstants<T>;
+    const V<T> zero{};
+    const V<T> size = max < zero ? -max : max;
+    away = size < C::kFar ? zero : max;
+    const V<T> rest = max - away;
+    const V<T> k = (rest * static_cast<T>(1.44269504088896340736) + C::kRound) - C::kRound;
+    round = (C::kRound + static_cast<T>(C::kExponentZero + C::kBias)) - k;
+    lowest = rest + C::kLowest;
+  }
+
+  // Times a factor between 1/sqrt(2) and sqrt(2) that is the same for the whole row. Error at most
+  // 1 ulp. Exactly 0 far below the maximum and for -inf; NaN for NaN.
+  V<T> exp(V<T> x) const {
+    const V<T> s = x - away;
+    const Exponential<T> e = exponential<T>(s, round);
+    const V<T> value = e.power * e.p + e.power;
+    return s < lowest ? V<T>{} : value;
+  }
+};
+
+// exp(s) - 1 for s <= 0, within 2 ulp.
+template <class T>
+inline V<T> expm1(V<T> s) {
+  using C = ExpConstants<T>;
+  const V<T> floor = all<T>(-40);  // -1 from here on
+  const V<T> near = s < floor ? floor : s;
+  const Exponential<T> e = exponential<T>(near, all<T>(C::kRound + C::kExponentZero));
+  const V<T> value = e.power * e.p + (e.power - 1);
+  return s == s ? value : s;
+}
+
+// log(1 + y) for y >= 0, within 2 ulp: 1 + y = 2^k m, log m = 2 atanh((m - 1) / (m + 1)).
+inline V<double> log1p(V<double> y) {
+  using B = Vector<double>::bits;
+  const V<double> u = y + 1;
+  const V<double> back = u - 1;
+  const V<double> lost = (y - back) + (1 - (u - back));  // u + lost = 1 + y, exactly
+  B bits;
+  __builtin_memcpy(&bits, &u, sizeof bits);
+  // m in [sqrt(1/2), sqrt(2)): the exponent is counted from the bits of sqrt(1/2).
+  const B from = bits - 0x3fe6a09e667f3bcdULL;
+  const B k_bits = from >> 52;
+  const B m_bits = bits - (k_bits << 52);
+  V<double> m;
+  __builtin_memcpy(&m, &m_bits, sizeof m);
+  // k is small and >= 0 here: it becomes a double by way of the bits of 2^52.
+  const B k_magic = k_bits | 0x4330000000000000ULL;
+  V<double> k;
+  __builtin_memcpy(&k, &k_magic, sizeof k);
+  k -= 0x1p52;
+  // f = m - 1 is exact; where k = 0, y itself is better than what is left of it in 1 + y.
+  const V<double> f = m - 1;
+  const B down_bits = (uint64_t{1023} - k_bits) << 52;
+  V<double> down;  // 2^-k
+  __builtin_memcpy(&down, &down_bits, sizeof down);
+  const V<double> tail = lost * down;  // m + tail = (1 + y) 2^-k
+  const V<double> z = f / (f + 2), w = z * z;
+  V<double> q = V<double>{} + 1.0 / 21;
+  constexpr double kOdd[] = {1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13, 1.0 / 11,
+                             1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
+  for (double c : kOdd) q = q * w + c;
+  // log m = 2 z + 2 z^3 q, with 2 z = f - z f: the leading term f is exact.
+  const V<double> log_m = f - (z * f - (2 * z * w * q + tail / m));
+  const V<double> value = k * 0x1.62e42fefap-1 + (log_m + k * 0x1.cf79abc9e3b39p-40);
+  const V<double> infinity = V<double>{} + __builtin_inf();
+  return y < infinity ? value : y;
+}
+
+inline double log1p(double y) { return log1p(all<double>(y))[0]; }
+
+}  // namespace
+}  // namespace SOFTXENT_LEVEL
+}  // namespace softxent

@@ -1,0 +1,106 @@
+// Vectors as wide as the instruction set that this file is compiled for, in the compiler's own
+// vector types: plain C++ operators, no intrinsics.
+#pragma once
+
+#include <stdint.h>
+
+#include "levels.h"
+
+namespace softxent {
+namespace SOFTXENT_LEVEL {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <class T>
+struct Vector;
+template <>
+struct Vector<float> {
+  typedef float type __attribute__((vector_size(kVectorBytes)));
+  typedef int32_t mask __attribute__((vector_size(kVectorBytes)));
+  typedef int32_t index;
+  typedef uint32_t bits __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct Vector<double> {
+  typedef double type __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t mask __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t index;
+  typedef uint64_t bits __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using V = typename Vector<T>::type;
+template <class T>
+using Mask = typename Vector<T>::mask;  // lanes of 0 or -1, or any integers
+template <class T>
+constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+inline V<T> load(const T* p) {
+  V<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+inline void store(T* p, V<T> v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+template <class T>
+inline V<T> all(T x) {
+  return x - V<T>{};  // x - 0, and not x + 0: -0 stays -0
+}
+
+// The first n lanes, n < kLanes, the others filled.
+template <class T>
+inline V<T> load_part(const T* p, int64_t n, T filler) {
+  T lanes[kLanes<T>];
+  for (int k = 0; k < kLanes<T>; ++k) lanes[k] = k < n ? p[k] : filler;
+  return load(lanes);
+}
+template <class T>
+inline void store_part(T* p, V<T> v, int64_t n) {
+  for (int k = 0; k < n; ++k) p[k] = v[k];
+}
+
+// a * b + c * d, rounded once where there is a fused multiply-add: the compiler may fuse only the
+// first product.
+template <class T>
+inline V<T> two_products(V<T> a, V<T> b, V<T> c, V<T> d) {
+  V<T> second = c * d;
+#if defined(__x86_64__)
+  __asm__("" : "+x"(second));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(second));
+#endif
+  return a * b + second;
+}
+
+template <class T>
+inline V<T> larger(V<T> a, V<T> b) {  // b where either is NaN
+  return a > b ? a : b;
+}
+template <class T>
+inline bool any(Mask<T> m) {
+  int64_t parts[kVectorBytes / 8], set = 0;
+  __builtin_memcpy(parts, &m, sizeof parts);
+  for (int64_t part : parts) set |= part;
+  return set != 0;
+}
+
+// Calls f(begin) for whole vectors of [0, n) and f(begin, count) for what is left.
+template <class T, class Whole, class Part>
+inline void over_vectors(int64_t n, const Whole& whole, const Part& part) {
+  int64_t i = 0;
+  for (; i + kLanes<T> <= n; i += kLanes<T>) whole(i);
+  if (i < n) part(i, n - i);
+}
+
+}  // namespace
+}  // namespace SOFTXENT_LEVEL
+}  // namespace softxent

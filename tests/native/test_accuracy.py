@@ -1,0 +1,249 @@
+"""The bounds of the kernels, in units of the last place (ulp) of the true result.
+
+This table is the promise. It is never loosened here: a kernel that doesn't keep it is changed.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import mpmath
+import numpy as np
+import pytest
+from oracle import cross_entropy, row, ulps
+
+from softxent import _native
+
+BOUND = 4.0  # softmax, log_softmax, logsumexp, loss, gradient with the mass on one class
+# The logarithm of a sum near 1 is known no better than the float64 numbers it is made of, and
+# a gradient p - t where p is near t no better than p. These are in ulp of the larger term.
+BOUND_OF_TERM = 4.0
+EXP_BOUND, LOG1P_BOUND = 1.0, 2.0
+
+DTYPES = [np.float32, np.float64]
+
+
+@cache
+def inputs(name: str, classes: int, dtype: type) -> np.ndarray:
+    rng = np.random.default_rng(sum(name.encode()) + classes)
+    x = rng.standard_normal(classes)
+    ahead = np.zeros(classes)
+    ahead[classes // 2] = 1
+    x = {
+        "randn": x,
+        "times 100": 100 * x,
+        "times 1e4": 1e4 * x,
+        "offset 1e4": x + 1e4,
+        "offset -1e4": x - 1e4,
+        "offset 250": 20 * x + 250,
+        "offset -270": 20 * x - 270,
+        "equal": np.full(classes, 0.1),
+        "equal far": np.full(classes, -9999.7),
+        "near ties": 3 + 1e-6 * x,
+        "below max": -1e-3 * np.arange(classes) - 1e-7,
+        "ahead 20": 20 * ahead,
+        "ahead 40": 40 * ahead - 3,
+        "ahead 85": 85 * ahead,
+        "ahead 700": 700 * ahead,
+        "masked": np.where(x < 0.5, -np.inf, x) + np.where(ahead > 0, 0.7, 0),
+    }[name].astype(dtype)
+    if name == "masked":
+        x[classes // 2] = 0.7
+    return x
+
+
+NAMES = [
+    "randn", "times 100", "times 1e4", "offset 1e4", "offset -1e4", "offset 250", "offset -270",
+    "equal", "equal far", "near ties", "below max", "ahead 20", "ahead 40", "ahead 85", "ahead 700",
+    "masked",
+]  # fmt: skip
+
+
+@cache
+def expected(name: str, classes: int, dtype: type) -> object:
+    return row(inputs(name, classes, dtype))
+
+
+@cache
+def expected_loss(name: str, classes: int, dtype: type, target: int) -> object:
+    mass = [1.0 if j == target else 0.0 for j in range(classes)]
+    return cross_entropy(inputs(name, classes, dtype), mass)
+
+
+CASES = [(name, c, t) for name in NAMES for c in (1, 2, 3, 10, 70, 1000) for t in DTYPES]
+
+
+@pytest.mark.parametrize(("name", "classes", "dtype"), CASES)
+def test_softmax_and_logarithms(name: str, classes: int, dtype: type) -> None:
+    x = inputs(name, classes, dtype)[None]
+    want = expected(name, classes, dtype)
+    out = np.empty_like(x)
+    _native.softmax(x, out)
+    assert max(ulps(*pair, dtype) for pair in zip(out[0], want.probs, strict=True)) <= BOUND
+    assert np.array_equal(out[0] == 0, [float(dtype(float(p))) == 0 for p in want.probs])
+    _native.softmax(x, out, log=True)
+    assert max(ulps(*pair, dtype) for pair in zip(out[0], want.log_probs, strict=True)) <= BOUND
+    lse = np.empty(1)
+    _native.logsumexp(x, lse)
+    term = max(abs(want.lse), abs(want.max), abs(want.lse - want.max))
+    of = None if dtype is np.float32 else term
+    assert ulps(dtype(lse[0]), want.lse, dtype, of) <= BOUND
+
+
+@pytest.mark.parametrize(("name", "classes", "dtype"), CASES)
+def test_loss_and_gradient(name: str, classes: int, dtype: type) -> None:
+    x = inputs(name, classes, dtype)[None]
+    for target in {0, classes // 2, classes - 1}:
+        loss, grad, _ = expected_loss(name, classes, dtype, target)
+        got_loss, got = np.empty(1), np.empty_like(x)
+        _native.cross_entropy(x, index=np.array([target]), loss=got_loss, grad=got)
+        assert ulps(dtype(got_loss[0]), loss, dtype) <= BOUND
+        assert max(ulps(*pair, dtype) for pair in zip(got[0], grad, strict=True)) <= BOUND
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [10, 200])
+@pytest.mark.parametrize("kind", ["index", "probabilities", "sure probabilities"])
+@pytest.mark.parametrize("options", [
+    {"label_smoothing": 0.1},
+    {"label_smoothing": 0.1, "z_loss": 1e-2},
+    {"z_loss": 1e-2},
+    {"label_smoothing": 0.2, "temperature": 2.5},
+    {"softcap": 30.0},
+    {"softcap": 5.0, "temperature": 0.7, "z_loss": 1e-4},
+])  # fmt: skip
+def test_options(classes: int, dtype: type, kind: str, options: dict[str, float]) -> None:
+    rng = np.random.default_rng(5)
+    x = (3 * rng.standard_normal((1, classes))).astype(dtype)
+    w = (rng.random(classes) + 0.5).astype(dtype)
+    y = 3
+    if kind != "index":
+        x[0, 3] += 20 if kind == "sure probabilities" else 0
+    q = rng.dirichlet(np.ones(classes)).astype(dtype)
+    if kind == "sure probabilities":
+        q = np.eye(classes, dtype=dtype)[3]
+    mp = mpmath.mpf
+    e = mp(options.get("label_smoothing", 0.0))
+    target = [mp(j == y) for j in range(classes)] if kind == "index" else [mp(float(v)) for v in q]
+    mass = [mp(float(v)) * ((1 - e) * t + e / classes) for v, t in zip(w, target, strict=True)]
+    loss, grad, terms = cross_entropy(
+        x[0],
+        mass,
+        options.get("z_loss", 0),
+        options.get("softcap", 0),
+        options.get("temperature", 1),
+    )
+    got_loss, got, again = np.empty(1), np.empty_like(x), np.empty_like(x)
+    summary = np.empty((1, 2))
+    given = {"index": np.array([y])} if kind == "index" else {"probabilities": q[None]}
+    _native.cross_entropy(x, **given, weight=w, **options, loss=got_loss, grad=got, summary=summary)
+    # float64 can't hold u exactly: what u is off by comes on top.
+    scaled = dtype is np.float64 and ("softcap" in options or "temperature" in options)
+    bound = BOUND_OF_TERM + (2 * float(np.abs(x).max()) if scaled else 0)
+    assert ulps(dtype(got_loss[0]), loss, dtype) <= bound
+    errors = [ulps(g, v, dtype, t) for g, v, t in zip(got[0], grad, terms, strict=True)]
+    assert max(errors) <= bound
+    _native.cross_entropy(
+        x, **given, weight=w, **options, summary=summary, from_summary=True, grad=again
+    )
+    assert np.array_equal(got, again)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [128_256, 1_000_000])
+def test_many_classes(classes: int, dtype: type) -> None:
+    if np.finfo(np.longdouble).nmant < 63:
+        pytest.skip("the oracle for many classes needs 80-bit long double")
+    for name in ("randn", "offset 1e4", "equal", "below max", "ahead 20"):
+        x = inputs(name, classes, dtype)[None]
+        wide = x[0].astype(np.longdouble)
+        at = int(wide.argmax())
+        e = np.exp(wide - wide[at])
+        rest = e.sum() - 1 if name != "ahead 20" else (classes - 1) * e[0]
+        probs = e / (1 + rest)
+        unit = np.spacing(probs.astype(dtype)).astype(np.longdouble)
+        out = np.empty_like(x)
+        _native.softmax(x, out)
+        assert (np.abs(out[0] - probs) / unit).max() <= BOUND
+        loss = np.empty(1)
+        _native.cross_entropy(x, index=np.array([at]), loss=loss, grad=out)
+        want = np.log1p(rest)
+        assert abs(dtype(loss[0]) - want) / np.spacing(dtype(want)) <= BOUND
+        want = -rest / (1 + rest)
+        assert abs(out[0, at] - want) / np.spacing(dtype(-want)) <= BOUND
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exponential(dtype: type) -> None:
+    """For logits [0, x] the summary's ratio is the kernels' exp(x)."""
+    rng = np.random.default_rng(1)
+    low = -86 if dtype is np.float32 else -700
+    x = np.concatenate(
+        [low * rng.random(1500), -rng.random(500), -(10.0 ** -rng.uniform(0, 9, 99))]
+    )
+    rows = np.stack([np.zeros_like(x), x], 1).astype(dtype)
+    summary, loss = np.empty((len(x), 2)), np.empty(len(x))
+    _native.cross_entropy(rows, index=np.zeros(len(x), np.int64), summary=summary, loss=loss)
+    errors = [
+        ulps(ratio, mpmath.exp(mpmath.mpf(float(v))), dtype)
+        for ratio, v in zip(summary[:, 1], rows[:, 1], strict=True)
+    ]
+    assert max(errors) <= EXP_BOUND
+    errors = [
+        ulps(v, mpmath.log1p(mpmath.mpf(float(ratio))), np.float64)
+        for v, ratio in zip(loss, summary[:, 1], strict=True)
+    ]
+    assert max(errors) <= LOG1P_BOUND
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_half_precision(half: str, classes: int) -> None:
+    if half == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+        nmant, smallest = 7, 2.0**-126
+    else:
+        dtype, nmant, smallest = np.float16, 10, 2.0**-14
+    x = (3 * np.random.default_rng(2).standard_normal((4, classes))).astype(dtype)
+    wide = x.astype(np.float64)
+    p = np.exp(wide - wide.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    out = np.empty_like(x)
+    bits = (lambda a: a.view(np.uint16)) if half == "bfloat16" else (lambda a: a)
+    _native.softmax(bits(x), bits(out))
+    unit = 2.0 ** (np.floor(np.log2(np.maximum(p, smallest))) - nmant)
+    assert (np.abs(out.astype(np.float64) - p) / unit).max() <= 1
+    y = np.array([0, 1, 2, 3])
+    loss = np.empty(4)
+    _native.cross_entropy(bits(x), index=y, loss=loss, grad=bits(out))
+    p[np.arange(4), y] -= 1
+    unit = 2.0 ** (np.floor(np.log2(np.maximum(np.abs(p), smallest))) - nmant)
+    assert (np.abs(out.astype(np.float64) - p) / unit).max() <= 1
+
+
+def test_every_half_number_survives() -> None:
+    """One class apart: log_softmax of [x, -inf] is 0; of [0, x] for x << 0 it is x itself."""
+    every = np.arange(65536, dtype=np.uint16).view(np.float16)
+    x = every[np.isfinite(every) & (every < -40)]
+    rows = np.stack([np.zeros_like(x), x], 1)
+    out = np.empty_like(rows)
+    _native.softmax(rows, out, log=True)
+    assert np.array_equal(out[:, 1], x)
+    small = every[np.isfinite(every) & (np.abs(every) < 1)][:, None]
+    lse = np.empty(len(small))
+    _native.logsumexp(small, lse)
+    assert np.array_equal(lse, small[:, 0].astype(np.float64))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [3, 300])
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e20])
+def test_tiny_and_huge_upstream(dtype: type, classes: int, scale: float) -> None:
+    x = np.random.default_rng(3).standard_normal((1, classes)).astype(dtype)
+    _, grad, _ = cross_entropy(x[0], [1.0] + [0.0] * (classes - 1))
+    got = np.empty_like(x)
+    _native.cross_entropy(
+        x, index=np.array([0]), scale=scale / 2, upstream=np.array([2.0]), grad=got
+    )
+    errors = [ulps(a, b * mpmath.mpf(scale), dtype) for a, b in zip(got[0], grad, strict=True)]
+    assert max(errors) <= BOUND

@@ -1,0 +1,222 @@
+"""What every kernel does at the edges: ignored rows, NaN, masks, views, threads, processes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from softxent import _native
+
+DTYPES = [np.float32, np.float64, np.float16]
+
+
+def everything(x: np.ndarray, y: np.ndarray, axis: int = -1, **options: Any) -> list[np.ndarray]:
+    """softmax, log_softmax, logsumexp, loss and gradient."""
+    rows = y.size
+    soft, log, grad = np.empty_like(x), np.empty_like(x), np.empty_like(x)
+    lse, loss = np.empty(rows), np.empty(rows)
+    _native.softmax(x, soft, axis=axis)
+    _native.softmax(x, log, axis=axis, log=True)
+    _native.logsumexp(x, lse, axis=axis)
+    _native.cross_entropy(x, axis=axis, index=y, loss=loss, grad=grad, **options)
+    return [soft, log, lse, loss, grad]
+
+
+def same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return all(p.tobytes() == q.tobytes() for p, q in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [1, 2, 5, 64, 65, 1000, 40_000])
+def test_special_rows(dtype: type, classes: int) -> None:
+    x = np.random.default_rng(0).standard_normal((7, classes)).astype(dtype)
+    clean = everything(x[[0]], np.array([0]))
+    bad = x.copy()
+    bad[1, -1], bad[2, 0], bad[3], bad[4, classes // 2] = np.nan, np.inf, -np.inf, np.nan
+    y = np.array([0, 0, 0, 0, -100, -100, 0])
+    soft, log, lse, loss, grad = everything(bad, y)
+    assert same_bits([a[:1] for a in (soft, log, lse, loss, grad)], clean)
+    for i in (1, 2, 3):
+        assert np.isnan(soft[i]).all()
+        assert np.isnan(log[i]).all()
+        assert np.isnan(loss[i])
+        assert np.isnan(grad[i]).all()
+    assert np.isnan(lse[1])
+    assert lse[2] == np.inf
+    assert lse[3] == -np.inf
+    assert loss[4] == loss[5] == 0
+    assert (grad[4:6] == 0).all()
+    for option in ({"label_smoothing": 0.1}, {"softcap": 5.0}, {"temperature": 2.0}):
+        grad = everything(bad, y, **option)[-1]
+        assert (grad[4:6] == 0).all()
+        assert np.isfinite(grad[[0, 6]]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [3, 500])
+def test_masked_classes(dtype: type, classes: int) -> None:
+    x = np.zeros((2, classes), dtype)
+    x[:, 1] = -np.inf
+    soft, log, _, loss, grad = everything(x, np.array([1, 0]))
+    assert (soft[:, 1] == 0).all()
+    assert (log[:, 1] == -np.inf).all()
+    assert loss[0] == np.inf
+    assert np.isfinite(loss[1])
+    assert np.isfinite(grad).all()
+    assert grad[0, 1] == -1
+    assert grad[1, 1] == 0
+    q = np.zeros((2, classes), dtype)
+    q[:, 0] = 1
+    _native.cross_entropy(x, probabilities=q, loss=loss)
+    assert np.isfinite(loss).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_class(dtype: type) -> None:
+    x = np.array([[3.7], [-1e4]], dtype)
+    soft, log, lse, loss, grad = everything(x, np.array([0, 0]))
+    assert (soft == 1).all()
+    assert (log == 0).all()
+    assert (lse == x[:, 0]).all()
+    assert (loss == 0).all()
+    assert (grad == 0).all()
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
+def test_ties_get_the_same_bits(classes: int) -> None:
+    x = np.full((1, classes), 0.3, np.float32)
+    out = np.empty_like(x)
+    _native.softmax(x, out)
+    assert (out == np.float32(1 / classes)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [2, 10, 63, 64, 65, 1000, 70_000])
+@pytest.mark.usefixtures("threads")
+def test_bits_depend_on_the_row_alone(dtype: type, classes: int) -> None:
+    rows = 300 if classes < 1000 else 3
+    rng = np.random.default_rng(1)
+    x = (5 * rng.standard_normal((rows, classes))).astype(dtype)
+    y = rng.integers(0, classes, rows)
+    _native.set_num_threads(1)
+    want = everything(x, y)
+    for count in (2, 3, 8):
+        _native.set_num_threads(count)
+        assert same_bits(everything(x, y), want)
+    for i in (0, rows - 1):
+        assert same_bits(everything(x[[i]], y[[i]]), [a[[i]] for a in want])
+    # Another alignment: as far as elements allow, and not even that.
+    for shift in (x.itemsize, 1):
+        buffer = np.empty(x.nbytes + 64, np.uint8)
+        moved = np.ndarray(x.shape, dtype, buffer.data, shift)
+        moved[...] = x
+        assert same_bits(everything(moved, y), want)
+    over = x.copy()
+    loss = np.empty(rows)
+    _native.cross_entropy(over, index=y, loss=loss, grad=over)
+    assert over.tobytes() == want[-1].tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "shape", [(4, 19, 5, 6), (2, 3, 4, 5), (3, 100, 40), (0, 3), (1, 1, 1), (5,)]
+)
+def test_any_axis_and_strides(dtype: type, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(2)
+    whole = rng.standard_normal(tuple(2 * n for n in shape)).astype(dtype)
+    x = whole[tuple(slice(None, None, 2) for _ in shape)]
+    tolerance = {"rtol": 2e-3 if dtype is np.float16 else 1e-6, "atol": 1e-6}
+    for view in (x, x[..., ::-1], x.T, np.ascontiguousarray(x)):
+        for axis in range(view.ndim):
+            moved = np.ascontiguousarray(np.moveaxis(view, axis, -1))
+            y = rng.integers(0, max(view.shape[axis], 1), moved.shape[:-1]).reshape(-1)
+            y[:] = y if view.shape[axis] else -100
+            got = everything(view, y, axis)
+            want = everything(moved, y)
+            for a, b in zip(got, want, strict=True):
+                a = np.moveaxis(a, axis, -1) if a.ndim == view.ndim and a.shape == view.shape else a
+                np.testing.assert_allclose(a.reshape(b.shape), b, **tolerance)
+
+
+def test_what_would_touch_other_memory_is_refused() -> None:
+    x, y = np.zeros((3, 4), np.float32), np.zeros(3, np.int64)
+    out = np.empty_like(x)
+    with pytest.raises(ValueError, match="fit"):
+        _native.softmax(x, out[:2])
+    with pytest.raises(ValueError, match="fit"):
+        _native.softmax(x, out[:, :3])
+    with pytest.raises(TypeError):
+        _native.softmax(x, out.astype(np.float64))
+    with pytest.raises(TypeError):
+        _native.softmax(x.astype(np.int32), out)
+    frozen = out.copy()
+    frozen.flags.writeable = False
+    with pytest.raises(TypeError):
+        _native.softmax(x, frozen)
+    with pytest.raises(ValueError, match="axis"):
+        _native.softmax(x, out, axis=2)
+    with pytest.raises(ValueError, match="fit"):
+        _native.logsumexp(x, np.empty(2))
+    for bad in (4, -1, 2**40, -(2**40)):
+        with pytest.raises(IndexError):
+            _native.cross_entropy(x, index=np.array([0, bad, 0]), loss=np.empty(3))
+    with pytest.raises(ValueError, match="fit"):
+        _native.cross_entropy(x, index=y[:2], loss=np.empty(3))
+    with pytest.raises(ValueError, match="fit"):
+        _native.cross_entropy(x, index=y, weight=np.ones(3, np.float32), loss=np.empty(3))
+    with pytest.raises(TypeError):
+        _native.cross_entropy(x, index=y, weight=np.ones(4), loss=np.empty(3))
+    with pytest.raises(ValueError, match="fit"):
+        _native.cross_entropy(x, index=y, loss=np.empty(3), summary=np.empty((2, 2)))
+    with pytest.raises(ValueError, match="target"):
+        _native.cross_entropy(x, loss=np.empty(3))
+    with pytest.raises(ValueError, match="summary"):
+        _native.cross_entropy(x, index=y, from_summary=True, grad=out)
+    assert (x == 0).all()
+
+
+@pytest.mark.usefixtures("threads")
+def test_many_python_threads_at_once() -> None:
+    _native.set_num_threads(2)
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((2000, 100)).astype(np.float32)
+    y = rng.integers(0, 100, 2000)
+    want = everything(x, y)
+    failures = []
+
+    def work() -> None:
+        for _ in range(10):
+            if not same_bits(everything(x, y), want):
+                failures.append(1)
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.usefixtures("threads")
+def test_a_forked_child_works() -> None:
+    _native.set_num_threads(3)
+    x = np.random.default_rng(5).standard_normal((2000, 100)).astype(np.float32)
+    y = np.zeros(2000, np.int64)
+    want = everything(x, y)
+    child = os.fork()
+    if child == 0:
+        grandchild = os.fork()
+        good = same_bits(everything(x, y), want)
+        if grandchild == 0:
+            os._exit(0 if good else 1)
+        _, status = os.waitpid(grandchild, 0)
+        os._exit(0 if good and status == 0 else 1)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    assert same_bits(everything(x, y), want)

@@ -1,0 +1,14 @@
+"""A few of the fuzzer's calls with every test run; fuzz.py makes as many as wanted."""
+
+from __future__ import annotations
+
+import pytest
+from fuzz import fuzz
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("seed", range(4))
+def test_random_calls(seed: int) -> None:
+    answered, refused = fuzz(500, seed)
+    assert answered > 200
+    assert refused > 50
