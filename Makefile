@@ -30,7 +30,7 @@ check: $(READY)
 
 # Speed beside the peers, answers checked first.
 bench: $(READY)
-	$(BIN)/python -m benches
+	$(BIN)/python -m benches.engine
 
 format: $(READY)
 	$(BIN)/ruff format .

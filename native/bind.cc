@@ -1,5 +1,5 @@
-// The one file that knows Python: arrays to pointers, sizes and strides. It checks what memory safety
-// needs; ops/ has checked the rest, with better messages.
+// The one file that knows Python: arrays to pointers, sizes and strides. It checks what memory
+// safety needs; ops/ has checked the rest, with better messages.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -219,11 +219,11 @@ NB_MODULE(_native, m) {
         arg("axis") = -1, arg("log") = false);
   m.def("logsumexp", &logsumexp, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),
         arg("axis") = -1);
-  m.def("cross_entropy", &cross_entropy, arg("logits").noconvert(), nb::kw_only(),
-        arg("axis") = -1, arg("index").noconvert() = nb::none(),
-        arg("probabilities").noconvert() = nb::none(), arg("weight").noconvert() = nb::none(),
-        arg("ignore_index") = -100, arg("label_smoothing") = 0.0, arg("z_loss") = 0.0,
-        arg("softcap") = 0.0, arg("temperature") = 1.0, arg("loss").noconvert() = nb::none(),
+  m.def("cross_entropy", &cross_entropy, arg("logits").noconvert(), nb::kw_only(), arg("axis") = -1,
+        arg("index").noconvert() = nb::none(), arg("probabilities").noconvert() = nb::none(),
+        arg("weight").noconvert() = nb::none(), arg("ignore_index") = -100,
+        arg("label_smoothing") = 0.0, arg("z_loss") = 0.0, arg("softcap") = 0.0,
+        arg("temperature") = 1.0, arg("loss").noconvert() = nb::none(),
         arg("summary").noconvert() = nb::none(), arg("from_summary") = false, arg("scale") = 1.0,
         arg("upstream").noconvert() = nb::none(), arg("grad").noconvert() = nb::none());
   m.def("levels", [] {

@@ -152,13 +152,13 @@ class CrossEntropy {
     T* e = !task_.grad.data ? nullptr
            : plain_grad_    ? static_cast<T*>(task_.grad.data) + to
                             : buffer;
-    const Row<T> the_row{n_,
-                         u,
-                         e,
-                         chunks_.of(worker),
-                         plain_logits_ ? next_row(task_.shape, task_.logits, i, u) : nullptr,
-                         plain_grad_ && e != u ? next_row<T>(task_.shape, task_.grad, i, e)
-                                               : nullptr};
+    const Row<T> the_row{
+        n_,
+        u,
+        e,
+        chunks_.of(worker),
+        plain_logits_ ? next_row(task_.shape, task_.logits, i, u) : nullptr,
+        plain_grad_ && e != u ? next_row<T>(task_.shape, task_.grad, i, e) : nullptr};
     const auto stage = [&](int64_t begin, int64_t size) {
       if (plain_logits_) return;
       read(task_.logits, from + begin * task_.logits.class_stride, size, buffer + begin);
@@ -183,26 +183,24 @@ class CrossEntropy {
     } else {
       // e may be written over u: the target's logit is taken before.
       if (!dense) stage(y, 1), target.u = u[y];
-      s = summarise(the_row, each, stage,
-                    [&](int64_t begin, int64_t size, T max, Chunk<T>& chunk) {
-                      if (!dense) return;
-                      if (begin % kChunk == 0) chunk.mass = chunk.gap = Pair();
-                      T t[kBlock];
-                      mass_.block(i, begin, size, t);
-                      Sum<T> mass, gap;
-                      add_mass(t, size, mass);
-                      add_gap(t, u + begin, size, max, gap);
-                      chunk.mass.add(mass.total());
-                      chunk.gap.add(gap.total());
-                    });
+      s = summarise(the_row, each, stage, [&](int64_t begin, int64_t size, T max, Chunk<T>& chunk) {
+        if (!dense) return;
+        if (begin % kChunk == 0) chunk.mass = chunk.gap = Pair();
+        T t[kBlock];
+        mass_.block(i, begin, size, t);
+        Sum<T> mass, gap;
+        add_mass(t, size, mass);
+        add_gap(t, u + begin, size, max, gap);
+        chunk.mass.add(mass.total());
+        chunk.gap.add(gap.total());
+      });
       if (!(fabs(s.max) < INFINITY)) s.max = NAN;
     }
     weigh(s, y, the_row, target);
     const double log_sum = log1p(s.ratio);
     if (!from_summary_) {
       if (task_.loss) {
-        task_.loss[i] = loss_of(task_, s.max, log_sum, target.mass.value(),
-                                target.gap.value());
+        task_.loss[i] = loss_of(task_, s.max, log_sum, target.mass.value(), target.gap.value());
       }
       if (task_.summary) task_.summary[i] = s;
     }
@@ -243,8 +241,7 @@ class CrossEntropy {
   template <class Each>
   void finish(int64_t i, Summary s, double log_sum, const Target& target, const Row<T>& the_row,
               int64_t from, int64_t to, const Each& each) const {
-    const Factors factors(task_, scale_, i, s.ratio, s.max + log_sum,
-                          target.mass.value());
+    const Factors factors(task_, scale_, i, s.ratio, s.max + log_sum, target.mass.value());
     const Normaliser<T> normaliser(s, dense ? factors.pull : factors.pull * factors.upstream);
     const DenseFactors<T> dense_factors = dense_factors_of(factors, normaliser, target.mass);
     const int64_t y = dense ? -1 : task_.index[i];
@@ -259,9 +256,7 @@ class CrossEntropy {
           mass_.block(i, b, size, t);
           over_vectors<T>(
               size,
-              [&](int64_t k) {
-                store(e + k, dense_factors.gradient(load(e + k), load(t + k)));
-              },
+              [&](int64_t k) { store(e + k, dense_factors.gradient(load(e + k), load(t + k))); },
               [&](int64_t k, int64_t left) {
                 const V<T> g = dense_factors.gradient(load_part(e + k, left, T(0)),
                                                       load_part(t + k, left, T(0)));
@@ -439,8 +434,7 @@ class CrossEntropyLanes {
     }
   }
 
-  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes,
-              const Rows& rows) const {
+  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, const Rows& rows) const {
     alignas(64) T high[kMaxWidth], low[kMaxWidth], at_target[kMaxWidth];
     alignas(64) T above[kMaxWidth], beyond[kMaxWidth], upstream[kMaxWidth];
     double factor[kMaxWidth];
@@ -454,9 +448,8 @@ class CrossEntropyLanes {
         upstream[l] = static_cast<T>(f.upstream);
       } else {
         const int64_t y = rows.target[l] < 0 ? 0 : rows.target[l];
-        at_target[l] = static_cast<T>(f.at_target(static_cast<double>(tile.at(y)[l]),
-                                                  static_cast<double>(lanes.top[l]),
-                                                  lanes.ratio[l]));
+        at_target[l] = static_cast<T>(f.at_target(
+            static_cast<double>(tile.at(y)[l]), static_cast<double>(lanes.top[l]), lanes.ratio[l]));
       }
     }
     lanes.normalise(tile, factor, high, low);

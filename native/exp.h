@@ -4,14 +4,15 @@
 // A softmax needs exp(x - max) for each x of a row. Rounding x - max would cost as many digits as
 // the difference is long, so it is never rounded:
 //
-//  - where |max| is small, nothing is subtracted: exp(x) 2^-K with K = rint(max / ln 2) has the same
+//  - where |max| is small, nothing is subtracted: exp(x) 2^-K with K = rint(max / ln 2) has the
+//  same
 //    effect, and multiplying by a power of two is exact;
 //  - where |max| is large, every x that still counts is so near to it that x - max is exact
 //    (Sterbenz: x and max differ by a factor of at most 2).
 //
-// exp(s) = 2^n (1 + p), s = n ln 2 + r, p = r + r^2 q(r), |r| <= ln(2)/2. n ln 2 is subtracted in two
-// parts, the first short enough for n times it to be exact with or without fused multiply-add. The
-// polynomials are fitted for the smallest largest relative error of exp: 2^-28.3 and 2^-57.9.
+// exp(s) = 2^n (1 + p), s = n ln 2 + r, p = r + r^2 q(r), |r| <= ln(2)/2. n ln 2 is subtracted in
+// two parts, the first short enough for n times it to be exact with or without fused multiply-add.
+// The polynomials are fitted for the smallest largest relative error of exp: 2^-28.3 and 2^-57.9.
 #pragma once
 
 #include "vec.h"
@@ -42,11 +43,11 @@ struct ExpConstants<double> {
   static constexpr double kRound = 0x1.8p52;
   static constexpr int kMantissa = 52, kExponentZero = 1023;
   static constexpr double kLog2High = 0x1.62e42fefap-1, kLog2Low = 0x1.cf79abc9e3b39p-40;
-  static constexpr double kQ[] = {0.50000000000000106734,   0.16666666666666411467,
-                                  0.041666666666529690982,  0.0083333333334949757236,
-                                  0.0013888888943769092725, 0.00019841269505814895478,
+  static constexpr double kQ[] = {0.50000000000000106734,     0.16666666666666411467,
+                                  0.041666666666529690982,    0.0083333333334949757236,
+                                  0.0013888888943769092725,   0.00019841269505814895478,
                                   0.000024801492940811022054, 2.7557586744251276806e-6,
-                                  2.7630309198672038299e-7, 2.50000429111821587e-8};
+                                  2.7630309198672038299e-7,   2.50000429111821587e-8};
   static constexpr int kBias = 512;
   static constexpr double kLowest = -1060, kFar = 2200;
 };

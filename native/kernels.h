@@ -1,6 +1,6 @@
-// The contract of the kernels. They know neither Python nor any tensor library: raw pointers, sizes,
-// strides. They validate nothing: the caller has checked every class index, every shape and every
-// pointer.
+// The contract of the kernels. They know neither Python nor any tensor library: raw pointers,
+// sizes, strides. They validate nothing: the caller has checked every class index, every shape and
+// every pointer.
 //
 // A "row" is one softmax: `classes` logits. The rows of an array are its batch dimensions in C
 // order, each with a stride of its own; the classes of a row lie `class_stride` elements apart. So
@@ -69,13 +69,13 @@ struct CrossEntropyTask {
   const void* weight;    // (classes), or null for ones; double for float64 logits, else float
   int64_t ignore_index;  // with index only
   double label_smoothing, z_loss;
-  double softcap;        // 0 for none
-  double temperature;    // > 0
-  double* loss;          // (rows), or null
-  Summary* summary;      // (rows), or null: written by cross_entropy, read by its gradient
+  double softcap;          // 0 for none
+  double temperature;      // > 0
+  double* loss;            // (rows), or null
+  Summary* summary;        // (rows), or null: written by cross_entropy, read by its gradient
   const double* upstream;  // (rows), or null for ones
-  double scale;          // of the gradient, times upstream
-  Array grad;            // as the logits in shape and type
+  double scale;            // of the gradient, times upstream
+  Array grad;              // as the logits in shape and type
 };
 
 // One instruction set's kernels.

@@ -1,5 +1,5 @@
-// Many rows side by side, one to a lane: for rows of few classes, and for classes that lie far apart
-// while the rows lie next to each other (images with the classes on axis 1).
+// Many rows side by side, one to a lane: for rows of few classes, and for classes that lie far
+// apart while the rows lie next to each other (images with the classes on axis 1).
 //
 // A tile holds `width` rows, class by class: tile[j * width + lane]. It is filled from any strides
 // and any type, computed in place, and written out.
@@ -194,8 +194,8 @@ struct Lanes {
 // work(worker, tile) for tiles that cover all rows. Each is cut from one run of rows with one
 // stride.
 template <class T, class Work>
-inline void for_each_tile(const Shape& shape, int64_t width, const Scratch<T>& scratch,
-                          int workers, const Work& work) {
+inline void for_each_tile(const Shape& shape, int64_t width, const Scratch<T>& scratch, int workers,
+                          const Work& work) {
   const int64_t run = shape.batch[shape.batch_dims - 1], n = shape.classes;
   if (shape.rows == 0) return;
   const int64_t per_run = (run + width - 1) / width, tiles = shape.rows / run * per_run;

@@ -7,14 +7,14 @@
 
 #include "kernels.h"
 
-#define SOFTXENT_DECLARE_LEVEL(level)                    \
-  namespace softxent {                                   \
-  namespace level {                                      \
-  void softmax(const SoftmaxTask&);                      \
-  void logsumexp(const LogSumExpTask&);                  \
-  void cross_entropy(const CrossEntropyTask&);           \
-  void cross_entropy_gradient(const CrossEntropyTask&);  \
-  }                                                      \
+#define SOFTXENT_DECLARE_LEVEL(level)                   \
+  namespace softxent {                                  \
+  namespace level {                                     \
+  void softmax(const SoftmaxTask&);                     \
+  void logsumexp(const LogSumExpTask&);                 \
+  void cross_entropy(const CrossEntropyTask&);          \
+  void cross_entropy_gradient(const CrossEntropyTask&); \
+  }                                                     \
   }
 
 SOFTXENT_DECLARE_LEVEL(baseline)

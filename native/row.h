@@ -1,8 +1,8 @@
 // One row: its maximum, exp(x - max) of its classes, and their sum.
 //
-// A row is cut into chunks, the same whatever the number of threads, and what the chunks give is put
-// together in their order: the bits don't depend on who did which. Within a chunk, blocks stay in
-// the first-level cache from step to step.
+// A row is cut into chunks, the same whatever the number of threads, and what the chunks give is
+// put together in their order: the bits don't depend on who did which. Within a chunk, blocks stay
+// in the first-level cache from step to step.
 #pragma once
 
 #include "rows.h"
@@ -160,7 +160,6 @@ inline void fetch(const T* p, int64_t n) {
   }
 }
 
-
 // The row's summary. stage(begin, count) makes u ready; before(begin, count, max, chunk) sees a
 // block of u before e is written over it. each(count, f) calls f for each chunk.
 template <class T, class Each, class Stage, class Before>
@@ -178,8 +177,7 @@ inline Summary summarise(const Row<T>& row, const Each& each, const Stage& stage
   }
   const T max = count > 0 ? row.chunks[first].max : static_cast<T>(-INFINITY);
   if (!(fabs(static_cast<double>(max)) < INFINITY)) return {max, NAN};
-  const int64_t at =
-      first * kChunk + position(row.u + first * kChunk, n - first * kChunk, max);
+  const int64_t at = first * kChunk + position(row.u + first * kChunk, n - first * kChunk, max);
   const Pivot<T> pivot(all(max));
   each(count, [&](int64_t c) {
     const int64_t begin = c * kChunk, end = begin + kChunk < n ? begin + kChunk : n;
@@ -259,8 +257,8 @@ struct Normaliser {
   }
 };
 
-// Rows in parallel, or, where there are fewer rows than threads and they are long, the chunks of one
-// row after another. work(worker, row, each).
+// Rows in parallel, or, where there are fewer rows than threads and they are long, the chunks of
+// one row after another. work(worker, row, each).
 template <class Work>
 inline void for_each_row(const Shape& shape, int workers, const Work& work) {
   const int64_t count = chunks_of(shape.classes);

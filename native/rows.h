@@ -1,6 +1,6 @@
-// Rows of an array as contiguous numbers of type T: where they lie so already, as they are; from any
-// strides, from float16 and bfloat16, and scaled by temperature and softcap, through a buffer of the
-// thread.
+// Rows of an array as contiguous numbers of type T: where they lie so already, as they are; from
+// any strides, from float16 and bfloat16, and scaled by temperature and softcap, through a buffer
+// of the thread.
 #pragma once
 
 #include <math.h>
@@ -169,8 +169,7 @@ struct Scale {
   // exp(s) for s <= 0, flushed to 0 below the normal numbers.
   static V<double> exp_below(V<double> s) {
     using C = ExpConstants<double>;
-    const Exponential<double> e =
-        exponential<double>(s, all<double>(C::kRound + C::kExponentZero));
+    const Exponential<double> e = exponential<double>(s, all<double>(C::kRound + C::kExponentZero));
     return s < -708.0 ? V<double>{} : e.power * e.p + e.power;
   }
 

@@ -150,8 +150,7 @@ void logsumexp_lanes(const LogSumExpTask& task) {
     for (int64_t l = 0; l < tile.rows; ++l) {
       const double max = lanes.max[l];
       const bool finite = fabs(max) < INFINITY;
-      task.out[tile.row + l] =
-          finite ? lanes.lse(l) : special_logsumexp(task, tile.row + l, max);
+      task.out[tile.row + l] = finite ? lanes.lse(l) : special_logsumexp(task, tile.row + l, max);
     }
   });
 }
