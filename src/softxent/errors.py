@@ -16,6 +16,7 @@ __all__ = [
     "ShapeError",
     "SoftxentError",
     "TargetError",
+    "TrainingError",
 ]
 
 
@@ -41,6 +42,10 @@ class ProbabilityError(SoftxentError, ValueError):
 
 class OptionError(SoftxentError, ValueError):
     """An option with a value that it can't have."""
+
+
+class TrainingError(SoftxentError, ArithmeticError):
+    """A training that can't go on: its loss is no longer a finite number."""
 
 
 class MissingExtraError(SoftxentError, ImportError):

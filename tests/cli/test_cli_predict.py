@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from softxent import record
-from softxent.cli import main, predict
+from softxent.cli import main
 from softxent.learn import load_model
 from softxent.learn import predict as shares_of
 
@@ -141,7 +141,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file(
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(predict.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 2
     assert "No space left" in capsys.readouterr().err
     assert (here / "out.csv").read_text() == "old"
@@ -154,7 +154,7 @@ def test_ctrl_c_leaves_the_old_file(here: Path, monkeypatch: pytest.MonkeyPatch)
     def interrupt(handle: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predict.os, "fsync", interrupt)
+    monkeypatch.setattr("os.fsync", interrupt)
     assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 130
     assert (here / "out.csv").read_text() == "old"
     assert hidden(here) == []

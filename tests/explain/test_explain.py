@@ -340,7 +340,7 @@ def test_no_target_shows_the_probabilities_alone() -> None:
 def test_mistakes_are_named_in_one_line(arguments: tuple, options: dict, error: type) -> None:
     with pytest.raises(error) as caught:
         explain(*arguments, **options)
-    assert str(caught.value).startswith("[")
+    assert str(caught.value).startswith("[explain] ")
     assert "\n" not in str(caught.value)
 
 
@@ -405,6 +405,13 @@ WIDE_NAMES = ["日本語の名前はとても長いです", "x" * 50, "naïve"]
         explain(LOTS.reshape(-1, 5), np.arange(200) % 5, [1, 2, 3, 4, 1e-7]),
         explain(LOTS[:30].reshape(-1, 3) * 1e-9, [0] * 10, [1, 2, 3], classes=WIDE_NAMES),
         explain([[np.nan, 1, 2], [1e300, -1e300, 0]], [0, 1]),
+        explain(
+            [-1.2345678901234567e-05, -123456.78901234567], 1, [3, 1 / 3], classes=["x" * 50] * 2
+        ),
+        explain([-1.2345678901234567e-05, -1 / 3], [1 / 3, 1 / 7], classes=["x" * 50] * 2),
+        explain(np.float32([-1.2345678e-05, -123456.79, -123456.78]), 1, classes=["x" * 50] * 3),
+        explain(np.float32(LOTS) * 30, 17),
+        explain(np.float16(LOTS).reshape(-1, 5) * 5, np.arange(200) % 5),
     ],
 )
 def test_the_text_fits_into_80_columns(trace: Trace) -> None:

@@ -134,7 +134,7 @@ def test_the_folder_is_needed_and_has_to_be_there(tmp_path: Path) -> None:
 
 def test_rows_for_a_trained_model(folder: Path) -> None:
     info = load("mnist", data_dir=folder).info
-    rows = load_rows(info, "mnist", data_dir=folder, seed=0, test_size=0.2, need_target=True)
+    rows = load_rows(info, "mnist", data_dir=folder, seed=0, need_target=True)
     np.testing.assert_array_equal(rows.samples.target, [0, 2])
     np.testing.assert_array_equal(rows.samples.features, IMAGES[:2].reshape(2, 6))
     assert rows.note is not None
@@ -146,21 +146,21 @@ def test_prediction_needs_no_labels_and_no_training_files(folder: Path) -> None:
     for path in folder.iterdir():
         if "t10k-images" not in path.name:
             path.unlink()
-    rows = load_rows(info, "mnist", data_dir=folder, seed=0, test_size=0.2, need_target=False)
+    rows = load_rows(info, "mnist", data_dir=folder, seed=0, need_target=False)
     assert rows.samples.target is None
     assert len(rows.samples) == 2
     with pytest.raises(DataError, match="holds no t10k-labels"):
-        load_rows(info, "mnist", data_dir=folder, seed=0, test_size=0.2, need_target=True)
+        load_rows(info, "mnist", data_dir=folder, seed=0, need_target=True)
 
 
 def test_a_model_of_other_images_or_of_a_table(folder: Path) -> None:
     for name, message in [("digits", "those of the training are 8x8"), ("points", "takes the col")]:
         info = load(name).info
         with pytest.raises(DataError, match=message):
-            load_rows(info, "mnist", data_dir=folder, seed=0, test_size=0.2, need_target=True)
+            load_rows(info, "mnist", data_dir=folder, seed=0, need_target=True)
     info = load("mnist", data_dir=folder).info
     with pytest.raises(DataError, match="digits has images of 8x8 pixels, but the model"):
-        load_rows(info, "digits", seed=0, test_size=0.2, need_target=True)
+        load_rows(info, "digits", seed=0, need_target=True)
 
 
 def test_the_real_mnist(shared_data: Path) -> None:

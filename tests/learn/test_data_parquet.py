@@ -88,7 +88,7 @@ def test_a_model_from_csv_reads_parquet_and_the_other_way_round(tmp_path: Path) 
     parquet = write(tmp_path, y=numbers % 2, a=numbers, extra=numbers.astype(str))
     for learned, other, drop in [(path, parquet, []), (parquet, path, ["extra"])]:
         data = load(learned, target="y", drop=drop)
-        rows = load_rows(data.info, other, seed=0, test_size=0.2, need_target=True)
+        rows = load_rows(data.info, other, seed=0, need_target=True)
         np.testing.assert_array_equal(rows.samples.features[:, 0], numbers)
         np.testing.assert_array_equal(rows.samples.target, numbers % 2)
 

@@ -25,7 +25,7 @@ def table(folder: Path, content: str, name: str = "table.csv") -> Path:
 
 
 def rows_of(info: Data, name: str | Path, *, need_target: bool) -> Rows:
-    return load_rows(info, name, seed=0, test_size=0.2, need_target=need_target)
+    return load_rows(info, name, seed=0, need_target=need_target)
 
 
 @pytest.fixture
@@ -89,13 +89,13 @@ def test_the_record_knows_the_file(flowers: Path) -> None:
 @pytest.mark.parametrize("name", ["digits", "points"])
 def test_the_same_rows_are_held_out_again(name: str) -> None:
     data = load(name, seed=9, test_size=0.1)
-    rows = load_rows(data.info, name, seed=9, test_size=0.1, need_target=True)
+    rows = load_rows(data.info, name, seed=9, need_target=True)
     np.testing.assert_array_equal(rows.samples.features, data.test.features)
     np.testing.assert_array_equal(rows.samples.target, data.test.target)
     np.testing.assert_array_equal(rows.samples.rows, data.test.rows)
     assert rows.note is not None
     assert f"{len(data.test)} rows of {name}" in rows.note
-    unlabelled = load_rows(data.info, name, seed=9, test_size=0.1, need_target=False)
+    unlabelled = load_rows(data.info, name, seed=9, need_target=False)
     assert unlabelled.samples.target is None
     np.testing.assert_array_equal(unlabelled.samples.rows, data.test.rows)
 

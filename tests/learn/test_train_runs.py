@@ -27,7 +27,7 @@ from softxent.record import Record
 def written(path: Path, dataset: Dataset, epochs: int = 2) -> tuple[Trained, Record]:
     trained = train(dataset, replace(RECIPES["default"], epochs=epochs), seed=3)
     with record.new_run(path) as new:
-        write_run(new, dataset, trained, command="typed", test_size=0.25, notes=["a note"])
+        write_run(new, dataset, trained, command="typed", notes=["a note"])
     return trained, record.read(path)
 
 

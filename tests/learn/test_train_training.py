@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from softxent import Mean
-from softxent.errors import DataError, OptionError
+from softxent.errors import DataError, OptionError, TrainingError
 from softxent.learn import RECIPES, Recipe, find_recipe, train
 from softxent.learn.data import Dataset, Samples, load
 from softxent.learn.training import _feature_source
@@ -45,6 +45,7 @@ def dataset(rows: int = 150, classes: int = 3, *, test: Samples | None = None) -
         description="Blobs",
         files=[],
         split="drawn apart",
+        test_size=None,
         train_rows=len(train),
         test_rows=len(test),
         classes=[f"c{index}" for index in range(classes)],
@@ -172,12 +173,12 @@ def test_no_hidden_layer_is_softmax_regression() -> None:
 
 
 def test_a_loss_that_is_no_number_stops_with_epoch_and_batch() -> None:
-    with pytest.raises(OptionError, match=r"loss became (nan|inf) in epoch \d, batch \d.*1e\+30"):
+    with pytest.raises(TrainingError, match=r"loss became (nan|inf) in epoch \d, batch \d.*1e\+30"):
         train(dataset(), replace(PLAIN, learning_rate=1e30))
 
 
 def test_a_last_step_that_ruins_the_network_is_noticed() -> None:
-    with pytest.raises(OptionError, match=r"test loss is nan after epoch 1"):
+    with pytest.raises(TrainingError, match=r"test loss is nan after epoch 1"):
         train(dataset(rows=60), replace(PLAIN, learning_rate=1e38, epochs=1))
 
 

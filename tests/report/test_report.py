@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 import softxent.report
 from softxent import record as records
+from softxent.markup import el, name, to_html
 from softxent.ops.mean import Mean
 from softxent.record import Data, Epoch, Mistake, Model, Record, Regions, Run, Sum, TestRows
 from softxent.report import render, write
 from softxent.report.calibration import calibrate
 from softxent.report.charts import Axis, Series, axis, line_chart
-from softxent.report.element import el, name, to_html
 from softxent.report.formats import loss, number, percent, probability
 from softxent.report.metrics import measure, wilson
 from softxent.report.palette import class_colours
@@ -129,6 +129,7 @@ def write_record(
                     description=text,
                     files=[records.FileDigest(name=text, bytes=1234567, sha256="ab" * 32)],
                     split=text,
+                    test_size=None,
                     train_rows=400,
                     test_rows=len(target),
                     classes=named,

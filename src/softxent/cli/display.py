@@ -33,7 +33,7 @@ __all__ = [
 
 def say(text: str) -> None:
     """Print a line at once."""
-    print(_encodable(text), flush=True)
+    print(text, flush=True)
 
 
 def printable(text: str) -> str:
@@ -75,12 +75,6 @@ def class_table(scores: Sequence[ClassScore]) -> str:
         rows = formats.count(score.recall.weight)
         lines.append(f"{name:{width}}  {precision:>9}  {recall:>9}  {rows:>9}")
     return "\n".join(lines)
-
-
-def _encodable(text: str) -> str:
-    """What the terminal's encoding can't show becomes a question mark, not a traceback."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _line(epoch: Epoch, epochs: int) -> str:
@@ -137,12 +131,12 @@ class Bar:
 
     def step(self, done: int, steps: int, loss: Mean) -> None:
         """Move the bar; it is drawn a few times a second."""
-        shown = _encodable(formats.loss(loss.value))
+        shown = formats.loss(loss.value)
         self._bar.update(self._task, visible=True, completed=done, total=steps, loss=shown)
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
         """Print the line above the bar."""
-        self._bar.console.print(_encodable(_line(epoch, epochs)), highlight=False, soft_wrap=True)
+        self._bar.console.print(_line(epoch, epochs), highlight=False, soft_wrap=True)
 
 
 def progress() -> Lines | Bar:

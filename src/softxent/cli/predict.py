@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
-import os
-import secrets
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from softxent.errors import OptionError
 
@@ -41,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the file, and say how many rows it has."""
     from softxent import record
     from softxent.learn import load_model, load_run_rows, predict
+    from softxent.whole_file import whole_file
 
     output: Path = args.output
     if output.is_dir():
@@ -52,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     rows = load_run_rows(stored, args.data, data_dir=args.data_dir, need_target=False)
     shares = predict(network, rows.samples.features)
     classes = stored.run.data.classes
-    with _whole_file(output) as file:
+    with whole_file(output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "class", *(f"p({name})" for name in classes)])
         for row, share in zip(rows.samples.rows.tolist(), shares, strict=True):
@@ -62,28 +59,3 @@ def run(args: argparse.Namespace) -> int:
     if rows.note is not None:
         print(rows.note, file=sys.stderr)
     return 0
-
-
-@contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[TextIO]:
-    """A text file that appears under its name whole, or not at all.
-
-    A device, a pipe or /dev/stdout can't be replaced and is written as it is.
-    """
-    in_system = path.absolute().is_relative_to("/dev") or path.absolute().is_relative_to("/proc")
-    if in_system or (path.exists() and not path.is_file()):
-        # Append: a log that standard output goes to keeps what it holds.
-        with path.open("a", encoding="utf-8", newline="") as file:
-            yield file
-        return
-    path = path.resolve()  # replace what a link points to, not the link
-    partial = path.with_name(f".softxent-{secrets.token_hex(8)}")
-    try:
-        with partial.open("x", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

@@ -1,9 +1,12 @@
 """How a loss comes about: every number between the logits and the loss, then the same in words.
 
-`explain` makes a `Trace` of numbers (trace.py). Its text is made from those numbers alone: one row
-step by step (steps.py), a batch row by row (batch.py).
+`explain` makes a `Trace` of numbers (trace.py, typed.py), and `Trace.what_if` a second one beside
+it (change.py). What is told is made from those numbers alone, as a story (story.py): one row step
+by step (steps.py, precision.py), or a batch row by row (batch.py). A story becomes text (text.py)
+or a page (page.py).
 """
 
+from softxent.explain.change import WhatIf
 from softxent.explain.trace import Trace, explain
 
-__all__ = ["Trace", "explain"]
+__all__ = ["Trace", "WhatIf", "explain"]

@@ -1,4 +1,4 @@
-"""How numbers, names, tables and bars are set as plain text. Nothing here knows of a trace."""
+"""How numbers, names and bars are set as plain text. Nothing here knows of a trace."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ __all__ = [
     "bar",
     "clean",
     "exact",
-    "paragraph",
+    "pad",
     "plural",
     "short",
     "sign_bar",
-    "table",
+    "signed",
     "ten_digits",
+    "width_of",
     "wrap",
 ]
 
@@ -36,7 +37,7 @@ def clean(name: str, columns: int = NAME_WIDTH) -> str:
     """
     name = unicodedata.normalize("NFC", " ".join(name[: 4 * columns].split()))
     name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
-    while _columns(name) > columns:
+    while width_of(name) > columns:
         name = name.removesuffix("…")[:-1] + "…"
     return name
 
@@ -44,6 +45,11 @@ def clean(name: str, columns: int = NAME_WIDTH) -> str:
 def exact(value: float) -> str:
     """A number with all its digits: it reads back to the same float64."""
     return repr(float(value) + 0.0).removesuffix(".0")  # + 0.0 takes the sign from -0
+
+
+def signed(value: float) -> str:
+    """A change, with its sign."""
+    return f"+{exact(value)}" if value > 0 else exact(value)
 
 
 def ten_digits(value: float) -> str:
@@ -73,28 +79,16 @@ def aligned(numbers: Sequence[str]) -> list[str]:
     return [number.ljust(length) for number in moved]
 
 
-def table(*columns: Sequence[str]) -> list[str]:
-    """Lines of cells, each column as wide as its widest cell."""
-    widths = [max(map(_columns, column)) for column in columns]
-    return [
-        INDENT
-        + "  ".join(
-            cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True)
-        )
-        for row in zip(*columns, strict=True)
-    ]
+def pad(text: str, columns: int) -> str:
+    """A text with spaces behind it, up to a number of columns."""
+    return text + " " * (columns - width_of(text))
 
 
 def wrap(text: str, first: str = "", rest: str = "") -> list[str]:
     """Lines of a text; `first` stands before the first of them, `rest` before the others."""
     # textwrap counts characters; a wide one costs every line a column.
-    columns = _COLUMNS - (_columns(text) - len(text))
+    columns = _COLUMNS - (width_of(text) - len(text))
     return textwrap.wrap(text, columns, initial_indent=first, subsequent_indent=rest)
-
-
-def paragraph(text: str) -> list[str]:
-    """Lines of a text that stands below a heading."""
-    return wrap(text, "   ", "   ")
 
 
 def bar(share: float) -> str:
@@ -109,6 +103,6 @@ def sign_bar(share: float) -> str:
     return f"{blocks if share < 0 else '':>{half}}│{blocks if share > 0 else ''}"
 
 
-def _columns(text: str) -> int:
+def width_of(text: str) -> int:
     """What a text takes of a terminal's line: East Asian wide characters take two columns."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from softxent.explain.layout import NAME_WIDTH, clean
+from softxent.explain.layout import NAME_WIDTH, clean, plural
 
 if TYPE_CHECKING:
     from softxent.explain.trace import Trace
 
-__all__ = ["Goal", "goal_of", "label"]
+__all__ = ["Goal", "goal_of", "label", "mark", "names_of", "why_nan", "with_others"]
 
 Values = npt.NDArray[np.float64]
 
@@ -53,3 +54,32 @@ def label(trace: Trace, index: int, columns: int = NAME_WIDTH) -> str:
     if trace.named and name and not name.replace(".", "").isdigit():
         return name
     return f"class {name or index}"
+
+
+def names_of(trace: Trace, shown: list[int]) -> list[str]:
+    """The shown classes' names and, where some classes aren't shown, how many."""
+    others = len(trace.classes) - len(shown)
+    names = [label(trace, index) for index in shown]
+    return [*names, plural(others, "other")] if others else names
+
+
+def with_others(values: npt.NDArray[np.floating], shown: list[int]) -> list[float]:
+    """The shown classes' values and, where some classes aren't shown, the sum of theirs."""
+    others = np.delete(values, shown)
+    return [*values[shown].tolist(), *([math.fsum(others)] if others.size else [])]
+
+
+def mark(index: int, goal: Goal | None) -> str:
+    """What points at the target."""
+    return "  <- target" if goal and not goal.ignored and index == goal.target else ""
+
+
+def why_nan(scaled: Values) -> str:
+    """What makes a row's probabilities NaN; empty where nothing does."""
+    if np.isnan(scaled).any():
+        return "A logit is NaN"
+    if np.isposinf(scaled).any():
+        return "A logit is infinite"
+    if np.isneginf(scaled).all():
+        return "Every logit is -inf, which rules every class out"
+    return ""

@@ -23,12 +23,11 @@ except ImportError as _error:
 from softxent.learn.evaluation import ClassScore, Evaluation, evaluate, predict
 from softxent.learn.model import Network, load_model
 from softxent.learn.recipes import RECIPES, Recipe, find_recipe
-from softxent.learn.runs import TEST_SIZE, load_run_rows, write_run
+from softxent.learn.runs import load_run_rows, write_run
 from softxent.learn.training import Progress, Trained, train
 
 __all__ = [
     "RECIPES",
-    "TEST_SIZE",
     "ClassScore",
     "Evaluation",
     "Network",

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from softxent.errors import OptionError
 from softxent.learn.data import Dataset, Rows, load_rows
 from softxent.learn.evaluation import logits_of, probabilities
 from softxent.learn.model import Network, describe, pack_weights
@@ -21,12 +20,9 @@ from softxent.ops import kernels
 from softxent.record import Data, Mistake, Record, Regions, Run, Sum, TestRows
 from softxent.record.storage import NewRun
 
-__all__ = ["TEST_SIZE", "load_run_rows", "write_run"]
+__all__ = ["load_run_rows", "write_run"]
 
-TEST_SIZE = 0.2
-"""The share of the rows that is held out where nothing else is asked for."""
 
-_SETTING = "test_size"  # its name among the recipe's settings in the record
 _MOST_MISTAKES = 24
 _GRID = 160  # points to a side: regions.json stays below half a megabyte
 _MARGIN = 0.1  # of the points' range, on each side
@@ -38,7 +34,6 @@ def write_run(
     trained: Trained,
     *,
     command: str,
-    test_size: float | None = None,
     notes: Sequence[str] = (),
 ) -> Run:
     """Write every file of a run; run.json last.
@@ -48,7 +43,6 @@ def write_run(
         dataset: what was learned from.
         trained: what `train` gave.
         command: the command line, for the record.
-        test_size: what the test rows were held out with; None where they came with the data.
         notes: sentences that a reader of the results should know.
 
     Returns:
@@ -81,7 +75,7 @@ def write_run(
         seconds=trained.seconds,
         seed=trained.seed,
         versions=_versions(trained.threads),
-        recipe={**trained.recipe.settings(), _SETTING: test_size},
+        recipe=trained.recipe.settings(),
         data=dataset.info,
         model=describe(trained.network),
         test_loss=Sum.of(test.loss),
@@ -107,15 +101,11 @@ def load_run_rows(
     Raises:
         DataError, OptionError: as `softxent.learn.data.load_rows`.
     """
-    if data_dir is not None and name != "mnist":
-        raise OptionError(f"[data] data_dir (--data-dir) is for mnist; {name} doesn't take it")
-    test_size = record.run.recipe.get(_SETTING)
     return load_rows(
         record.run.data,
         name,
         data_dir=data_dir,
         seed=record.run.seed,
-        test_size=test_size if isinstance(test_size, float) else TEST_SIZE,
         need_target=need_target,
     )
 

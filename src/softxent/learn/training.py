@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from softxent.errors import DataError, OptionError
+from softxent.errors import DataError, OptionError, TrainingError
 from softxent.learn.data import Dataset
 from softxent.learn.evaluation import Evaluation, evaluate
 from softxent.learn.model import Network, feature_count
@@ -91,8 +91,8 @@ def train(
         The network, its curve and its test.
 
     Raises:
-        OptionError: the seed is out of range, or the loss became NaN or infinite: no learning rate
-            suits every data set.
+        OptionError: the seed is out of range.
+        TrainingError: the loss became NaN or infinite: no learning rate suits every data set.
         DataError: there are no rows to train on, or they have no target.
 
     Example:
@@ -246,8 +246,8 @@ def _feature_source(
     return shifted
 
 
-def _diverged(what: str, recipe: Recipe) -> OptionError:
-    return OptionError(
+def _diverged(what: str, recipe: Recipe) -> TrainingError:
+    return TrainingError(
         f"[train] {what}: the learning rate {recipe.learning_rate:g} of recipe {recipe.name!r} is "
         "too high for these data. Take another recipe or a lower rate, and look for extreme values "
         "in the features."

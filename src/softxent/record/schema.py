@@ -53,6 +53,8 @@ class Data(_Struct, kw_only=True):
     """The source files; empty where the data come with a package or are generated."""
     split: str
     """How the test rows were held out, in words."""
+    test_size: float | None
+    """The share of rows that was held out; null where the data have test rows of their own."""
     train_rows: int
     test_rows: int
     classes: list[str]

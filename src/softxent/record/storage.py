@@ -271,6 +271,7 @@ def new_run(path: Path) -> Iterator[NewRun]:
         raise RunError(
             f"[run] {path} exists already; it is not overwritten. Name another --out, or delete it."
         )
+    parents = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -284,4 +285,7 @@ def new_run(path: Path) -> Iterator[NewRun]:
         partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        for parent in parents:
+            with contextlib.suppress(OSError):  # somebody else may use it by now
+                parent.rmdir()
         raise

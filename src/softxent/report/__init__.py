@@ -7,12 +7,11 @@ and is the same each time that it is made from the same record.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from softxent.record import Record
 from softxent.report.page import render
+from softxent.whole_file import whole_file
 
 __all__ = ["render", "write"]
 
@@ -36,14 +35,6 @@ def write(record: Record, path: Path | None = None) -> Path:
         PosixPath('runs/digits/report.html')
     """
     path = record.path / "report.html" if path is None else path
-    page = render(record).encode()
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(page)
-        Path(partial).chmod(0o644)  # mkstemp makes it private
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(render(record))
     return path

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from softxent.report.element import Child, Element, el
+from softxent.markup import Child, Element, el
 from softxent.report.formats import number, signed
 
 __all__ = ["Axis", "Frame", "Series", "axis", "drawing", "line_chart"]

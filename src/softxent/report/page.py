@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 
+from softxent.markup import Element, el, name, page
 from softxent.record import Record, Run
 from softxent.report.calibration import calibrate
-from softxent.report.element import Element, el, name, to_html
 from softxent.report.formats import percent
 from softxent.report.metrics import measure
 from softxent.report.sections import (
@@ -50,28 +48,9 @@ def render(record: Record) -> str:
     ]
     present = [section for section in sections if section is not None]
     body = el("body", _header(run), _contents(present), el("main", present), _footer(run))
-    return "<!DOCTYPE html>\n" + to_html(el("html", _head(run), body, lang="en")) + "\n"
-
-
-def _head(run: Run) -> Element:
-    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    # Even if some text of the data became markup, this would let it neither run nor fetch anything.
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     accuracy = percent(run.test_accuracy.mean.total, run.test_accuracy.weight)
-    return el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=policy),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", name="color-scheme", content="light dark"),
-        el("meta", name="referrer", content="no-referrer"),
-        el("title", f"{run.data.name}: {accuracy} · softxent report"),
-        el("style", style),
-    )
+    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    return page(f"{run.data.name}: {accuracy} · softxent report", style, body)
 
 
 def _header(run: Run) -> Element:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from softxent.report.element import Child, Element, el
+from softxent.markup import Child, Element, el
 
 __all__ = ["scrolling", "table"]
 

@@ -47,6 +47,7 @@ def load(data_dir: str | Path | None) -> Dataset:
         description=f"Images of {shape[0]}x{shape[1]} pixels from IDX files",
         files=files,
         split="the test set that comes with the data (t10k)",
+        test_size=None,
         train_rows=len(features),
         test_rows=len(test),
         classes=classes,

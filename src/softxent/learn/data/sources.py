@@ -19,6 +19,9 @@ from softxent.record.storage import digest
 
 __all__ = ["load", "load_rows"]
 
+TEST_SIZE = 0.2
+"""The share of the rows that is held out where nothing else is asked for."""
+
 _BUILT_IN = ("digits", "mnist", "points")
 _ENDINGS = (".csv", ".csv.gz", ".parquet")
 
@@ -29,7 +32,7 @@ def load(
     data_dir: str | Path | None = None,
     target: str | None = None,
     drop: Sequence[str] = (),
-    test_size: float = 0.2,
+    test_size: float | None = None,
     seed: int = 0,
 ) -> Dataset:
     """Load a data source to learn from, with rows held out for the test.
@@ -40,7 +43,8 @@ def load(
         target: for a table, the column of the classes. Classes of numbers are sorted by value,
             others as text.
         drop: for a table, columns that are no features.
-        test_size: the share of the rows to hold out, the same of every class; `mnist` has its own.
+        test_size: the share of the rows to hold out, the same of every class; a fifth where None.
+            `mnist` has its own.
         seed: what the held-out rows, and the points, are drawn with; 0 to 2**32 - 1.
 
     Returns:
@@ -56,14 +60,19 @@ def load(
         >>> data.train.features.shape, len(data.test), data.info.classes[:3]
         ((1437, 64), 360, ['0', '1', '2'])
     """
-    check_draw(test_size, seed)
+    check_draw(TEST_SIZE if test_size is None else test_size, seed)
     name = str(name)
+    _check_data_dir(name, data_dir)
     if name in _BUILT_IN:
         if target is not None or drop:
             raise OptionError(
                 f"[data] {name} has its target and its features; target and drop are for tables."
             )
         if name == "mnist":
+            if test_size is not None:
+                raise OptionError(
+                    "[data] mnist has its own test rows; test_size (--test-size) doesn't apply."
+                )
             return mnist.load(data_dir)
         return _dataset(_built_in(name, seed), name, [], None, (), test_size, seed)
     path = _table_path(name)
@@ -83,7 +92,6 @@ def load_rows(
     *,
     data_dir: str | Path | None = None,
     seed: int,
-    test_size: float,
     need_target: bool,
 ) -> Rows:
     """Load rows to evaluate a model on, or to predict.
@@ -98,7 +106,6 @@ def load_rows(
         name: as for `load`.
         data_dir: as for `load`.
         seed: the training's.
-        test_size: the training's.
         need_target: True to evaluate: the target has to be there, with classes that the model
             knows. False to predict: the target isn't read, and `samples.target` is None.
 
@@ -113,12 +120,14 @@ def load_rows(
 
     Example:
         >>> info = load("points").info
-        >>> rows = load_rows(info, "points", seed=0, test_size=0.2, need_target=True)
+        >>> rows = load_rows(info, "points", seed=0, need_target=True)
         >>> len(rows.samples), rows.note
         (300, 'these are the 300 rows of points that are held out of training')
     """
+    test_size = TEST_SIZE if info.test_size is None else info.test_size
     check_draw(test_size, seed)
     name = str(name)
+    _check_data_dir(name, data_dir)
     if name == "mnist":
         if info.image_shape is None:
             raise _misfit(info, "mnist has images")
@@ -131,6 +140,11 @@ def load_rows(
         note = f"these are the {len(samples):,} rows of {name} that are held out of training"
         return Rows(samples=samples, note=note)
     return _table_rows(info, _table_path(name), seed, test_size, need_target)
+
+
+def _check_data_dir(name: str, data_dir: str | Path | None) -> None:
+    if data_dir is not None and name != "mnist":
+        raise OptionError(f"[data] data_dir (--data-dir) is for mnist; {name} doesn't take it.")
 
 
 def _built_in(name: str, seed: int) -> Source:
@@ -152,9 +166,10 @@ def _dataset(
     files: list[FileDigest],
     target: str | None,
     drop: Sequence[str],
-    test_size: float,
+    test_size: float | None,
     seed: int,
 ) -> Dataset:
+    test_size = TEST_SIZE if test_size is None else test_size
     split = hold_out(source.target, source.classes, test_size=test_size, seed=seed)
     info = Data(
         name=name,
@@ -162,6 +177,7 @@ def _dataset(
         description=source.description,
         files=files,
         split=split.description,
+        test_size=test_size,
         train_rows=len(split.train),
         test_rows=len(split.test),
         classes=source.classes,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softxent.report.element import Child, Element, el, name
+from softxent.markup import Child, Element, el, name
 from softxent.report.formats import NOTHING, count, loss, percent
 from softxent.report.metrics import Floats, Metrics
 from softxent.report.tables import scrolling, table

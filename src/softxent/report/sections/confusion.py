@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from softxent.report.element import Element, el, name
+from softxent.markup import Element, el, name
 from softxent.report.formats import count, percent
 from softxent.report.metrics import Metrics
 from softxent.report.tables import scrolling, table

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from softxent.markup import Child, Element, el
 from softxent.record import Epoch, Sum
 from softxent.report.charts import Axis, Series, axis, line_chart
-from softxent.report.element import Child, Element, el
 from softxent.report.formats import count, loss, number, percent
 from softxent.report.tables import scrolling, table
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from softxent.markup import Element, el, name
 from softxent.record import Mistake, Record
-from softxent.report.element import Element, el, name
 from softxent.report.formats import count, number, probability
 from softxent.report.png import data_uri
 from softxent.report.tables import scrolling, table

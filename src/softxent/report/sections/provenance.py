@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from softxent.markup import Child, Element, el, name
 from softxent.record import FileDigest, Run
-from softxent.report.element import Child, Element, el, name
 from softxent.report.formats import count, number, size
 from softxent.report.tables import scrolling, table
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from softxent.markup import Child, Element, el, name
 from softxent.record import Data, Regions
 from softxent.report.charts import Axis, Frame, axis, drawing
-from softxent.report.element import Child, Element, el, name
 from softxent.report.formats import count
 from softxent.report.metrics import Metrics
 from softxent.report.palette import Colour, class_colours, to_hex

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from softxent.markup import Element, el
 from softxent.report.calibration import Bin, Calibration
 from softxent.report.charts import Frame, axis, drawing
-from softxent.report.element import Element, el
 from softxent.report.formats import count, percent, probability
 from softxent.report.tables import scrolling, table
 

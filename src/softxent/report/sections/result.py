@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from softxent.markup import Child, Element, el, name
 from softxent.record import Run
-from softxent.report.element import Child, Element, el, name
 from softxent.report.formats import count, number, percent
 from softxent.report.metrics import Metrics, wilson
 from softxent.report.tables import table

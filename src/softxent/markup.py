@@ -1,18 +1,20 @@
-"""Elements of the page: text and attributes are escaped by construction.
+"""HTML whose text and attributes are escaped by construction, and which needs nothing from outside.
 
-Nothing in this room pastes markup together. A name from somebody's data can become the text of an
-element or the value of an attribute, and nothing else.
+Nobody pastes markup together. A name from somebody's data can become the text of an element or the
+value of an attribute, and nothing else.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from typing import TypeAlias
 from xml.etree.ElementTree import Element
 
-__all__ = ["Child", "Element", "el", "name", "to_html"]
+__all__ = ["Child", "Element", "el", "name", "page", "to_html"]
 
 Child: TypeAlias = "str | Element | Iterable[Child] | None"
 
@@ -57,6 +59,33 @@ def name(text: str, longest: int | None = None) -> Element:
         return el("bdi", text)
     tail = longest // 3
     return el("bdi", f"{text[: longest - tail - 1]}…{text[-tail:]}", title=text)
+
+
+def page(title: str, style: str, body: Element) -> str:
+    """A whole page that fetches nothing and runs nothing.
+
+    Args:
+        title: what the browser's tab says.
+        style: the style sheet.
+        body: the body element.
+    """
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    # Even if some text of the data became markup, this would let it neither run nor fetch anything.
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=policy),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("meta", name="referrer", content="no-referrer"),
+        el("title", title),
+        el("style", style),
+    )
+    return "<!DOCTYPE html>\n" + to_html(el("html", head, body, lang="en")) + "\n"
 
 
 def to_html(element: Element) -> str:
