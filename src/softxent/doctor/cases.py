@@ -1,0 +1,300 @@
+"""What the rules on arrays look at: the arguments of one loss, and a few views of them.
+
+Scores of many rows are sampled evenly (the labels never are), so that a check of a large batch
+costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from softxent import ops
+from softxent.doctor.looks import Look, look_of, tolerance_of
+from softxent.errors import OptionError, ShapeError
+from softxent.ops import intake, spec
+
+__all__ = ["Arrays", "Batches", "LossName", "Predictions", "TargetKind"]
+
+Array = npt.NDArray[Any]
+Values = npt.NDArray[np.float64]
+
+LossName = Literal[
+    "cross_entropy",
+    "nll_loss",
+    "log_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+]
+TargetKind = Literal["none", "index", "masses", "column", "swapped", "elementwise", "unknown"]
+
+_MOST_VALUES = 1 << 21  # scores that are looked at; 16 MB as float64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrays:
+    """The arguments of one loss.
+
+    Attributes:
+        scores: as they came, in their own dtype (bfloat16 as float32).
+        target: as it came, or None.
+        loss: the function that they are meant for.
+        axis: the class axis, >= 0.
+        axes: every axis that fits the target's shape, where the caller named none.
+        tensor: whether the scores came as a torch tensor, and so go to torch's rules on dtypes.
+        epsilon: the precision of the scores' own dtype.
+    """
+
+    scores: Array
+    target: Array | None
+    loss: LossName
+    axis: int
+    axes: tuple[int, ...]
+    weight: Values | None
+    ignore_index: int
+    reduction: str
+    label_smoothing: float
+    temperature: float | None
+    value: float | None
+    tensor: bool
+    epsilon: float
+
+    @classmethod
+    def of(
+        cls,
+        scores: Any,
+        target: Any,
+        *,
+        loss: str,
+        axis: int | None,
+        weight: Any,
+        ignore_index: int,
+        reduction: str,
+        label_smoothing: float,
+        temperature: float | None,
+        value: float | None,
+    ) -> Arrays:
+        """Check what can't be judged, and find the class axis."""
+        if loss not in get_args(LossName):
+            raise OptionError(
+                f"[check] loss is {loss!r}: valid are {', '.join(map(repr, get_args(LossName)))}."
+            )
+        array, epsilon = _receive("scores", scores)
+        if array.ndim == 0:
+            raise ShapeError("[check] scores is a single number: pass rows of scores, (N, C).")
+        goal = None if target is None else _receive("target", target)[0]
+        tensor = intake.is_tensor(scores)
+        axes = () if axis is not None else _fitting_axes(array, goal)
+        return cls(
+            scores=array,
+            target=goal,
+            loss=cast(LossName, loss),
+            axis=_class_axis(array, axis, axes, tensor),
+            axes=axes,
+            weight=None if weight is None else _receive("weight", weight)[0].astype(np.float64),
+            ignore_index=int(ignore_index),
+            reduction=spec.check_reduction("check", reduction),
+            label_smoothing=float(label_smoothing),
+            temperature=None if temperature is None else float(temperature),
+            value=None if value is None else float(value),
+            tensor=tensor,
+            epsilon=epsilon,
+        )
+
+    @property
+    def binary(self) -> bool:
+        """Whether each score stands for itself: one class of two."""
+        return self.loss.startswith("binary")
+
+    @property
+    def classes(self) -> int:
+        """C, the length of the class axis; 2 for a binary loss."""
+        return 2 if self.binary else self.scores.shape[self.axis]
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The scores' shape without the class axis."""
+        shape = self.scores.shape
+        return shape[: self.axis] + shape[self.axis + 1 :]
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are in all."""
+        return math.prod(self.row_shape)
+
+    @property
+    def tolerance(self) -> float:
+        """How far from 1 probabilities of this dtype may add up."""
+        return tolerance_of(self.epsilon)
+
+    @cached_property
+    def kind(self) -> TargetKind:
+        """What the target's shape and dtype make of it."""
+        target = self.target
+        if target is None:
+            return "none"
+        if self.binary:
+            return "elementwise" if target.shape == self.scores.shape else "unknown"
+        if target.shape == self.scores.shape:
+            return "masses"
+        if target.shape == self.row_shape:
+            return "index"
+        if target.shape in ((*self.row_shape, 1), (1, *self.row_shape)):
+            return "column"
+        if (
+            target.ndim == self.scores.ndim + 1
+            and target.shape[:-1] == self.scores.shape
+            and self.scores.dtype.kind in "iu"
+        ):
+            return "swapped"
+        return "unknown"
+
+    @cached_property
+    def index(self) -> npt.NDArray[np.int64] | None:
+        """All class indices, flat; None where the target isn't made of whole numbers."""
+        if self.kind not in ("index", "column") or self.target is None:
+            return None
+        flat = self.target.reshape(-1)
+        if flat.dtype.kind == "f":
+            if not np.all(np.isfinite(flat)) or np.any(flat != np.round(flat)):
+                return None
+        elif flat.dtype.kind not in "iub":
+            return None
+        return flat.astype(np.int64)
+
+    @cached_property
+    def kept(self) -> npt.NDArray[np.bool_] | None:
+        """Which of `index` aren't ignored."""
+        return None if self.index is None else self.index != self.ignore_index
+
+    @cached_property
+    def sample(self) -> npt.NDArray[np.int64]:
+        """The numbers of the rows whose scores are looked at."""
+        most = max(256, _MOST_VALUES // max(1, self.classes))
+        count = self.row_count
+        if count <= most:
+            return np.arange(count)
+        return np.linspace(0, count - 1, most).astype(np.int64)
+
+    @cached_property
+    def rows(self) -> Values:
+        """(M, C) scores of the sampled rows; (M, 1) for a binary loss. No ignored rows."""
+        if self.binary:
+            flat = self.scores.reshape(-1, 1)
+        else:
+            flat = np.moveaxis(self.scores, self.axis, -1).reshape(self.row_count, self.classes)
+        return flat[self.places].astype(np.float64)
+
+    @cached_property
+    def places(self) -> npt.NDArray[np.int64]:
+        """The numbers of the rows in `rows`: sampled, and not ignored."""
+        if self.binary:
+            count = self.scores.size
+            return np.linspace(0, count - 1, min(count, _MOST_VALUES)).astype(np.int64)
+        if self.kept is None:
+            return self.sample
+        return self.sample[self.kept[self.sample]]
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """(M,) class indices of `rows`; None where there are none or one names no class."""
+        if self.index is None:
+            return None
+        labels = self.index[self.places]
+        if not labels.size or labels.min() < 0 or labels.max() >= self.classes:
+            return None
+        return labels
+
+    @cached_property
+    def masses(self) -> Values | None:
+        """(M, C) class probabilities of `rows`; None where the target is something else."""
+        if self.kind != "masses" or self.target is None:
+            return None
+        flat = np.moveaxis(self.target, self.axis, -1).reshape(self.row_count, self.classes)
+        return flat[self.places].astype(np.float64)
+
+    @cached_property
+    def look(self) -> Look:
+        """What the rows look like."""
+        return look_of(self.rows, self.tolerance)
+
+    @cached_property
+    def softmaxed_axis(self) -> int | None:
+        """An axis other than the class axis along which the scores were made probabilities."""
+        if self.binary or self.scores.ndim < 2 or self.look == "probabilities":
+            return None
+        whole = self.scores.astype(np.float64)
+        if self.loss == "nll_loss":
+            with np.errstate(over="ignore"):
+                whole = np.exp(whole)
+        for axis in range(self.scores.ndim):
+            if (
+                axis != self.axis
+                and self.scores.shape[axis] > 1
+                and look_of(np.moveaxis(whole, axis, -1), self.tolerance) == "probabilities"
+            ):
+                return axis
+        return None
+
+    def mean_loss(self, rows: Values, labels: npt.NDArray[np.int64] | None = None) -> float:
+        """The plain mean of cross_entropy over rows of logits, in nats; NaN without labels."""
+        labels = self.labels if labels is None else labels
+        if labels is None or not np.all(np.isfinite(rows)):
+            return math.nan
+        return float(ops.cross_entropy(rows, labels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """A mean that somebody reports, and the batches' means and sizes that it was made of."""
+
+    reported: float
+    half: float
+    means: Values
+    counts: Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Predicted and true classes as they are compared, and how many were counted as correct."""
+
+    predicted: Array
+    target: Array
+    correct: float | None
+
+
+def _receive(name: str, x: Any) -> tuple[Array, float]:
+    """An array for the rules, and the precision of the dtype in which it came."""
+    if intake.is_tensor(x) and str(x.dtype) == "torch.bfloat16":
+        return x.detach().float().cpu().numpy(), 2.0**-7
+    array, _ = intake.receive("check", name, x)
+    if array.dtype.name == "bfloat16":
+        return array.astype(np.float32), 2.0**-7
+    return array, float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 0.0
+
+
+def _fitting_axes(scores: Array, target: Array | None) -> tuple[int, ...]:
+    if target is None:
+        return ()
+    return tuple(
+        axis
+        for axis in range(scores.ndim)
+        if scores.shape[:axis] + scores.shape[axis + 1 :] == target.shape
+    )
+
+
+def _class_axis(scores: Array, axis: int | None, fitting: Sequence[int], tensor: bool) -> int:
+    """The axis that was named; or what torch (axis 1) or arrays (the last) would take."""
+    if axis is not None:
+        return spec.check_axis("check", axis, scores.ndim, "scores")
+    usual = 1 if tensor and scores.ndim > 1 else scores.ndim - 1
+    # Of (N, N) scores with N labels no axis but the last is ever meant.
+    if scores.ndim <= 2 or usual in fitting or not fitting:
+        return usual
+    return fitting[-1]

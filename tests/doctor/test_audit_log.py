@@ -1,0 +1,270 @@
+"""The audit of printed numbers: formats that are read, and arithmetic that can't be argued with."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from softxent import doctor
+from softxent.cli import main
+from softxent.doctor.log import read
+from softxent.errors import DataError, OptionError
+
+# What the last of the notes prints: batch means added up and divided by the number of rows.
+NOTE = """\
+Test set: Average loss: 0.0261, Accuracy: 5546/10000 (55%)
+
+
+Test set: Average loss: 0.0070, Accuracy: 8688/10000 (86%)
+
+
+Test set: Average loss: 0.0047, Accuracy: 9107/10000 (91%)
+
+
+Test set: Average loss: 0.0034, Accuracy: 9406/10000 (94%)
+
+
+Test set: Average loss: 0.0027, Accuracy: 9505/10000 (95%)
+
+
+Test set: Average loss: 0.0022, Accuracy: 9597/10000 (95%)
+
+
+Test set: Average loss: 0.0020, Accuracy: 9619/10000 (96%)
+
+
+Test set: Average loss: 0.0019, Accuracy: 9633/10000 (96%)
+
+
+Test set: Average loss: 0.0017, Accuracy: 9696/10000 (96%)
+"""
+
+
+def test_the_note() -> None:
+    diagnosis = doctor.audit_log(NOTE)
+    assert diagnosis.rules == ("impossible-loss", "cut-percentage")
+    loss, percentage = diagnosis.findings
+
+    assert loss.level == "error"
+    assert loss.confidence == "certain"
+    assert "Every test loss is impossible" in loss.evidence
+    assert "10000/157 = 63.7" in loss.evidence
+    assert loss.numbers["batch_size"] == 64
+    assert loss.numbers["factor"] == pytest.approx(10000 / 157)
+    printed = [0.0261, 0.0070, 0.0047, 0.0034, 0.0027, 0.0022, 0.0020, 0.0019, 0.0017]
+    assert loss.numbers["printed"] == printed
+    assert loss.numbers["true"] == pytest.approx([x * 10000 / 157 for x in printed])
+    for true in ("1.662 ± 0.003", "0.446 ± 0.003", "0.108 ± 0.003"):
+        assert true in loss.evidence
+
+    for text in ('"8688/10000 (86%)"', '"9597/10000 (95%)" and "9696/10000 (96%)"'):
+        assert text in percentage.evidence
+    assert "cut off, not rounded" in percentage.evidence
+    assert len(percentage.numbers["printed"]) == 3
+    assert percentage.numbers["rounded"] == ["87%", "96%", "97%"]
+
+
+def test_the_note_with_true_numbers_is_left_alone() -> None:
+    true = NOTE
+    for row in read(NOTE).rows:
+        assert row.loss is not None
+        assert row.accuracy is not None
+        true = true.replace(row.loss.text, f"{row.loss.value * 10000 / 157:.4f}")
+    for cut, rounded in (
+        ("8688/10000 (86", "8688/10000 (87"),
+        ("9597/10000 (95", "9597/10000 (96"),
+    ):
+        true = true.replace(cut, rounded)
+    assert doctor.audit_log(true.replace("9696/10000 (96", "9696/10000 (97")).rules == ()
+
+
+@pytest.mark.parametrize(
+    ("known", "size"),
+    [
+        ({"batch_size": 128}, 128),
+        ({"text": "batch_size = 32\n"}, 32),
+        ({"text": "batch_size = 32\nbatch_size = 100\n"}, 64),  # which of them isn't said
+        (
+            {
+                "text": "".join(
+                    f"Train Epoch: 1 [{rows}/60000 ({rows // 600}%)]\tLoss: 2.301\n"
+                    for rows in range(0, 6400, 1280)
+                )
+            },
+            128,
+        ),
+    ],
+)
+def test_batch_size_comes_from_where_it_is_known(known: dict[str, object], size: int) -> None:
+    text = str(known.pop("text", "")) + NOTE
+    found = doctor.audit_log(text, **known).findings[0]  # type: ignore[arg-type]
+    assert found.rule == "impossible-loss"
+    assert found.numbers["batch_size"] == size
+    assert found.numbers["factor"] == pytest.approx(10000 / math.ceil(10000 / size))
+
+
+def test_bound_is_sharp() -> None:
+    bound = (1 - 0.9) * math.log(2)
+    line = "test loss {:.6f}  accuracy 900/1000 (90.0%)"
+    assert doctor.audit_log(line.format(bound + 1e-5)).rules == ()
+    assert doctor.audit_log(line.format(bound - 1e-5)).rules == ("impossible-loss",)
+    # A rounded percentage leaves room for what it hides.
+    assert (
+        doctor.audit_log(f"test loss {(1 - 0.91) * math.log(2) + 1e-3:.6f}  accuracy 90%").rules
+        == ()
+    )
+
+
+def test_too_small_for_any_batch_size_claims_no_factor() -> None:
+    found = doctor.audit_log("test loss 0.00000  accuracy 50/100 (50%)").findings[0]
+    assert found.rule == "impossible-loss"
+    assert "factor" not in found.numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "split", "loss", "accuracy"),
+    [
+        ("Test set: Average loss: 0.4459, Accuracy: 8688/10000 (87%)", "test", 0.4459, 0.8688),
+        ("Train Epoch: 1 [640/60000 (1%)]\tLoss: 2.301234", "train", 2.301234, None),
+        ("epoch 3/9  train loss 0.1234  test loss 0.1311  accuracy 9611/10000 (96.11%)",
+         "test", 0.1311, 0.9611),
+        ("157/157 [=====] - 1s 2ms/step - loss: 0.3012 - accuracy: 0.9123", "", 0.3012, 0.9123),
+        ("157/157 [=====] - 1s - loss: 0.3 - accuracy: 0.9 - val_loss: 0.41 - val_accuracy: 0.88",
+         "validation", 0.41, 0.88),
+        ("\x1b[1m157/157\x1b[0m \x1b[32m━━━━\x1b[0m 1s 2ms/step - accuracy: 0.9123 - loss: 0.3012",
+         "", 0.3012, 0.9123),
+        ("  1/157 [..] - loss: 2.3\r157/157 [==] - loss: 0.3012 - acc: 0.9123", "", 0.3012, 0.9123),
+        ("{'eval_loss': 0.3012, 'eval_accuracy': 0.9123, 'epoch': 1.0}", "test", 0.3012, 0.9123),
+        ('{"epoch": 2, "val_loss": 0.3012, "val_acc": 91.23}', "validation", 0.3012, 0.9123),
+        ('INFO metrics {"val": {"loss": 0.3012, "acc1": 0.9123}}', "validation", 0.3012, 0.9123),
+        ("Test Error: \n Accuracy: 64.6%, Avg loss: 1.091234 \n", "test", 1.091234, 0.646),
+        ("[ Epoch 7 ] valLoss=0.3012 valAcc=91.23%", "validation", 0.3012, 0.9123),
+        ("epoch,step,train_loss,val_loss,val_acc\n0,99,0.5,,\n0,99,,0.3012,0.9123\n",
+         "validation", 0.3012, 0.9123),
+        ("epoch;loss;val_loss;val_accuracy\n1;0.5;0.3012;0.9123", "validation", 0.3012, 0.9123),
+        ("Epoch 3: | val loss 3.012e-1 | val top-1 accuracy 91.23%", "validation", 0.3012, 0.9123),
+    ],
+)  # fmt: skip
+def test_formats(text: str, split: str, loss: float, accuracy: float | None) -> None:
+    row = next(row for row in read(text).rows if row.split == split and row.loss)
+    assert row.loss is not None
+    assert row.loss.value == pytest.approx(loss)
+    if accuracy is None:
+        assert row.accuracy is None
+    else:
+        assert row.accuracy is not None
+        assert row.accuracy.value == pytest.approx(accuracy)
+
+
+def test_whole_json_files() -> None:
+    history = {"loss": [0.9, 0.5], "val_loss": [0.8, 0.6], "val_accuracy": [0.7, 0.8], "lr": [1, 1]}
+    rows = read(json.dumps(history, indent=1)).rows
+    assert [(row.split, row.loss.value) for row in rows if row.loss] == [
+        ("", 0.9), ("validation", 0.8), ("", 0.5), ("validation", 0.6),
+    ]  # fmt: skip
+    state = {
+        "best_metric": 0.4,
+        "log_history": [{"loss": 1.2, "epoch": 0.5}, {"eval_loss": 0.4, "epoch": 1.0}],
+    }
+    rows = read(json.dumps(state, indent=2)).rows
+    assert [(row.split, row.epoch, row.loss.value) for row in rows if row.loss] == [
+        ("", 0.5, 1.2), ("test", 1.0, 0.4),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["box_loss: 0.02, top5_acc: 0.99", "best val loss 0.1", "loss_scale: 65536", "info: 3"]
+)
+def test_names_that_mean_something_else_are_not_read(text: str) -> None:
+    assert read(text).rows == ()
+
+
+def test_nan_in_every_format() -> None:
+    for text in (
+        "loss: nan",
+        "{'loss': nan, 'epoch': 1}",
+        '{"loss": NaN}',
+        "epoch,loss,acc\n1,nan,0.1",
+        '{"loss": "nan"}',
+        "train loss inf",
+    ):
+        assert doctor.audit_log(text).rules == ("loss-not-finite",), text
+
+
+def test_lr_and_steps_are_no_losses() -> None:
+    rows = read("epoch 2 step 300 lr 0.001 loss 0.25 grad_norm 3.0").rows
+    assert [row.loss.value for row in rows if row.loss] == [0.25]
+    assert rows[0].epoch == 2
+
+
+def test_nothing_to_read() -> None:
+    with pytest.raises(DataError, match=r"^\[audit_log\] the log holds no loss"):
+        doctor.audit_log("hello\n")
+    with pytest.raises(DataError):
+        doctor.audit_log("")
+    with pytest.raises(OptionError, match="classes is 1"):
+        doctor.audit_log("loss 1.0", classes=1)
+    with pytest.raises(OptionError, match="batch_size is 0"):
+        doctor.audit_log("loss 1.0", batch_size=0)
+
+
+@pytest.mark.parametrize(
+    "junk", ["{", "{'a': ", "[1,2", "\x00\x01", "loss", "loss:", "a,b\n1", "é" * 9999]
+)
+def test_junk_is_a_user_error_at_most(junk: str) -> None:
+    with pytest.raises(DataError):
+        doctor.audit_log(junk)
+
+
+@pytest.mark.parametrize(
+    "long",
+    ["word " * 40000, "{" * 100000, "a," * 100000 + "\n1", "loss" + " " * 50000, "9" * 200000],
+)
+def test_long_lines_take_no_time_to_refuse(long: str) -> None:
+    with pytest.raises(DataError):
+        doctor.audit_log(long)
+
+
+def test_text_is_plain_and_narrow() -> None:
+    lines = str(doctor.audit_log(NOTE)).split("\n")
+    assert max(map(len, lines)) <= 80
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "train.log"
+    log.write_text(NOTE)
+    assert main(["doctor", str(log)]) == 1
+    assert "10000/157 = 63.7" in " ".join(capsys.readouterr().out.split())
+    assert main(["doctor", str(log), "--batch-size", "100"]) == 1
+    assert "10000/100 = 100.0" in " ".join(capsys.readouterr().out.split())
+
+    log.write_text("epoch 1 train loss 0.51 test loss 0.48 accuracy 870/1000 (87%)\n")
+    assert main(["doctor", str(log)]) == 0
+    assert "Nothing found" in " ".join(capsys.readouterr().out.split())
+
+    log.write_text("epoch 1 train loss 0.51 test loss 0.48 accuracy 879/1000 (87%)\n")
+    assert main(["doctor", str(log)]) == 0, "a warning is no failure"
+    assert "cut off" in " ".join(capsys.readouterr().out.split())
+
+
+def test_command_reads_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(NOTE.encode() + b"\xff")))
+    assert main(["doctor", "-"]) == 1
+    assert "standard input" in " ".join(capsys.readouterr().out.split())
+
+
+def test_command_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(tmp_path / "missing.log")]) == 2
+    (tmp_path / "empty.log").write_text("")
+    assert main(["doctor", str(tmp_path / "empty.log")]) == 2
+    errors = capsys.readouterr().err.strip().split("\n")
+    assert len(errors) == 2
+    assert "holds no loss" in errors[1]

@@ -1,0 +1,262 @@
+"""`check`, `check_mean`, `check_predictions`: what the examples of the rules leave open."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import softxent
+from softxent import doctor
+from softxent.errors import OptionError, ShapeError
+
+
+@pytest.fixture
+def logits() -> np.ndarray:
+    return 3 * np.random.default_rng(0).standard_normal((64, 10))
+
+
+@pytest.fixture
+def target() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 10, 64)
+
+
+@pytest.mark.parametrize(("classes", "floor"), [(2, 0.313), (3, 0.551), (9, 1.372), (10, 1.461)])
+def test_floor_of_a_double_softmax(classes: int, floor: float) -> None:
+    sure = np.eye(classes)
+    found = doctor.check(sure, np.arange(classes)).findings[0]
+    assert found.rule == "softmax-twice"
+    assert found.numbers["floor"] == pytest.approx(floor, abs=5e-4)
+    assert found.numbers["loss_twice"] == pytest.approx(found.numbers["floor"])
+    assert found.numbers["loss_once"] == 0
+
+
+def test_one_row_of_probabilities_is_less_certain(logits: np.ndarray) -> None:
+    one = doctor.check(softxent.softmax(logits[:1]), [3]).findings[0]
+    assert (one.rule, one.level, one.confidence) == ("softmax-twice", "warning", "likely")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_probabilities_are_known_in_every_precision(
+    logits: np.ndarray, target: np.ndarray, dtype: torch.dtype
+) -> None:
+    probs = torch.from_numpy(logits).softmax(1).to(dtype)
+    y = torch.from_numpy(target)
+    assert doctor.check(probs, y).rules == ("softmax-twice",)
+    assert doctor.check(torch.from_numpy(logits).to(dtype), y).rules == ()
+
+
+def test_nothing_is_changed(logits: np.ndarray, target: np.ndarray) -> None:
+    before = logits.copy(), target.copy()
+    logits.flags.writeable = target.flags.writeable = False
+    doctor.check(logits, target, weight=np.arange(10.0), label_smoothing=0.1, temperature=1.0)
+    np.testing.assert_array_equal(before[0], logits)
+    np.testing.assert_array_equal(before[1], target)
+
+
+def test_tensors_that_want_a_gradient(logits: np.ndarray, target: np.ndarray) -> None:
+    z = torch.from_numpy(logits).requires_grad_()
+    assert doctor.check(z.softmax(1), torch.from_numpy(target)).rules == ("softmax-twice",)
+    assert z.grad is None
+
+
+def test_ignored_rows_are_not_judged(logits: np.ndarray, target: np.ndarray) -> None:
+    logits[:8], target[:8] = np.nan, -100
+    assert doctor.check(logits, target).rules == ()
+
+
+@pytest.mark.parametrize("shape", [(0, 10), (0, 10, 4)])
+def test_empty_batch(shape: tuple[int, ...]) -> None:
+    rows = shape[:1] + shape[2:]
+    axis = 1
+    diagnosis = doctor.check(np.zeros(shape), np.zeros(rows, int), axis=axis)
+    assert diagnosis.rules == ("all-ignored",)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        None,
+        [0, 1],
+        [[0.5, 0.5], [1, 0]],
+        [[1], [0]],
+        [0.0, 1.0],
+        [True, False],
+        [7, -3],
+        [[0, 1, 1]],
+        3,
+    ],
+)
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [[1.0, 2.0], [3.0, -1.0]],
+        [1.0, 2.0],
+        [[1], [2]],
+        [[0.5, 0.5], [0.2, 0.8]],
+        [[[1.0, 2], [3, 4]]],
+        [[np.nan, np.inf], [-np.inf, -np.inf]],
+        np.zeros((0, 2)),
+        np.zeros((2, 0)),
+    ],
+)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "cross_entropy",
+        "nll_loss",
+        "log_loss",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+    ],
+)
+def test_odd_arguments_get_a_diagnosis_not_a_traceback(
+    scores: object, target: object, loss: str
+) -> None:
+    diagnosis = doctor.check(
+        scores, target, loss=loss, weight=[1, 2], label_smoothing=0.1, temperature=2.0, value=0.3
+    )
+    assert str(diagnosis)
+
+
+def test_what_cannot_be_judged() -> None:
+    with pytest.raises(ShapeError, match=r"^\[check\] scores is a single number"):
+        doctor.check(3.0)
+    with pytest.raises(OptionError, match=r"^\[check\] loss is 'hinge'"):
+        doctor.check([[1.0, 2.0]], loss="hinge")
+    with pytest.raises(OptionError, match="reduction is 'average'"):
+        doctor.check([[1.0, 2.0]], reduction="average")
+    with pytest.raises(ShapeError, match="axis is 2"):
+        doctor.check([[1.0, 2.0]], axis=2)
+    with pytest.raises(ShapeError, match="one mean and one count"):
+        doctor.check_mean(1.0, [1.0, 2.0], [3])
+    with pytest.raises(ShapeError, match="a count is 0"):
+        doctor.check_mean(1.0, [1.0, 2.0], [3, 0])
+    with pytest.raises(ShapeError, match="pass a number"):
+        doctor.check_mean("much", [1.0, 2.0], [3, 4])
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1 / 64, "divided by the 64 rows once more"),
+        (64, "the sum, not divided"),
+        (0.1, "divided by the 640 scores"),
+        (-1, "sign turned"),
+        (1 / math.log(2), "in bits"),
+    ],
+)
+def test_denominators(logits: np.ndarray, target: np.ndarray, factor: float, words: str) -> None:
+    mean = float(softxent.cross_entropy(logits, target))
+    found = doctor.check(logits, target, value=mean * factor).findings[0]
+    assert found.rule == "wrong-denominator"
+    assert words in found.evidence
+    assert found.numbers["expected"] == pytest.approx(mean)
+
+
+def test_denominator_with_weights_and_ignored_rows(logits: np.ndarray, target: np.ndarray) -> None:
+    weight = np.arange(1.0, 11)
+    target[:5] = -100
+    right = float(softxent.cross_entropy(logits, target, weight))
+    losses = softxent.cross_entropy(logits, target, weight, reduction="none")
+    assert "wrong-denominator" not in doctor.check(logits, target, weight=weight, value=right).rules
+    for value, words in (
+        (losses.mean(), "all 64 rows"),
+        (losses.sum() / 59, "59 kept rows"),
+    ):
+        found = doctor.check(logits, target, weight=weight, value=value).findings[0]
+        assert (found.rule, found.numbers["weight"]) == (
+            "wrong-denominator",
+            weight[target[5:]].sum(),
+        )
+        assert words in found.evidence
+
+
+def test_the_same_labels_as_one_hot(logits: np.ndarray, target: np.ndarray) -> None:
+    weight = np.full(10, 12.75)
+    weight[0] = 1
+    one_hot = np.eye(10)[target]
+    found = doctor.check(logits, one_hot, weight=weight).findings[0]
+    assert found.rule == "weights-against-one-hot"
+    by_index = softxent.cross_entropy(logits, target, weight)
+    by_rows = softxent.cross_entropy(logits, one_hot, weight)
+    assert found.numbers["ratio"] == pytest.approx(float(by_rows / by_index))
+
+
+def test_weights_that_bend_smoothing_are_recomputed(logits: np.ndarray) -> None:
+    weight = np.ones(10)
+    weight[3] = 100.0
+    found = doctor.check(logits, np.zeros(64, int), weight=weight, label_smoothing=0.1).findings[0]
+    # The minimiser of the loss of a row of class 0, found by descent on the loss itself.
+    z = np.zeros((1, 10))
+    for _ in range(4000):
+        _, gradient = softxent.cross_entropy_with_grad(
+            z, [0], weight, label_smoothing=0.1, reduction="sum"
+        )
+        z -= 0.3 * gradient
+    learned = softxent.softmax(z)[0]
+    assert found.numbers["taught"] == pytest.approx(
+        learned.min() if False else learned[0], abs=1e-3
+    )
+    assert found.numbers["winner"] == int(learned.argmax()) == 3
+
+
+def test_text_order_of_columns_is_recognised() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 12, 240)
+    z = 8 * np.eye(12)[y] + rng.standard_normal((240, 12))
+    by_name = np.array(sorted(range(12), key=str))
+    found = doctor.check(z[:, by_name], y).findings[0]
+    assert found.rule == "column-order"
+    np.testing.assert_array_equal(by_name[found.numbers["order"]], np.arange(12))
+    assert "as text" in found.evidence
+
+
+def test_padding_is_no_ignored_class(logits: np.ndarray) -> None:
+    tokens = np.random.default_rng(2).integers(1, 10, (16, 4))
+    tokens[:, 3] = 0
+    scores = logits.reshape(16, 4, 10)
+    padded = doctor.check(scores, tokens, ignore_index=0)
+    assert [(one.rule, one.level) for one in padded] == [("ignored-class", "note")]
+    tokens[::2, 1] = 0
+    scattered = doctor.check(scores, tokens, ignore_index=0)
+    assert scattered.findings[0].level == "warning"
+
+
+def test_large_inputs_are_sampled_and_said_so() -> None:
+    scores = np.zeros((5000, 1000), np.float32)
+    scores[:, 0] = np.arange(5000)
+    diagnosis = doctor.check(scores, np.zeros(5000, int))
+    assert any("of 5,000 rows were looked at" in sentence for sentence in diagnosis.not_checked)
+    target = np.zeros(5000, int)
+    target[1777] = 1000  # labels are never sampled
+    assert "labels-out-of-range" in doctor.check(scores, target).rules
+
+
+def test_reported_digits_bound_what_can_be_said() -> None:
+    means, counts = [0.5001, 0.5002], [64, 16]
+    assert doctor.check_mean("0.500", means, counts).rules == ()
+    assert doctor.check_mean("0.50015", means, counts).rules == ("mean-of-means",)
+
+
+def test_six_of_four() -> None:
+    predicted, target = np.array([[0], [1], [1], [0]]), np.array([0, 1, 1, 1])
+    found = doctor.check_predictions(predicted, target).findings[0]
+    assert found.rule == "broadcast-comparison"
+    assert found.numbers["equal"] == int((predicted == target).sum())
+    assert doctor.check_predictions([0, 1], [0, 1, 1]).rules == ()
+
+
+def test_diagnosis_reads_from_worst_to_best(logits: np.ndarray, target: np.ndarray) -> None:
+    diagnosis = doctor.check(logits, target + 1, weight=np.arange(1, 11), value=1.0)
+    levels = [one.level for one in diagnosis]
+    assert levels == sorted(levels, key=["error", "warning", "note"].index)
+    assert diagnosis.worst == "error"
+    assert diagnosis.rules[0] in str(diagnosis)
+    assert len(diagnosis.checked) == len(set(diagnosis.checked))
+    assert (
+        doctor.check(logits, target, value=float(softxent.cross_entropy(logits, target))).worst
+        is None
+    )

@@ -1,0 +1,230 @@
+"""`examine` and `watch`: what they see, and that they leave everything as it was."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from softxent import doctor
+from softxent.errors import OptionError
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.arange(32) % 4
+    noise = torch.randn(32, 8, generator=generator)
+    return torch.eye(4)[target].repeat(1, 2) + 0.1 * noise, target
+
+
+def _model(*more: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4), *more
+    )
+
+
+def test_nothing_is_touched(batch: tuple[Tensor, Tensor]) -> None:
+    model = _model()
+    optimizer = torch.optim.Adam(model.parameters())
+    loss = nn.CrossEntropyLoss()
+    loss(model(batch[0]), batch[1]).backward()
+    optimizer.step()
+    model.train()
+    model[3].eval()
+    before = copy.deepcopy(
+        (model.state_dict(), optimizer.state_dict(), [p.grad for p in model.parameters()], batch)
+    )
+    modes = [module.training for module in model.modules()]
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+
+    diagnosis = doctor.examine(model, batch, loss)
+
+    assert diagnosis.above_notes() == ()
+    after = (
+        model.state_dict(),
+        optimizer.state_dict(),
+        [p.grad for p in model.parameters()],
+        batch,
+    )
+    assert repr(before) == repr(after)
+    for old, new in zip(_flat(before), _flat(after), strict=True):
+        assert torch.equal(old, new)
+    assert modes == [module.training for module in model.modules()]
+    assert torch.equal(states[0], torch.get_rng_state())
+    np.testing.assert_equal(states[1], np.random.get_state())  # noqa: NPY002
+    assert states[2] == random.getstate()
+    assert not any(module._forward_hooks for module in model.modules())
+    assert not batch[0].requires_grad
+
+
+def _flat(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    return (
+        [t for v in value for t in _flat(v)]
+        if not isinstance(value, int | float | str | bool | None)
+        else []
+    )
+
+
+def test_it_works_under_no_grad(batch: tuple[Tensor, Tensor]) -> None:
+    with torch.no_grad():
+        assert doctor.examine(_model(), batch).above_notes() == ()
+        assert not torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "rule"),
+    [
+        (nn.Softmax(1), nn.CrossEntropyLoss(), "softmax-twice"),
+        (nn.Softmax(0), nn.CrossEntropyLoss(), "softmax-over-batch"),
+        (nn.Softmax(1), nn.NLLLoss(), "probabilities-as-log-probabilities"),
+        (nn.Identity(), nn.NLLLoss(), "logits-as-log-probabilities"),
+        (nn.Sigmoid(), nn.CrossEntropyLoss(), "activation-before-loss"),
+        (nn.ReLU(), nn.CrossEntropyLoss(), "activation-before-loss"),
+    ],
+)
+def test_before_the_loss(
+    batch: tuple[Tensor, Tensor], last: nn.Module, loss: nn.Module, rule: str
+) -> None:
+    assert rule in doctor.examine(_model(last), batch, loss).rules
+
+
+def test_functions_and_other_losses(batch: tuple[Tensor, Tensor]) -> None:
+    assert doctor.examine(_model(), batch, nn.functional.cross_entropy).above_notes() == ()
+    assert doctor.examine(_model(nn.LogSoftmax(1)), batch, nn.functional.nll_loss).rules == ()
+
+    def squared(scores: Tensor, target: Tensor) -> Tensor:
+        return (scores.softmax(1) - torch.eye(4)[target]).square().sum(1).mean()
+
+    diagnosis = doctor.examine(_model(), batch, squared)
+    assert diagnosis.rules == ()
+    assert any("squared is no loss that is known" in words for words in diagnosis.not_checked)
+
+
+def test_a_loss_that_refuses_is_explained(batch: tuple[Tensor, Tensor]) -> None:
+    diagnosis = doctor.examine(_model(), (batch[0], batch[1][:, None]), nn.CrossEntropyLoss())
+    assert diagnosis.rules[0] == "column-target"
+    assert any("the loss fails on these arguments" in words for words in diagnosis.not_checked)
+
+
+def test_other_inputs(batch: tuple[Tensor, Tensor]) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.last = nn.Embedding(9, 8), nn.Linear(16, 4)
+
+        def forward(self, ids: Tensor, values: Tensor) -> Tensor:
+            return self.last(torch.cat([self.words(ids).mean(1), values], dim=1))
+
+    ids = torch.arange(32)[:, None].repeat(1, 3) % 9
+    for inputs in ({"ids": ids, "values": batch[0]}, (ids, batch[0]), [ids, batch[0]]):
+        assert doctor.examine(Named(), (inputs, batch[1])).above_notes() == ()
+
+
+def test_what_cannot_be_examined(batch: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(OptionError, match=r"^\[examine\] the model fails on this batch"):
+        doctor.examine(nn.Linear(3, 4), batch)
+
+    class Pair(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, x
+
+    with pytest.raises(OptionError, match="returns a tuple"):
+        doctor.examine(Pair(), batch)
+    model = nn.Linear(8, 4)
+    model.extra = (i for i in range(3))  # type: ignore[assignment]
+    with pytest.raises(OptionError, match="can't be copied"):
+        doctor.examine(model, batch)
+
+
+def test_frozen_and_zero_initialised_models_are_healthy(batch: tuple[Tensor, Tensor]) -> None:
+    frozen = _model()
+    for p in frozen[0].parameters():
+        p.requires_grad_(False)
+    assert doctor.examine(frozen, batch).above_notes() == ()
+    zero = _model()
+    nn.init.zeros_(zero[4].weight)
+    nn.init.zeros_(zero[4].bias)
+    assert doctor.examine(zero, batch).above_notes() == ()
+
+
+def test_labels_that_no_model_can_tell_apart_are_not_its_fault() -> None:
+    inputs, target = torch.zeros(32, 8), torch.arange(32) % 4
+    diagnosis = doctor.examine(nn.Sequential(nn.Linear(8, 4)), (inputs, target))
+    assert "cannot-overfit" not in diagnosis.rules
+    assert any("overfitting" in words for words in diagnosis.not_checked)
+
+
+def test_no_graph(batch: tuple[Tensor, Tensor]) -> None:
+    class Cut(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).detach()
+
+    found = doctor.examine(Cut(8, 4), batch).findings[0]
+    assert (found.rule, found.level) == ("blocked-gradient", "error")
+
+
+def _loop(model: nn.Module, loss: nn.Module, batch: tuple[Tensor, Tensor], steps: int) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss(model(batch[0]), batch[1]).backward()
+        optimizer.step()
+
+
+def test_watch_changes_no_bit(batch: tuple[Tensor, Tensor]) -> None:
+    plain, watched, loss = _model(), _model(), nn.CrossEntropyLoss()
+    torch.manual_seed(1)
+    _loop(plain, loss, batch, 40)
+    torch.manual_seed(1)
+    with doctor.watch(watched, loss) as watching:
+        _loop(watched, loss, batch, 40)
+    for a, b in zip(plain.state_dict().values(), watched.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert watching.steps == 40
+    assert watching.diagnosis.above_notes() == ()
+    assert not loss._forward_hooks
+
+
+def test_watch_names_what_happens_in_the_loop(batch: tuple[Tensor, Tensor]) -> None:
+    loss = nn.CrossEntropyLoss()
+    model = _model(nn.Softmax(1))
+    with doctor.watch(model, loss) as watching:
+        _loop(model, loss, batch, 4)
+        assert watching.diagnosis.rules[0] == "softmax-twice", "while it runs"
+
+    nan = _model()
+    with doctor.watch(nan, loss) as watching:
+        _loop(nan, loss, (batch[0] * torch.nan, batch[1]), 2)
+    assert {"not-finite", "loss-not-finite"} <= set(watching.diagnosis.rules)
+
+
+def test_watch_lets_go_after_an_error(batch: tuple[Tensor, Tensor]) -> None:
+    loss = nn.CrossEntropyLoss()
+    with pytest.raises(ZeroDivisionError), doctor.watch(_model(), loss):
+        raise ZeroDivisionError
+    assert not loss._forward_hooks
+
+
+def test_watch_sees_few_steps(batch: tuple[Tensor, Tensor]) -> None:
+    loss, model = nn.CrossEntropyLoss(), nn.Linear(8, 4)
+    with doctor.watch(model, loss) as watching:
+        _loop(model, loss, batch, 300)
+    looked = watching.diagnosis.not_checked[-1]
+    assert looked.startswith("all steps but ")
+    assert int(looked.split()[3]) <= 9  # 1, 2, 4 ... 256 at most
+
+
+def test_watch_wants_a_module() -> None:
+    with pytest.raises(OptionError, match=r"^\[watch\] loss is not a module"):
+        doctor.watch(_model(), nn.functional.cross_entropy)  # type: ignore[arg-type]

@@ -1,0 +1,83 @@
+"""The package as a whole: what it loads, what it renders, and that its pages are up to date."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from softxent import doctor
+from softxent.doctor.finding import LEVELS
+from softxent.doctor.pages import pages, write
+from softxent.doctor.text import write_text
+
+DOCS = Path(__file__).parents[2] / "docs" / "doctor"
+MODULES = ("audit", "check", "examination", "finding", "printed", "watching")
+
+
+def test_torch_is_not_loaded() -> None:
+    code = (
+        "import sys, softxent.doctor as d; d.audit_log('loss 1'); d.check([[1., 2.]], [0]);"
+        "print('torch' in sys.modules, 'softxent.learn' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert out.stdout.split() == ["False", "False"]
+
+
+def test_lazy_names_are_functions_whichever_comes_first() -> None:
+    for first, second in (("watch", "examine"), ("examine", "watch")):
+        code = f"from softxent import doctor as d; print(callable(d.{first}), callable(d.{second}))"
+        out = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        )
+        assert out.stdout.split() == ["True", "True"]
+    with pytest.raises(AttributeError, match="no attribute 'cure'"):
+        doctor.cure  # noqa: B018
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name: str) -> None:
+    module = importlib.import_module(f"softxent.doctor.{name}")
+    outcome = doctest.testmod(module, extraglobs={"np": np})
+    assert outcome.attempted
+    assert not outcome.failed
+
+
+def test_pages_are_up_to_date() -> None:
+    for name, text in pages().items():
+        assert (DOCS / name).read_text(encoding="utf-8") == text, (
+            f"{name}: run python -m softxent.doctor.pages docs/doctor"
+        )
+    assert {path.name for path in DOCS.glob("*.md")} <= {*pages(), "rates.md"}
+
+
+def test_writing_pages_removes_those_of_old_rules(tmp_path: Path) -> None:
+    for name in ("gone.md", "rates.md"):
+        (tmp_path / name).write_text("old")
+    write(tmp_path)
+    assert not (tmp_path / "gone.md").exists()
+    assert (tmp_path / "rates.md").read_text() == "old"
+    assert (tmp_path / "softmax-twice.md").read_text().startswith("# softmax-twice\n")
+
+
+def test_every_finding_is_complete() -> None:
+    for finding in doctor.check(np.full((4, 3), 1 / 3), [1, 2, 3, 1], value=1.0):
+        assert finding.level in LEVELS
+        assert finding.confidence in ("certain", "likely", "possible")
+        for words in (finding.title, finding.evidence, finding.why, finding.not_checked):
+            assert words
+        assert "\n" not in finding.remedy
+        assert finding.numbers
+
+
+def test_colour_only_where_asked_for() -> None:
+    diagnosis = doctor.check(np.full((4, 3), 1 / 3), [0, 1, 2, 0])
+    plain, coloured = write_text(diagnosis), write_text(diagnosis, colour=True)
+    assert "\x1b" not in plain
+    assert "\x1b[1;31merror\x1b[0m" in coloured
+    assert max(map(len, plain.split("\n"))) <= 80
