@@ -314,3 +314,25 @@ def test_the_files_of_a_run() -> None:
         "test.json",
         "weights.safetensors",
     }
+
+
+def test_what_the_doctor_finds_is_said_and_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"1,2,{'xyz'[i % 3]}\n" for i in range(60))
+    Path("same.csv").write_text("a,b,y\n" + rows)
+    assert main(["train", "same.csv", "--target", "y", "--epochs", "1", "--out", "run"]) == 0
+    assert "doctor         note: Every row has the same scores." in capsys.readouterr().out
+    stored = record.read(Path("run"))
+    assert ["constant-scores" in note for note in stored.run.notes] == [True]
+    assert "constant-scores" in Path("run/report.html").read_text()
+
+
+def test_the_doctor_has_nothing_to_say_of_healthy_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "digits", "--epochs", "2", "--out", "run"]) == 0
+    assert "doctor" not in capsys.readouterr().out
+    assert record.read(Path("run")).run.notes == []

@@ -87,19 +87,50 @@ def run(args: argparse.Namespace) -> int:
     with record.new_run(out) as new:
         display.show_data(dataset.info)
         with display.progress() as progress:
-            trained = train(dataset, recipe, seed=seed, progress=progress)
-        result = write_run(new, dataset, trained, command=_as_typed(args))
+            checkup = _Checkup()
+            trained = train(dataset, recipe, seed=seed, progress=progress, observe=checkup)
+            checkup.examine(trained.test.logits, trained.test.target, notes=True)
+        result = write_run(new, dataset, trained, command=_as_typed(args), notes=checkup.findings())
         stored = record.read(new.directory)
         stored.path = out  # the name that the directory is about to take
         report.write(stored, new.directory / "report.html")
     # A mistake has more to tell than a row that is right.
     row = stored.test.rows.index(stored.mistakes[0].row) if stored.mistakes else 0
+    for finding in checkup.findings():
+        display.say(f"doctor         {display.printable(finding)}")
     display.say(f"test loss      {display.in_nats(result.test_loss.mean)}")
     display.say(f"test accuracy  {display.as_fraction(result.test_accuracy.mean)}")
     display.say(f"run            {out}")
     display.say(f"report         {out / 'report.html'}")
     display.say(f"next           softxent explain {shlex.quote(str(out))} --row {row}")
     return 0
+
+
+class _Checkup:
+    """The doctor's look at the first batches and at the test: what it finds is for the report."""
+
+    BATCHES = 3
+
+    def __init__(self) -> None:
+        self._left = self.BATCHES
+        self._found: dict[str, str] = {}
+
+    def __call__(self, logits: Any, target: Any) -> None:
+        if self._left:
+            self._left -= 1
+            self.examine(logits, target, notes=False)
+
+    def examine(self, logits: Any, target: Any, *, notes: bool) -> None:
+        """Keep the findings; notes are about what is healthy before anything was learned."""
+        from softxent import doctor
+
+        for finding in doctor.check(logits, target).findings:
+            if notes or finding.level != "note":
+                self._found.setdefault(finding.rule, str(finding))
+
+    def findings(self) -> list[str]:
+        """Each mistake once, in a line."""
+        return list(self._found.values())
 
 
 def _free_name(data: str) -> Path:

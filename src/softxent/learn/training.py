@@ -32,6 +32,7 @@ __all__ = ["Progress", "Trained", "train"]
 # used too, a training on the digits took 47 s with two threads and 4 s with one.
 _WORTH_THREADS = 1 << 25
 
+Observer = Callable[[torch.Tensor, torch.Tensor], None]
 _FeatureSource = Callable[[torch.Tensor], torch.Tensor]  # row numbers -> (rows, D)
 
 
@@ -74,6 +75,7 @@ def train(
     *,
     seed: int = 0,
     progress: Progress | None = None,
+    observe: Observer | None = None,
 ) -> Trained:
     """Train a network; the same seed on the same machine gives the same bits.
 
@@ -86,6 +88,7 @@ def train(
         seed: for the first weights, the order of the rows, dropout and shifts; 0 to 2**32 - 1.
             torch's global generator is left as it was.
         progress: is told of every step and epoch.
+        observe: is handed every step's logits (N, C) and target (N,), without a graph.
 
     Returns:
         The network, its curve and its test.
@@ -117,7 +120,7 @@ def train(
         network.fit_scaling(samples.features, info.kind)
         features_of = _feature_source(samples.features, info.image_shape, recipe.shift)
         target = torch.tensor(samples.target, dtype=torch.int64)
-        loop = _Loop(network, recipe, features_of, target, progress)
+        loop = _Loop(network, recipe, features_of, target, progress, observe)
         for number in range(1, recipe.epochs + 1):
             loss, accuracy, seconds = loop.epoch(number)
             test = evaluate(network, dataset.test)
@@ -169,12 +172,14 @@ class _Loop:
         features_of: _FeatureSource,
         target: torch.Tensor,
         progress: Progress | None,
+        observe: Observer | None,
     ) -> None:
         self.network = network
         self.recipe = recipe
         self.features_of = features_of
         self.target = target
         self.progress = progress
+        self.observe = observe
         self.loss = CrossEntropyLoss(reduction="sum")
         self.optimizer = _optimizer(network, recipe)
         self.batch_rows = recipe.batch_rows(len(target))
@@ -207,6 +212,8 @@ class _Loop:
             group["lr"] = self.learning_rate
         target = self.target[rows]
         logits = self.network(self.features_of(rows))
+        if self.observe is not None:
+            self.observe(logits.detach(), target)
         total = self.loss(logits, target)
         self.optimizer.zero_grad()
         (total / len(rows)).backward()
