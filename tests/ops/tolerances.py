@@ -72,7 +72,9 @@ GROUPS = [
         {
             ("softmax", "*"): 60,
             ("log_softmax", "*"): 8,
+            ("log_softmax", "wide"): 40,
             ("loss", "*"): 8,
+            ("loss", "wide"): 40,
             ("gradient", "*"): 60,
             ("loss, weight", "*"): 8,
             ("gradient, weight", "*"): 11,
@@ -88,7 +90,9 @@ GROUPS = [
         {
             ("softmax", "*"): 500,
             ("log_softmax", "*"): 70,
+            ("log_softmax", "wide"): 470,
             ("loss", "*"): 70,
+            ("loss", "wide"): 470,
             ("gradient", "*"): 500,
             ("loss, weight", "*"): 40,
             ("gradient, weight", "*"): 40,

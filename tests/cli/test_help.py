@@ -1,0 +1,52 @@
+"""The command line is frozen: what it takes and what it says of itself.
+
+Change it on purpose: `python tests/cli/test_help.py` writes the new state, CHANGELOG.md says why.
+The rendering is argparse's, which differs between Python versions; the words are ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from softxent.cli import build_parser
+
+FROZEN = Path(__file__).with_name("frozen_help.txt")
+
+
+def described(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Each command with its description, then each of its arguments."""
+    yield f"{parser.prog}: {parser.description}"
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._choices_actions:
+                yield f"  {choice.dest}: {choice.help}"
+            for command in action.choices.values():
+                yield from described(command)
+            continue
+        names = ", ".join(action.option_strings) or action.metavar or action.dest
+        kind = getattr(action.type, "__name__", action.type)
+        yield (
+            f"  {names}: metavar={action.metavar} nargs={action.nargs} type={kind} "
+            f"default={action.default} required={action.required} choices={action.choices}: "
+            f"{action.help}"
+        )
+
+
+def current() -> str:
+    return "\n".join(described(build_parser())) + "\n"
+
+
+def test_the_command_line_is_as_frozen() -> None:
+    assert current() == FROZEN.read_text()
+
+
+def test_every_option_is_explained() -> None:
+    assert "default=None required=False choices=None: None" not in current()
+
+
+if __name__ == "__main__":
+    FROZEN.write_text(current())

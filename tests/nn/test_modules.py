@@ -1,0 +1,96 @@
+"""torch's names on softxent: the same signatures, the same results, classes on axis 1."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from softxent import nn
+from softxent.errors import TargetError
+
+N, C, L = 4, 3, 5
+
+
+def batch(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(N, C, L, generator=generator, dtype=torch.float64, requires_grad=True)
+    if kind == "index":
+        return logits, torch.randint(C, (N, L), generator=generator)
+    return logits, torch.rand(N, C, L, generator=generator, dtype=torch.float64)
+
+
+def same(ours: torch.Tensor, theirs: torch.Tensor, logits: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    grads = [torch.autograd.grad(value.sum(), logits)[0] for value in (ours, theirs)]
+    torch.testing.assert_close(*grads, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("kind", ["index", "probabilities"])
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}])
+def test_cross_entropy(reduction: str, kind: str, options: dict[str, Any]) -> None:
+    logits, target = batch(kind)
+    weight = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
+    options = {**options, "reduction": reduction, "weight": weight}
+    ours = nn.CrossEntropyLoss(**options)(logits, target)
+    same(ours, torch.nn.CrossEntropyLoss(**options)(logits, target), logits)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_nll(reduction: str) -> None:
+    logits, target = batch("index")
+    target[0, 0] = -100
+    ours = nn.NLLLoss(reduction=reduction)(nn.LogSoftmax(dim=1)(logits), target)
+    same(ours, F.nll_loss(F.log_softmax(logits, 1), target, reduction=reduction), logits)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_binary(reduction: str) -> None:
+    logits, target = batch("probabilities")
+    weight, positive = torch.tensor([0.5, 1, 2, 1, 3.0]), torch.tensor(2.5)
+    ours = nn.BCELoss(weight, reduction=reduction)(torch.sigmoid(logits), target)
+    theirs = torch.nn.BCELoss(weight, reduction=reduction)(torch.sigmoid(logits), target)
+    same(ours, theirs, logits)
+    options: dict[str, Any] = {"weight": weight, "reduction": reduction, "pos_weight": positive}
+    ours = nn.BCEWithLogitsLoss(**options)(logits, target)
+    same(ours, torch.nn.BCEWithLogitsLoss(**options)(logits, target), logits)
+
+
+def test_softmax() -> None:
+    logits, _ = batch("index")
+    same(nn.Softmax(dim=1)(logits), torch.softmax(logits, 1), logits)
+    assert repr(nn.Softmax(dim=1)) == "Softmax(dim=1)"
+
+
+def test_one_sample_has_its_classes_on_axis_0() -> None:
+    logits = torch.randn(C)
+    ours = nn.functional.cross_entropy(logits, torch.tensor(1))
+    torch.testing.assert_close(ours, F.cross_entropy(logits, torch.tensor(1)))
+
+
+def test_weights_move_and_are_saved_with_the_module() -> None:
+    criterion = nn.CrossEntropyLoss(torch.ones(3)).double()
+    assert criterion.weight is not None
+    assert criterion.weight.dtype == torch.float64
+    assert list(criterion.state_dict()) == ["weight"]
+
+
+def test_a_bad_label_is_named() -> None:
+    with pytest.raises(TargetError, match=r"target\[0, 2\] is 3, but there are 3 classes"):
+        nn.CrossEntropyLoss()(torch.zeros(1, 3, 4), torch.tensor([[0, 1, 3, 2]]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"],
+)
+def test_arguments_are_named_as_torchs(name: str) -> None:
+    ours = inspect.signature(getattr(nn.functional, name)).parameters
+    theirs = inspect.signature(getattr(F, name)).parameters
+    assert ours.keys() <= theirs.keys()
+    for key, parameter in ours.items():
+        assert parameter.default == theirs[key].default
