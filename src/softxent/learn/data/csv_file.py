@@ -1,8 +1,9 @@
 """Reading CSV: pyarrow parses it, and where something is wrong the line is found for the reader.
 
-The bytes are checked on their way to the parser. Rows are counted without blank lines, as pyarrow
-counts them; a second, slow pass by Python's csv module turns such a row into the line of the file
-that an editor shows, and only runs to explain an error.
+The bytes are checked first, in a pass of their own: pyarrow reads in threads that outlive its call,
+and one that still holds a Python object when the process ends aborts it. Rows are counted without
+blank lines, as pyarrow counts them; a slow pass by Python's csv module turns such a row into the line
+of the file that an editor shows, and only runs to explain an error.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from softxent.errors import DataError
 from softxent.learn.data.arrow import pyarrow as pa
-from softxent.learn.data.files import open_file
+from softxent.learn.data.files import is_gzip, open_file
 from softxent.learn.data.names import quoted
 
 __all__ = ["CsvFile"]
@@ -48,11 +49,12 @@ class CsvFile:
         Raises:
             DataError: it isn't UTF-8, a row has too few fields or too many, or a quote is open.
         """
-        with open_file(self.path) as stream:
-            checked = _CheckedText(self.path, stream)
+        quotes = self._count_quotes()
+        compression = "gzip" if is_gzip(self.path) else None
+        with pa.input_stream(str(self.path), compression=compression) as stream:
             try:
                 table = pa.csv.read_csv(
-                    cast(IO[bytes], checked),
+                    stream,
                     read_options=pa.csv.ReadOptions(block_size=_LONGEST_ROW),
                     parse_options=pa.csv.ParseOptions(newlines_in_values=True),
                     convert_options=pa.csv.ConvertOptions(
@@ -63,7 +65,7 @@ class CsvFile:
                 )
             except pa.ArrowException as error:
                 self._explain(error)
-        if checked.quotes % 2:
+        if quotes % 2:
             self._check_last_quote()
         return table
 
@@ -76,6 +78,14 @@ class CsvFile:
         """What a cell holds, as it is written."""
         _, record = self._record(row)
         return record[self.columns.index(column)]
+
+    def _count_quotes(self) -> int:
+        """How many quotes there are, once the whole file is known to be text."""
+        with open_file(self.path) as stream:
+            checked = _CheckedText(self.path, stream)
+            while checked.read(1 << 20):
+                pass
+        return checked.quotes
 
     def _read_header(self) -> list[str]:
         with open_file(self.path) as stream:
