@@ -2,8 +2,8 @@
 
 The bytes are checked first, in a pass of their own: pyarrow reads in threads that outlive its call,
 and one that still holds a Python object when the process ends aborts it. Rows are counted without
-blank lines, as pyarrow counts them; a slow pass by Python's csv module turns such a row into the line
-of the file that an editor shows, and only runs to explain an error.
+blank lines, as pyarrow counts them; a slow pass by Python's csv module turns such a row into the
+line of the file that an editor shows, and only runs to explain an error.
 """
 
 from __future__ import annotations
