@@ -178,7 +178,7 @@ class CrossEntropy {
       const Pivot<T> pivot(all(static_cast<T>(s.max)));
       each(chunks_of(n_), [&](int64_t c) {
         const int64_t begin = c * kChunk, size = n_ - begin < kChunk ? n_ - begin : kChunk;
-        exp_block(pivot, u + begin, e + begin, size);
+        exp_block(pivot, u + begin, e + begin, size, u + begin, e + begin);
       });
     } else {
       // e may be written over u: the target's logit is taken before.
