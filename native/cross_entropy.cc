@@ -384,7 +384,8 @@ class CrossEntropyLanes {
     if (from_summary_) {
       lanes.recall(tile, task_.summary);
     } else {
-      lanes.summarise(tile, task_.grad.data != nullptr);
+      lanes.summarise(tile, task_.grad.data != nullptr, ahead_of(task_.shape, task_.logits, tile),
+                      ahead_of(task_.shape, task_.grad, tile));
       for (int64_t l = 0; l < tile.rows; ++l) {
         const int64_t i = tile.row + l;
         const Summary s = lanes.summary(l);
