@@ -178,12 +178,12 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--megabytes", type=int, default=128, help="size of the logits")
     parser.add_argument("--compile", action="store_true", help="torch.compile too")
     parser.add_argument("--json", type=Path, default=Path(".bench/engine.json"))
     args = parser.parse_args()
-    cases = [case for part in args.parts for case in PARTS[part](args)]
+    cases = [case for part in args.parts or PARTS for case in PARTS[part](args)]
     save(args.json, cases, level=_native.current_level(), threads=_native.get_num_threads())
 
 

@@ -178,7 +178,7 @@ class CrossEntropy {
       const Pivot<T> pivot(all(static_cast<T>(s.max)));
       each(chunks_of(n_), [&](int64_t c) {
         const int64_t begin = c * kChunk, size = n_ - begin < kChunk ? n_ - begin : kChunk;
-        exp_block(pivot, u + begin, e + begin, size);
+        exp_block(pivot, u + begin, e + begin, size, u + begin, e + begin);
       });
     } else {
       // e may be written over u: the target's logit is taken before.
@@ -384,7 +384,8 @@ class CrossEntropyLanes {
     if (from_summary_) {
       lanes.recall(tile, task_.summary);
     } else {
-      lanes.summarise(tile, task_.grad.data != nullptr);
+      lanes.summarise(tile, task_.grad.data != nullptr, ahead_of(task_.shape, task_.logits, tile),
+                      ahead_of(task_.shape, task_.grad, tile));
       for (int64_t l = 0; l < tile.rows; ++l) {
         const int64_t i = tile.row + l;
         const Summary s = lanes.summary(l);

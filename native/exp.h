@@ -33,9 +33,10 @@ struct ExpConstants<float> {
                                  0.041668391047286236619f, 0.0083687462968005180168f,
                                  0.001381452754139550779f};
   // exp(x - max) is kept times 2^kBias: terms that are subnormal beside the maximum keep their
-  // digits until they are written. Terms below exp(kLowest) round to 0 in every result.
+  // digits until they are written. Terms below 2^-(kExponentZero + kBias) round to 0 in every
+  // result, and come out as 0.
   static constexpr int kBias = 64;
-  static constexpr float kLowest = -131, kFar = 264;
+  static constexpr float kFar = 264;
 };
 
 template <>
@@ -49,7 +50,7 @@ struct ExpConstants<double> {
                                   0.000024801492940811022054, 2.7557586744251276806e-6,
                                   2.7630309198672038299e-7,   2.50000429111821587e-8};
   static constexpr int kBias = 512;
-  static constexpr double kLowest = -1060, kFar = 2200;
+  static constexpr double kFar = 2200;
 };
 
 // 2^n (1 + p) for the s that it was made of.
@@ -91,16 +92,17 @@ struct Pivot {
     const V<T> rest = max - away;
     const V<T> k = (rest * static_cast<T>(1.44269504088896340736) + C::kRound) - C::kRound;
     round = (C::kRound + static_cast<T>(C::kExponentZero + C::kBias)) - k;
-    lowest = rest + C::kLowest;
+    // The exponent field of 2^(n + kBias - k) is 0 here, and with it the exponential.
+    lowest =
+        (k - static_cast<T>(C::kExponentZero + C::kBias)) * static_cast<T>(0.69314718055994530942);
   }
 
   // Times a factor between 1/sqrt(2) and sqrt(2) that is the same for the whole row. Error at most
   // 1 ulp. Exactly 0 far below the maximum and for -inf; NaN for NaN.
   V<T> exp(V<T> x) const {
     const V<T> s = x - away;
-    const Exponential<T> e = exponential<T>(s, round);
-    const V<T> value = e.power * e.p + e.power;
-    return s < lowest ? V<T>{} : value;
+    const Exponential<T> e = exponential<T>(lowest > s ? lowest : s, round);
+    return e.power * e.p + e.power;
   }
 };
 

@@ -43,8 +43,47 @@ struct Tile {
   T* at(int64_t j) const { return data + j * width; }
 };
 
+// kLanes rows of kLanes numbers, turned over: halves, quarters, and so on change places.
+template <class T>
+inline void transpose(V<T>* rows) {
+  constexpr int L = kLanes<T>;
+#pragma GCC unroll 4
+  for (int s = L / 2; s > 0; s /= 2) {
+    Mask<T> low{}, high{};
+    for (int k = 0; k < L; ++k) {
+      low[k] = (k & s) == 0 ? k : L + k - s;
+      high[k] = (k & s) == 0 ? k + s : L + k;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) {
+      if ((i & s) != 0) continue;
+      const V<T> a = rows[i], b = rows[i + s];
+      rows[i] = shuffle<T>(a, b, low);
+      rows[i + s] = shuffle<T>(a, b, high);
+    }
+  }
+}
+
+// How many of a tile's classes can be moved in squares of kLanes rows and kLanes classes.
+template <class T>
+inline int64_t in_squares(const Shape& shape, const Array& a, const Tile<T>& tile) {
+  const bool whole = tile.rows == tile.width && is_plain<T>(shape, a);
+  return whole ? tile.classes / kLanes<T> * kLanes<T> : 0;
+}
+
 template <class T>
 inline void read_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
+  constexpr int L = kLanes<T>;
+  const int64_t squares = in_squares(shape, a, tile);
+  const T* first = static_cast<const T*>(a.data) + row_offset(shape, a, tile.row);
+  for (int64_t l = 0; squares > 0 && l < tile.rows; l += L) {
+    for (int64_t j = 0; j < squares; j += L) {
+      V<T> square[L];
+      for (int k = 0; k < L; ++k) square[k] = load(first + (l + k) * row_stride(shape, a) + j);
+      transpose<T>(square);
+      for (int k = 0; k < L; ++k) store(tile.at(j + k) + l, square[k]);
+    }
+  }
   with_type(a.type, element(a, row_offset(shape, a, tile.row)), [&](const auto* x, auto codec) {
     const int64_t step = row_stride(shape, a), stride = a.class_stride;
     const int64_t n = tile.classes, width = tile.width, rows = tile.rows;
@@ -57,7 +96,7 @@ inline void read_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
       }
     } else {
       for (int64_t l = 0; l < rows; ++l) {
-        for (int64_t j = 0; j < n; ++j) {
+        for (int64_t j = squares; j < n; ++j) {
           out[j * width + l] = static_cast<T>(codec.decode(x[l * step + j * stride]));
         }
       }
@@ -70,6 +109,17 @@ inline void read_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
 
 template <class T>
 inline void write_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
+  constexpr int L = kLanes<T>;
+  const int64_t squares = in_squares(shape, a, tile);
+  T* first = static_cast<T*>(a.data) + row_offset(shape, a, tile.row);
+  for (int64_t l = 0; squares > 0 && l < tile.rows; l += L) {
+    for (int64_t j = 0; j < squares; j += L) {
+      V<T> square[L];
+      for (int k = 0; k < L; ++k) square[k] = load(tile.at(j + k) + l);
+      transpose<T>(square);
+      for (int k = 0; k < L; ++k) store(first + (l + k) * row_stride(shape, a) + j, square[k]);
+    }
+  }
   with_type(a.type, element(a, row_offset(shape, a, tile.row)), [&](auto* x, auto codec) {
     const int64_t step = row_stride(shape, a), stride = a.class_stride;
     const int64_t n = tile.classes, width = tile.width, rows = tile.rows;
@@ -80,12 +130,34 @@ inline void write_tile(const Shape& shape, const Array& a, const Tile<T>& tile) 
       }
     } else {
       for (int64_t l = 0; l < rows; ++l) {
-        for (int64_t j = 0; j < n; ++j) {
+        for (int64_t j = squares; j < n; ++j) {
           x[l * step + j * stride] = codec.encode(in[j * width + l]);
         }
       }
     }
   });
+}
+
+// Where the tile after this one lies, a line for each vector of this tile: fetched between the
+// arithmetic, as in exp_block.
+struct Ahead {
+  const char* at;
+  int64_t per_class, per_lane;  // bytes; 0 where the next tile isn't known
+
+  const char* line(int64_t l, int64_t j) const { return at + j * per_class + l * per_lane; }
+};
+
+template <class T>
+inline Ahead ahead_of(const Shape& shape, const Array& a, const Tile<T>& tile) {
+  const int64_t run = shape.batch[shape.batch_dims - 1], size = size_of(a.type);
+  const int64_t step = row_stride(shape, a);
+  if (a.data && tile.row % run + 2 * tile.width <= run) {
+    const auto* at =
+        static_cast<const char*>(element(a, row_offset(shape, a, tile.row + tile.width)));
+    if (step == 1) return {at, a.class_stride * size, size};
+    if (a.class_stride == 1 && step == tile.classes) return {at, kLanes<T> * size, step * size};
+  }
+  return {reinterpret_cast<const char*>(tile.data), 0, 0};
 }
 
 // What the lanes of a tile come to.
@@ -98,7 +170,7 @@ struct Lanes {
   double lse(int64_t l) const { return static_cast<double>(max[l]) + log_sum[l]; }
 
   // The largest of each lane, and exp(u - max) over u where `keep` is set.
-  void summarise(const Tile<T>& tile, bool keep) {
+  void summarise(const Tile<T>& tile, bool keep, Ahead in, Ahead out) {
     constexpr int L = kLanes<T>;
     alignas(64) T rest[kMaxWidth], rest_lo[kMaxWidth];
     for (int64_t l = 0; l < tile.width; l += L) {
@@ -113,6 +185,8 @@ struct Lanes {
       const Pivot<T> pivot(m);
       Sum<T> sum;
       const auto term = [&](int64_t j) {
+        __builtin_prefetch(in.line(l, j), 0, 3);
+        __builtin_prefetch(out.line(l, j), 1, 3);
         const V<T> e = pivot.exp(load(u + j * tile.width));
         if (keep) store(u + j * tile.width, e);
         return at == static_cast<LaneIndex>(j) ? V<T>{} : e;

@@ -96,11 +96,19 @@ inline int64_t position(const T* u, int64_t n, T value) {
   return i;
 }
 
-// e may be u.
+// e may be u. `next_u` and `next_e` are what will be read and written later, or u and e again:
+// fetched a line at a time between the arithmetic, they cost nothing; a block at once would fill
+// the queue to memory and stop it.
 template <class T>
-inline void exp_block(const Pivot<T>& pivot, const T* u, T* e, int64_t n) {
+inline void exp_block(const Pivot<T>& pivot, const T* u, T* e, int64_t n, const T* next_u,
+                      const T* next_e) {
   over_vectors<T>(
-      n, [&](int64_t i) { store(e + i, pivot.exp(load(u + i))); },
+      n,
+      [&](int64_t i) {
+        __builtin_prefetch(next_u + i, 0, 3);
+        __builtin_prefetch(next_e + i, 1, 3);
+        store(e + i, pivot.exp(load(u + i)));
+      },
       [&](int64_t i, int64_t left) {
         store_part(e + i, pivot.exp(load_part(u + i, left, static_cast<T>(-INFINITY))), left);
       });
@@ -152,14 +160,6 @@ inline const T* next_row(const Shape& shape, const Array& a, int64_t row, const 
   return near && at && (row + 1) % shape.batch[shape.batch_dims - 1] != 0 ? at + stride : nullptr;
 }
 
-template <class T, int write>
-inline void fetch(const T* p, int64_t n) {
-  if (!p) return;
-  for (int64_t i = 0; i < n; i += 64 / static_cast<int64_t>(sizeof(T))) {
-    __builtin_prefetch(p + i, write, 2);
-  }
-}
-
 // The row's summary. stage(begin, count) makes u ready; before(begin, count, max, chunk) sees a
 // block of u before e is written over it. each(count, f) calls f for each chunk.
 template <class T, class Each, class Stage, class Before>
@@ -186,10 +186,9 @@ inline Summary summarise(const Row<T>& row, const Each& each, const Stage& stage
     for (int64_t b = begin; b < end; b += kBlock) {
       const int64_t size = end - b < kBlock ? end - b : kBlock;
       before(b, size, max, row.chunks[c]);
-      fetch<T, 0>(row.next_u ? row.next_u + b : nullptr, size);
-      fetch<T, 1>(row.next_e ? row.next_e + b : nullptr, size);
       T* e = row.e ? row.e + b : block;
-      exp_block(pivot, row.u + b, e, size);
+      exp_block(pivot, row.u + b, e, size, row.next_u ? row.next_u + b : row.u + b,
+                row.next_e ? row.next_e + b : e);
       if (at >= b && at < b + size) {
         const T top = e[at - b];
         e[at - b] = 0;

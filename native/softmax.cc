@@ -61,7 +61,8 @@ void softmax_lanes(const SoftmaxTask& task) {
   for_each_tile<T>(shape, width, scratch, workers, [&](int, const Tile<T>& tile) {
     read_tile(shape, task.x, tile);
     Lanes<T> lanes;
-    lanes.summarise(tile, !task.log);
+    lanes.summarise(tile, !task.log, ahead_of(shape, task.x, tile),
+                    ahead_of(shape, task.out, tile));
     alignas(64) T high[kMaxWidth], low[kMaxWidth];
     if (task.log) {
       for (int64_t l = 0; l < width; ++l) {
@@ -146,7 +147,8 @@ void logsumexp_lanes(const LogSumExpTask& task) {
   for_each_tile<double>(shape, width, scratch, workers, [&](int, const Tile<double>& tile) {
     read_tile(shape, task.x, tile);
     Lanes<double> lanes;
-    lanes.summarise(tile, false);
+    const Ahead next = ahead_of(shape, task.x, tile);
+    lanes.summarise(tile, false, next, next);
     for (int64_t l = 0; l < tile.rows; ++l) {
       const double max = lanes.max[l];
       const bool finite = fabs(max) < INFINITY;

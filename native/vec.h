@@ -81,6 +81,20 @@ inline V<T> two_products(V<T> a, V<T> b, V<T> c, V<T> d) {
   return a * b + second;
 }
 
+// Lane k is the one of a and b, in this order, that which[k] names.
+template <class T>
+inline V<T> shuffle(V<T> a, V<T> b, Mask<T> which) {
+#if defined(__clang__)
+  V<T> result;
+  for (int k = 0; k < kLanes<T>; ++k) {
+    result[k] = which[k] < kLanes<T> ? a[which[k]] : b[which[k] - kLanes<T>];
+  }
+  return result;
+#else
+  return __builtin_shuffle(a, b, which);
+#endif
+}
+
 template <class T>
 inline V<T> larger(V<T> a, V<T> b) {  // b where either is NaN
   return a > b ? a : b;

@@ -338,7 +338,7 @@ def cross_entropy_with_grad(
 def _receive_loss(
     op: str, logits: Any, target: Any, weight: Any, options: dict[str, Any], scores: str = "logits"
 ) -> Any:
-    """Arrays and a checked spec."""
+    """Arrays and a checked spec; of logits, signed class indices are left to the kernels' check."""
     array, export = receive(op, scores, logits)
     native.compute_dtype(op, scores, array.dtype)
     target = receive(op, "target", target)[0]
@@ -346,10 +346,10 @@ def _receive_loss(
         target = target.astype(np.int64)  # an empty list
     kind = kind_of(target.dtype)
     loss = spec.Loss.of(op, array.shape, target.shape, kind, scores=scores, **options)
-    if loss.target_kind == "index":
-        spec.check_indices(op, target, loss.classes, loss.ignore_index)
-    else:
+    if loss.target_kind == "probabilities":
         spec.check_masses(op, target)
+    elif scores != "logits" or kind != "i" or loss.ignore_index is None:
+        spec.check_indices(op, target, loss.classes, loss.ignore_index)
     weight = receive_optional(op, "weight", weight)
     if weight is not None:
         spec.check_weight(op, weight.shape, weight, loss.classes)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from softxent.errors import DTypeError, ShapeError
 
-__all__ = ["is_tensor", "kind_of", "precision", "receive", "receive_optional"]
+__all__ = ["is_bfloat16", "is_tensor", "kind_of", "precision", "receive", "receive_optional"]
 
 Array = npt.NDArray[Any]
 
@@ -82,14 +82,19 @@ def receive_optional(op: str, name: str, x: Any) -> Array | None:
 
 def precision(dtype: np.dtype[Any]) -> float:
     """The distance from 1 to the next number of a dtype; that of float64 for integers."""
-    if dtype.name == "bfloat16":
+    if is_bfloat16(dtype):
         return 2.0**-7
     return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:
     """NumPy's letter for the kind of a dtype; bfloat16, which NumPy doesn't know, is a float."""
-    return "f" if dtype.name == "bfloat16" else dtype.kind
+    return "f" if is_bfloat16(dtype) else dtype.kind
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Whether this is ml_dtypes' bfloat16; NumPy's own dtypes are told apart without a name."""
+    return dtype.isbuiltin != 1 and dtype.name == "bfloat16"
 
 
 def _itself(result: Array) -> Any:

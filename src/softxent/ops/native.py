@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from softxent import _native
 from softxent.errors import DTypeError, OptionError, ShapeError
-from softxent.ops.spec import Loss, check_count, describe
+from softxent.ops.intake import is_bfloat16
+from softxent.ops.spec import Loss, check_count, check_indices, describe
 
 __all__ = [
     "compute_dtype",
@@ -77,7 +78,7 @@ def compute_dtype(op: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """
     if dtype.kind == "f" and dtype.itemsize in (2, 4):
         return np.dtype(np.float32)
-    if dtype.name == "bfloat16":
+    if is_bfloat16(dtype):
         return np.dtype(np.float32)
     if dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize == 8):
         return np.dtype(np.float64)
@@ -90,7 +91,9 @@ def compute_dtype(op: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
 def result_dtype(op: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype of what has the shape of the input: the input's own, float64 for integers."""
     computed = compute_dtype(op, name, dtype)
-    return computed if dtype.kind in "iub" else dtype.newbyteorder("=")
+    if dtype.kind in "iub":
+        return computed
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def _readable(op: str, name: str, x: Array) -> Array:
@@ -100,11 +103,16 @@ def _readable(op: str, name: str, x: Array) -> Array:
     number of elements apart.
     """
     dtype = result_dtype(op, name, x.dtype)
-    if x.dtype != dtype or any(stride % x.itemsize for stride in x.strides):
+    if x.dtype != dtype or not _in_elements(x):
         x = x.astype(dtype)
     elif x.ndim > 9:  # the kernels walk 8 batch dimensions
         x = np.ascontiguousarray(x)
-    return x.view(np.uint16) if dtype.name == "bfloat16" else x
+    return x.view(np.uint16) if is_bfloat16(dtype) else x
+
+
+def _in_elements(x: Array) -> bool:
+    """Whether the numbers lie a whole number of elements apart."""
+    return x.flags.c_contiguous or not any(stride % x.itemsize for stride in x.strides)
 
 
 def _product(shape: tuple[int, ...]) -> int:
@@ -141,7 +149,7 @@ class _Output:
             _check_out(op, out, x.shape, dtype)
             direct = (
                 out.ndim <= 9
-                and not any(stride % out.itemsize for stride in out.strides)
+                and _in_elements(out)
                 and not any(
                     given is not None
                     and np.may_share_memory(given, out)
@@ -151,7 +159,7 @@ class _Output:
             )
         self.out = out
         self.buffer = out if direct else np.empty(x.shape, dtype)
-        self.array = self.buffer.view(np.uint16) if dtype.name == "bfloat16" else self.buffer
+        self.array = self.buffer.view(np.uint16) if is_bfloat16(dtype) else self.buffer
 
     def finish(self) -> Array:
         if self.buffer is not self.out:
@@ -198,7 +206,11 @@ def cross_entropy(
     with_grad: bool,
     out: Array | None = None,
 ) -> tuple[Any, Array | None]:
-    """The reduced loss and, if asked for, its gradient with respect to the logits."""
+    """The reduced loss and, if asked for, its gradient with respect to the logits.
+
+    Signed class indices need no check before: the kernels refuse those out of range, and only then
+    is the position looked for.
+    """
     dtype = compute_dtype(spec.op, "logits", logits.dtype)
     output = None
     if with_grad:
@@ -206,37 +218,50 @@ def cross_entropy(
     readable = _readable(spec.op, "logits", logits)
     index = probabilities = None
     if spec.target_kind == "index":
-        index = np.require(target.reshape(-1), np.int64, ["C", "A"])
+        index = _contiguous(target.reshape(-1), np.dtype(np.int64))
     else:
         probabilities = _readable(spec.op, "target", target)
-    weight = None if weight is None else np.require(weight, dtype, ["C", "A"])
+    weight = None if weight is None else _contiguous(weight, dtype)
 
-    denominator = _denominator(spec, index, weight)
     losses = np.empty(_product(spec.rows), np.float64)
-    _native.cross_entropy(
-        readable,
-        axis=spec.axis,
-        index=index,
-        probabilities=probabilities,
-        weight=weight,
-        ignore_index=-1 if spec.ignore_index is None else spec.ignore_index,
-        label_smoothing=spec.label_smoothing,
-        z_loss=spec.z_loss,
-        softcap=spec.softcap or 0.0,
-        temperature=spec.temperature,
-        loss=losses,
-        scale=(1 / denominator if denominator else np.nan) if spec.reduction == "mean" else 1.0,
-        grad=None if output is None else output.array,
-    )
+    try:
+        denominator = _denominator(spec, index, weight)
+        _native.cross_entropy(
+            readable,
+            axis=spec.axis,
+            index=index,
+            probabilities=probabilities,
+            weight=weight,
+            ignore_index=-1 if spec.ignore_index is None else spec.ignore_index,
+            label_smoothing=spec.label_smoothing,
+            z_loss=spec.z_loss,
+            softcap=spec.softcap or 0.0,
+            temperature=spec.temperature,
+            loss=losses,
+            scale=(1 / denominator if denominator else np.nan) if spec.reduction == "mean" else 1.0,
+            grad=None if output is None else output.array,
+        )
+    except IndexError:  # a class index out of range; nothing was written
+        check_indices(spec.op, target, spec.classes, spec.ignore_index)
+        raise
     return reduce(spec, losses, denominator, dtype), None if output is None else output.finish()
+
+
+def _contiguous(x: Array, dtype: np.dtype[Any]) -> Array:
+    if x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+        return x
+    return np.require(x, dtype, ["C", "A"])
 
 
 def _denominator(spec: Loss, index: Array | None, weight: Array | None) -> float:
     """What `mean` divides by, as torch: the kept targets' summed weight, or the rows."""
     if index is None:
         return float(_product(spec.rows))
+    if weight is None:
+        ignored = 0 if spec.ignore_index is None else np.count_nonzero(index == spec.ignore_index)
+        return float(len(index) - ignored)
     kept = index if spec.ignore_index is None else index[index != spec.ignore_index]
-    return float(len(kept) if weight is None else weight[kept].sum(dtype=np.float64))
+    return float(weight[kept].sum(dtype=np.float64))
 
 
 def reduce(spec: Loss, losses: Array, denominator: float, dtype: np.dtype[Any]) -> Any:
