@@ -336,3 +336,25 @@ def test_the_doctor_has_nothing_to_say_of_healthy_data(
     assert main(["train", "digits", "--epochs", "2", "--out", "run"]) == 0
     assert "doctor" not in capsys.readouterr().out
     assert record.read(Path("run")).run.notes == []
+
+
+def test_a_reader_that_goes_away_does_not_cost_the_run(tmp_path: Path) -> None:
+    code = "import sys; from softxent.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "train", "digits", "--epochs", "2", "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait() == 0
+    assert record.read(tmp_path / "run").run.data.name == "digits"
+
+
+def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = "import sys; from softxent.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "train", "digits", "--epochs", "9999", "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("digits: ")
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []

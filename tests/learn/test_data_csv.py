@@ -254,3 +254,33 @@ def test_any_bytes_are_a_table_or_a_data_error(
     path = write(tmp_path_factory.getbasetemp(), b"x,y\n" + data, "any.csv")
     with contextlib.suppress(DataError):
         every_row(load(path, target="y"))
+
+
+@pytest.mark.parametrize("values", [(16777216, 16777217), (1700000000, 1700000030)])
+def test_numbers_that_float32_cannot_tell_apart(tmp_path: Path, values: tuple[int, int]) -> None:
+    file = tmp_path / "dates.csv"
+    file.write_text("ts,y\n" + "".join(f"{values[i % 2]},{'ab'[i % 2]}\n" for i in range(40)))
+    with pytest.raises(DataError, match=r"column 'ts' goes up to 1\d+ and differs by .* only"):
+        load(file, target="y")
+
+
+def test_large_numbers_that_differ_enough(tmp_path: Path) -> None:
+    file = tmp_path / "dates.csv"
+    file.write_text("ts,y\n" + "".join(f"{1.7e9 + 86400 * i},{'ab'[i % 2]}\n" for i in range(40)))
+    assert len(load(file, target="y").train) == 32
+
+
+def test_a_class_called_na_is_text_in_quotes(tmp_path: Path) -> None:
+    file = tmp_path / "regions.csv"
+    file.write_text("x,y\n" + "".join(f'{i},"{("NA", "EU")[i % 2]}"\n' for i in range(40)))
+    assert load(file, target="y").info.classes == ["EU", "NA"]
+    file.write_text(file.read_text().replace('"', ""))
+    with pytest.raises(DataError, match="A name such as NA is text in quotes"):
+        load(file, target="y")
+
+
+def test_an_empty_class_in_quotes_is_missing_too(tmp_path: Path) -> None:
+    file = tmp_path / "regions.csv"
+    file.write_text("x,y\n" + "".join(f'{i},"{("", "EU")[i % 2]}"\n' for i in range(40)))
+    with pytest.raises(DataError, match="column 'y' has no value there"):
+        load(file, target="y")

@@ -46,9 +46,9 @@ def test_a_denominator_is_not_negative(weight: float) -> None:
         Mean(1.0, weight)
 
 
-@pytest.mark.parametrize("other", [0, 1.5, None, "1", (1, 2)])
+@pytest.mark.parametrize("other", [1, 1.5, None, "1", (1, 2)])
 def test_only_means_are_added(other: Any) -> None:
-    """A bare number has no denominator; even `sum` has to start from a Mean."""
+    """A bare number has no denominator."""
     with pytest.raises(TypeError):
         Mean(1.0, 2) + other
     with pytest.raises(TypeError):
@@ -65,3 +65,9 @@ def test_it_stays_as_it_is() -> None:
 
 def test_numbers_of_numpy_will_do() -> None:
     assert Mean(np.float32(3.0), np.int64(2)).value == 1.5
+
+
+def test_the_builtin_sum_adds_means() -> None:
+    assert sum([Mean(1.0, 2), Mean(3.0, 4)]) == Mean(4.0, 6)
+    with pytest.raises(TypeError):
+        1 + Mean(1.0, 2)  # type: ignore[operator]

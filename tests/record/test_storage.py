@@ -119,6 +119,16 @@ def test_after_an_error_nothing_is_left(tmp_path: Path, error: BaseException) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_error_names_the_run_not_the_hidden_directory(tmp_path: Path) -> None:
+    def full() -> None:
+        with record.new_run(tmp_path / "run") as new:
+            (new.directory / "no" / "such" / "folder").write_text("")
+
+    with pytest.raises(OSError, match="No such file") as caught:
+        full()
+    assert caught.value.filename == str(tmp_path / "run")
+
+
 def test_parents_that_were_there_stay(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with pytest.raises(ZeroDivisionError), record.new_run(tmp_path / "runs" / "run"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Self
@@ -16,7 +17,7 @@ try:
     import rich.console
     import rich.progress
 except ImportError:
-    raise missing_extra("rich", needed_by="train", extra="learn") from None
+    raise missing_extra("rich", needed_by="cli", extra="learn") from None
 
 __all__ = [
     "Bar",
@@ -32,8 +33,11 @@ __all__ = [
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)
+    """Print a line at once; where its reader has gone (`| head`), the work goes on unseen."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def printable(text: str) -> str:

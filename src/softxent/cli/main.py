@@ -7,9 +7,11 @@ extra says which one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -49,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     args = build_parser().parse_args(argv)
+    # What ends the process from outside (a scheduler, `timeout`) must not leave half a run behind.
+    with contextlib.suppress(ValueError):  # only the main thread may say so
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         code = args.run(args)
         sys.stdout.flush()
@@ -65,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"softxent {args.command}: stopped; nothing was written", file=sys.stderr)
         return _INTERRUPTED
     return int(code)
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
 
 
 def _fail(command: str, message: str) -> int:

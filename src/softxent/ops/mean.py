@@ -23,7 +23,7 @@ class Mean:
         weight: the denominator: the number of rows, or the summed weight of the rows, >= 0.
 
     Example:
-        >>> epoch = sum([Mean(6.0, 64), Mean(1.0, 16)], Mean(0.0, 0))
+        >>> epoch = sum([Mean(6.0, 64), Mean(1.0, 16)])
         >>> epoch
         Mean(total=7.0, weight=80)
         >>> epoch.value
@@ -48,6 +48,9 @@ class Mean:
         if not isinstance(other, Mean):
             return NotImplemented
         return Mean(self.total + other.total, self.weight + other.weight)
+
+    def __radd__(self, other: int) -> Mean:
+        return self if other == 0 else NotImplemented  # sum() starts from 0
 
     def __float__(self) -> float:
         return self.value

@@ -1,7 +1,7 @@
 """A loss, validated and normalised, before anything is computed.
 
-Every user error of the operations is raised here, from shapes and plain NumPy views, so that every
-backend refuses the same input with the same words.
+What is wrong with shapes, options and values is said here, from shapes and plain NumPy views, so
+that every backend refuses the same input with the same words.
 """
 
 from __future__ import annotations
@@ -141,8 +141,9 @@ def _target_kind(
         return "index"
     if kind not in "fiu":
         raise DTypeError(
-            f"[{op}] target has a dtype that names no class. Pass class indices (integers, shape "
-            f"{describe(rows)}) or class probabilities (floats, shape {describe(logits_shape)})."
+            f"[{op}] target holds {_KINDS.get(kind, 'objects')}, which name no class. Pass class "
+            f"indices (integers, shape {describe(rows)}) or class probabilities (floats, "
+            f"shape {describe(logits_shape)})."
         )
     if target_shape == rows:
         raise DTypeError(
@@ -159,6 +160,9 @@ def _target_kind(
     elif len(logits_shape) > 1 and target_shape == logits_shape[:1] + logits_shape[2:]:
         message += " Are the classes on axis 1? Pass axis=1."
     raise ShapeError(message)
+
+
+_KINDS = {"b": "booleans", "c": "complex numbers", "U": "text", "S": "bytes"}
 
 
 def describe(shape: Sequence[int]) -> str:

@@ -339,6 +339,8 @@ _FLOATING: Sequence[torch.dtype] = (torch.float16, torch.bfloat16, torch.float32
 
 
 def _check_floating(op: str, name: str, x: Tensor) -> None:
+    if x.layout != torch.strided:
+        raise DTypeError(f"[{op}] {name} is not a dense tensor: pass {name}.to_dense().")
     if x.dtype not in _FLOATING:
         raise DTypeError(
             f"[{op}] {name} has dtype {x.dtype}: pass a floating-point tensor, e.g. {name}.float()."

@@ -283,7 +283,9 @@ def new_run(path: Path) -> Iterator[NewRun]:
                 os.fsync(stream.fileno())
         partial.chmod(0o755)  # mkdtemp makes it private
         partial.rename(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and str(error.filename or partial).startswith(str(partial)):
+            error.filename = str(path)  # nobody asked for the hidden one
         shutil.rmtree(partial, ignore_errors=True)
         for parent in parents:
             with contextlib.suppress(OSError):  # somebody else may use it by now

@@ -61,6 +61,7 @@ class CsvFile:
                         include_columns=columns,
                         column_types={} if text is None else {text: pa.string()},
                         strings_can_be_null=True,
+                        quoted_strings_can_be_null=False,
                     ),
                 )
             except pa.ArrowException as error:

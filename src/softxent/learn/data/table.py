@@ -6,6 +6,7 @@ and nothing is guessed: text and missing values are errors that name the column 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def read(path: Path, target: str, drop: Sequence[str]) -> Source:
         description=f"A table of {len(features):,} numeric columns",
         feature_names=features,
         image_shape=None,
-        features=_numbers(file, columns, features),
+        features=_numbers(file, columns, features, learned_from=True),
         classes=classes,
         target=np.array(place, dtype=np.int64)[values.which],
     )
@@ -117,7 +118,7 @@ def read_rows(
     _check_once(file, needed)
     columns = file.read(needed, text=target)
     _check_rows(file, columns)
-    numbers = _numbers(file, columns, features)
+    numbers = _numbers(file, columns, features, learned_from=False)
     if target is None:
         return numbers, None
     values = _target_values(file, columns[target], target)
@@ -196,14 +197,33 @@ def _check_classes(file: _TableFile, values: _Values, name: str) -> None:
         )
 
 
-def _numbers(file: _TableFile, columns: Any, names: Sequence[str]) -> npt.NDArray[np.float32]:
+def _numbers(
+    file: _TableFile, columns: Any, names: Sequence[str], *, learned_from: bool
+) -> npt.NDArray[np.float32]:
     numbers = np.empty((columns.num_rows, len(names)), dtype=np.float32)
     for index, name in enumerate(names):
-        numbers[:, index] = _column_numbers(file, columns[name], name)
+        values = _column_numbers(file, columns[name], name)
+        if learned_from:
+            _check_resolution(file, values, name)
+        numbers[:, index] = values
     return numbers
 
 
-def _column_numbers(file: _TableFile, column: Any, name: str) -> npt.NDArray[np.float32]:
+def _check_resolution(file: _TableFile, values: npt.NDArray[np.float64], name: str) -> None:
+    """Large numbers that differ little (dates as 20240101, seconds since 1970) merge in float32."""
+    if not len(values):
+        return
+    largest = float(np.abs(values).max())
+    step, spread = math.ldexp(1.0, math.frexp(largest)[1] - 24), float(values.std())
+    if 0 < spread < 30 * step:
+        raise DataError(
+            f"[data] {file.path}: column {quoted(name)} goes up to {largest:.10g} and differs by "
+            f"{spread:.3g} only: float32, in which models compute, has steps of {step:.3g} there. "
+            "Subtract its smallest value, or drop it."
+        )
+
+
+def _column_numbers(file: _TableFile, column: Any, name: str) -> npt.NDArray[np.float64]:
     kind = column.type
     _check_missing(file, column, name, f"fill them in, or drop the column {quoted(name)}")
     if pa.types.is_decimal(kind):
@@ -216,8 +236,8 @@ def _column_numbers(file: _TableFile, column: Any, name: str) -> npt.NDArray[np.
             "column as numbers, or drop it."
         )
     with np.errstate(over="ignore"):
-        numbers: npt.NDArray[np.float32] = column.to_numpy().astype(np.float32)
-    finite = np.isfinite(numbers)
+        numbers: npt.NDArray[np.float64] = column.to_numpy().astype(np.float64)
+        finite = np.isfinite(numbers.astype(np.float32))
     if not finite.all():
         row = int(np.argmin(finite))
         raise DataError(
@@ -230,13 +250,16 @@ def _column_numbers(file: _TableFile, column: Any, name: str) -> npt.NDArray[np.
 
 def _check_missing(file: _TableFile, column: Any, name: str, remedy: str) -> None:
     missing = pa.compute.is_null(column, nan_is_null=True)
+    if pa.types.is_string(column.type):
+        missing = pa.compute.or_kleene(missing, pa.compute.equal(column, ""))
     count = pa.compute.sum(missing).as_py()
     if count:
         row = pa.compute.index(missing, True).as_py()
         values = "value is" if count == 1 else "values are"
         raise DataError(
             f"[data] {file.where(row)}: column {quoted(name)} has no value there (empty, NA or "
-            f"NaN); {count:,} {values} missing in all. Correct it: {remedy}."
+            f"NaN); {count:,} {values} missing in all. Correct it: {remedy}. A name such as NA is "
+            "text in quotes."
         )
 
 
