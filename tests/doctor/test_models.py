@@ -275,3 +275,13 @@ def test_layers_that_change_no_values_are_looked_past(after: nn.Module) -> None:
     target = target if isinstance(after, nn.Flatten) else target[:, None]
     found = doctor.examine(model, (torch.randn(32, 4), target), nn.BCEWithLogitsLoss())
     assert "activation-before-loss" in found.rules
+
+
+def test_watch_looks_at_late_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))  # each reading of the clock is a second later
+    monkeypatch.setattr("softxent.doctor.watching.time.perf_counter", lambda: next(clock))
+    loss = nn.CrossEntropyLoss()
+    with doctor.watch(nn.Linear(4, 3), loss) as watching:
+        for step in range(1500):
+            loss((1 if step < 800 else math.nan) * torch.eye(4, 3), torch.tensor([0, 1, 2, 0]))
+    assert "not-finite" in watching.diagnosis.rules

@@ -1,8 +1,8 @@
 """`watch`: look at a few steps of a training loop while it runs.
 
-The loss module is hooked. Steps 1, 2, 4, 8 ... and then each 256th are looked at, and skipped when
-looking has taken more than a two-hundredth of the time since the beginning; all other steps cost
-one addition and keep their loss. The last loss and the parameters are looked at when the loop ends.
+The loss module is hooked. Steps 1, 2, 4, 8 ... and then each 256th are looked at, each as soon as
+looking has taken less than a two-hundredth of the time since the beginning; all other steps cost a
+few additions. The last loss and the parameters are looked at when the loop ends.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ class Watch:
         if self.steps < self._next:
             return
         began = time.perf_counter()
-        self._next = min(2 * self.steps, self.steps + _LONGEST_PAUSE)
         if self.steps > 1 and self._spent > _SHARE * (began - self._began):
-            return
+            return  # the next step asks again
+        self._next = min(2 * self.steps, self.steps + _LONGEST_PAUSE)
         self._look(args, kwargs, value)
         if self.steps > 1:  # the first look warms up; it is what every loop pays once
             self._spent += time.perf_counter() - began
