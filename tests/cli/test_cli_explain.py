@@ -417,3 +417,19 @@ def test_colours_at_a_terminal() -> None:
     assert b"\x1b" not in at_a_terminal(NO_COLOR="1")
     assert b"\x1b" not in at_a_terminal(TERM="dumb")
     assert b"\x1b" in at_a_terminal(NO_COLOR="")
+
+
+def test_a_number_beyond_float64_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "1e400", "2", "--target", "0"]) == 2
+    assert "1e400 is too large for float64" in capsys.readouterr().err
+    assert main(["explain", "inf", "2", "--target", "0"]) == 0
+
+
+def test_an_ignored_row_of_a_file_has_loss_0(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "a.npy", np.eye(3))
+    np.save(tmp_path / "t.npy", np.array([0, 1, -100]))
+    files = [str(tmp_path / "a.npy"), "--target", str(tmp_path / "t.npy")]
+    assert main(["explain", *files, "--row", "2"]) == 0
+    assert capsys.readouterr().out.startswith("Why the loss is 0\n")

@@ -268,3 +268,72 @@ def test_command_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     errors = capsys.readouterr().err.strip().split("\n")
     assert len(errors) == 2
     assert "holds no loss" in errors[1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Epoch 3: Test Accuracy: 91.20%, Loss: 0.0123",
+        "val_acc: 0.912 | loss: 0.0123",
+        "val_auc: 0.912, loss: 0.0123, accuracy: 0.912",
+        "Epoch [5/5], Loss: 0.0123, Accuracy: 91.2%",
+        "loss: 0.0123 - accuracy: 0.912",
+    ],
+)
+def test_a_loss_of_unknown_rows_is_a_note_at_most(line: str) -> None:
+    assert doctor.audit_log(line).worst in (None, "note")
+    assert all(row.split == "" for row in read(line).rows if row.loss)
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "confidence"),
+    [
+        ("test loss 0.0070, accuracy: 8688/10000 (87%)", "warning", "likely"),  # inherited
+        ("Test set: loss 0.0070, accuracy: 86.88%", "warning", "likely"),  # not counted
+        ("{'eval_loss': 0.0981, 'eval_accuracy': 0.4213, 'eval_f1': 0.61}", "warning", "likely"),
+        ("Test set: loss 0.0070, accuracy: 8688/10000 (87%)", "error", "certain"),
+    ],
+)
+def test_only_counted_rows_make_an_impossible_loss_an_error(
+    line: str, level: str, confidence: str
+) -> None:
+    (found,) = doctor.audit_log(line)
+    assert (found.rule, found.level, found.confidence) == ("impossible-loss", level, confidence)
+    assert "averaged over labels" in found.not_checked
+    assert "a token" in found.not_checked
+
+
+@pytest.mark.parametrize(
+    ("text", "split", "loss", "accuracy"),
+    [
+        ("Test set: loss: 0.4459, Accuracy: 8,688/10,000 (87%)", "test", 0.4459, 0.8688),
+        ("test loss: 0,4459, test acc: 0,87", "test", 0.4459, 0.87),
+        ("epoch;val_loss;val_acc\n1;0,4459;86,88%\n", "validation", 0.4459, 0.8688),
+        ("epoch,val_loss,val_acc\n1,0.4459,86.88%\n", "validation", 0.4459, 0.8688),
+        ("│  test_acc  │  0.8688  │\n│  test_loss  │  0.4459  │\n", "test", 0.4459, 0.8688),
+        ("   test_acc        0.8688\n   test_loss       0.4459\n", "test", 0.4459, 0.8688),
+        (
+            "| Training Loss | Epoch | Validation Loss | Accuracy |\n"
+            "|:-------------:|:-----:|:---------------:|:--------:|\n"
+            "| No log        | 1.0   | 0.4459          | 0.8688   |\n",
+            "validation", 0.4459, 0.8688,
+        ),
+        (
+            "done\n{'loss': [1.2, 0.9], 'val_loss': [0.4459, 0.3], 'val_accuracy': [0.8688, 0.9]}",
+            "validation", 0.4459, 0.8688,
+        ),
+    ],
+)  # fmt: skip
+def test_further_formats(text: str, split: str, loss: float, accuracy: float) -> None:
+    row = next(row for row in read(text).rows if row.split == split)
+    assert row.loss is not None
+    assert row.accuracy is not None
+    assert row.loss.value == pytest.approx(loss)
+    assert row.accuracy.value == pytest.approx(accuracy)
+
+
+def test_a_printed_history_has_a_row_an_epoch() -> None:
+    rows = read("{'loss': [1.25, 0.9],\n 'val_loss': [1.0, 0.75]}").rows
+    assert [(row.split, row.loss.value) for row in rows if row.loss] == [
+        ("", 1.25), ("validation", 1.0), ("", 0.9), ("validation", 0.75),
+    ]  # fmt: skip

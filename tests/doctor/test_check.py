@@ -260,3 +260,34 @@ def test_diagnosis_reads_from_worst_to_best(logits: np.ndarray, target: np.ndarr
         doctor.check(logits, target, value=float(softxent.cross_entropy(logits, target))).worst
         is None
     )
+
+
+def test_shapes_that_cannot_fit_are_a_finding() -> None:
+    diagnosis = doctor.check(np.zeros((2, 3)), np.zeros((2, 4)))
+    assert "unfitting-shapes" in diagnosis.rules
+    assert diagnosis.worst == "error"
+
+
+@pytest.mark.parametrize("count", [16, 20, 39])
+def test_few_numbers_in_an_interval_are_a_note(count: int) -> None:
+    scores = np.linspace(0.01, 0.99, count)
+    once = doctor.check(scores, np.arange(count) % 2.0, loss="binary_cross_entropy_with_logits")
+    assert once.worst in (None, "note")
+    rows = scores[: count // 4 * 4].reshape(-1, 4)
+    assert doctor.check(rows, np.arange(len(rows)) % 4).worst in (None, "note")
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "cross_entropy"])
+def test_one_hot_scores_and_soft_targets_are_swapped(loss: str) -> None:
+    labels = np.arange(12) % 3
+    predicted = np.full((12, 3), 0.1) + 0.7 * np.eye(3)[labels]
+    assert "swapped-arguments" in doctor.check(np.eye(3)[labels], predicted, loss=loss).rules
+    assert "swapped-arguments" not in doctor.check(predicted, np.eye(3)[labels], loss=loss).rules
+
+
+def test_columns_in_the_order_of_text() -> None:
+    labels = np.arange(24) % 12
+    logits = 8 * np.eye(12)[labels]
+    order = sorted(range(12), key=str)
+    found = {one.rule: one for one in doctor.check(logits[:, order], labels)}["column-order"]
+    assert "order of the numbers as text" in found.evidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from softxent import doctor
-from softxent.errors import OptionError
+from softxent.errors import OptionError, SoftxentError
 
 
 @pytest.fixture
@@ -228,3 +229,59 @@ def test_watch_sees_few_steps(batch: tuple[Tensor, Tensor]) -> None:
 def test_watch_wants_a_module() -> None:
     with pytest.raises(OptionError, match=r"^\[watch\] loss is not a module"):
         doctor.watch(_model(), nn.functional.cross_entropy)  # type: ignore[arg-type]
+
+
+def test_watch_sees_a_model_that_became_nan() -> None:
+    model, loss = nn.Linear(4, 3), nn.CrossEntropyLoss()
+    inputs, target = torch.eye(4), torch.tensor([0, 1, 2, 0])
+    with doctor.watch(model, loss) as watching:
+        for step in range(7):  # step 7 is none of those that are looked at
+            if step == 5:
+                nn.init.constant_(model.weight, math.nan)
+            loss(model(inputs), target)
+    assert {"parameters-not-finite", "loss-not-finite"} <= set(watching.diagnosis.rules)
+
+
+@pytest.mark.parametrize("batch", [1, (torch.eye(4),), (1, 2, 3), {"x": 1}, (torch.eye(4), 1)])
+def test_examine_refuses_what_is_no_batch(batch: object) -> None:
+    with pytest.raises(SoftxentError, match=r"^\[examine\] [^\n]*$"):
+        doctor.examine(nn.Linear(4, 3), batch)  # type: ignore[arg-type]
+
+
+def test_examine_takes_arrays_and_lists() -> None:
+    inputs = np.eye(4, dtype=np.float32)
+    assert doctor.examine(nn.Linear(4, 4), (inputs, np.arange(4))).worst in (None, "note")
+    assert doctor.examine(nn.Linear(4, 4), (inputs.tolist(), [0, 1, 2, 3])).checked
+
+
+def test_examine_copies_computed_weights() -> None:
+    model = nn.Sequential(nn.utils.spectral_norm(nn.Linear(4, 4)))
+    model(torch.eye(4))
+    assert doctor.examine(model, (torch.eye(4), torch.arange(4))).checked
+
+
+def test_examine_looks_at_the_scores_of_an_unknown_loss() -> None:
+    inputs, target = torch.randn(32, 4), torch.arange(32) % 4
+    model = nn.Sequential(nn.Linear(4, 4), nn.Softmax(dim=1))
+    found = doctor.examine(model, (inputs, target), lambda z, t: nn.functional.cross_entropy(z, t))
+    assert "softmax-twice" in found.rules
+    assert found.worst == "warning"
+
+
+@pytest.mark.parametrize("after", [nn.Flatten(0), nn.Identity(), nn.Dropout(0.5)])
+def test_layers_that_change_no_values_are_looked_past(after: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid(), after)
+    target = (torch.arange(32) % 2).float()
+    target = target if isinstance(after, nn.Flatten) else target[:, None]
+    found = doctor.examine(model, (torch.randn(32, 4), target), nn.BCEWithLogitsLoss())
+    assert "activation-before-loss" in found.rules
+
+
+def test_watch_looks_at_late_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))  # each reading of the clock is a second later
+    monkeypatch.setattr("softxent.doctor.watching.time.perf_counter", lambda: next(clock))
+    loss = nn.CrossEntropyLoss()
+    with doctor.watch(nn.Linear(4, 3), loss) as watching:
+        for step in range(1500):
+            loss((1 if step < 800 else math.nan) * torch.eye(4, 3), torch.tensor([0, 1, 2, 0]))
+    assert "not-finite" in watching.diagnosis.rules

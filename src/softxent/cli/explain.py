@@ -148,8 +148,21 @@ def _of_numbers(args: argparse.Namespace) -> Trace:
     # What isn't given keeps the default that `explain` has.
     names = ("temperature", "softcap", "label_smoothing", "z_loss")
     options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.row is not None and _is_ignored(target):
+        # Its mean alone would be 0/0; in the batch its loss is 0.
+        options["reduction"] = "none"
     weight = None if args.weight is None else _numbers("--weight", args.weight)
     return explain(logits, target, weight, **options)
+
+
+def _is_ignored(target: Any) -> bool:
+    from softxent.ops.spec import IGNORE_INDEX
+
+    return (
+        getattr(target, "shape", None) == ()
+        and target.dtype.kind == "i"
+        and (int(target) == IGNORE_INDEX)
+    )
 
 
 def _logits(args: argparse.Namespace) -> npt.NDArray[Any]:
@@ -200,7 +213,7 @@ def _row(
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         if text and Path(text).is_dir():
             raise OptionError(
@@ -215,16 +228,28 @@ def _number(text: str) -> float:
             f"[explain] {text!r} is neither a number nor a run directory nor a NumPy file. Logits "
             "are numbers such as 2 -1e-3 .5 -inf, with spaces between them."
         ) from None
+    return _within_float64(number, text)
+
+
+def _within_float64(number: float, text: str) -> float:
+    """The number, unless it became infinite only by being read."""
+    if math.isinf(number) and "inf" not in text.lower():
+        raise OptionError(
+            f"[explain] {text} is too large for float64, which ends at {sys.float_info.max:g}: "
+            "pass a smaller number, or inf."
+        )
+    return number
 
 
 def _numbers(option: str, text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
         raise OptionError(
             f"[explain] {option} is {text!r}: pass one number a class, with commas between them "
             "and no spaces."
         ) from None
+    return [_within_float64(*both) for both in zip(numbers, text.split(","), strict=True)]
 
 
 def _target(text: str) -> int | list[float] | npt.NDArray[Any]:
@@ -245,11 +270,12 @@ def _change(text: str) -> tuple[int, float]:
     """One --set: which logit, and what it would be."""
     index, _, logit = text.partition("=")
     try:
-        return int(index), float(logit)
+        place, number = int(index), float(logit)
     except ValueError:
         raise OptionError(
             f"[explain] --set is {text!r}: pass a class index, =, and a number, such as 2=3.5."
         ) from None
+    return place, _within_float64(number, logit)
 
 
 # A row of a run.

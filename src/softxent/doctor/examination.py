@@ -12,6 +12,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,10 @@ from torch import Tensor, nn
 
 from softxent.doctor.cases import LossName
 from softxent.doctor.check import check
-from softxent.doctor.finding import Diagnosis
+from softxent.doctor.finding import Diagnosis, Finding
 from softxent.doctor.registry import ask
 from softxent.doctor.trial import Fit, Trial
-from softxent.errors import OptionError, SoftxentError
+from softxent.errors import OptionError, ShapeError, SoftxentError
 from softxent.ops.spec import IGNORE_INDEX
 
 __all__ = ["examine", "loss_name", "options_of"]
@@ -42,6 +43,8 @@ _NAMES: dict[str, LossName] = {
 _RATES = (1e-2, 1e-3, 1e-1)
 _STEPS = 60
 _ROWS = 64  # of a batch that are overfitted
+# Layers that leave the values as they are, in eval mode at least.
+_UNCHANGING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
 _SECONDS = 10.0  # after which no further rate is tried
 
 Loss = Callable[[Any, Any], Any]
@@ -77,9 +80,47 @@ def examine(model: nn.Module, batch: tuple[Any, Any], loss: Loss | None = None) 
     """
     if loss is None:
         loss = nn.functional.cross_entropy
-    inputs, target = batch
+    inputs, target = _parts(batch)
     with _unchanged_random_states(model), torch.enable_grad():
         return _examine(model, _clone(inputs), target.detach().clone(), loss)
+
+
+def _parts(batch: Any) -> tuple[Any, Tensor]:
+    """The inputs and the target of a batch, arrays and lists of numbers as tensors."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+        raise OptionError(
+            f"[examine] batch is a {type(batch).__name__}{size}: pass a pair (inputs, target); "
+            "several inputs go into a tuple or a mapping, ((ids, mask), target)."
+        )
+    inputs, target = batch
+    nested = isinstance(inputs, Mapping | tuple) or (
+        isinstance(inputs, list) and any(isinstance(one, Tensor | np.ndarray) for one in inputs)
+    )
+    if isinstance(inputs, Mapping):
+        inputs = {key: _as_tensor("inputs", value) for key, value in inputs.items()}
+    elif nested:
+        inputs = tuple(_as_tensor("inputs", value) for value in inputs)
+    else:
+        inputs = _as_tensor("inputs", inputs)
+    goal = _as_tensor("target", target)
+    if not isinstance(goal, Tensor) or not goal.ndim or not len(goal):
+        raise ShapeError("[examine] target holds no rows: pass one target for each row.")
+    return inputs, goal
+
+
+def _as_tensor(name: str, value: Any) -> Any:
+    if isinstance(value, Tensor | bool | int | float | str | None):
+        return value
+    if isinstance(value, tuple | Mapping):
+        return value
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptionError(
+            f"[examine] {name} can't become a tensor ({_first_line(error)}): pass tensors or "
+            "arrays."
+        ) from error
 
 
 def loss_name(loss: object) -> LossName | None:
@@ -114,7 +155,12 @@ def _examine(model: nn.Module, inputs: Any, target: Tensor, loss: Loss) -> Diagn
         findings += list(arguments.findings)
         asked += list(arguments.checked)
     else:
-        unseen.append(f"the loss's arguments: {_title(loss)} is no loss that is known here.")
+        guessed, asked = _guess(outputs, target)
+        findings += guessed
+        unseen.append(
+            f"the loss's arguments: {_title(loss)} is no loss that is known here; the scores were "
+            "judged as cross_entropy's."
+        )
 
     start = _mean(loss, outputs, target, unseen)
     mixing = _mixing(still, inputs, outputs, unseen)
@@ -148,6 +194,19 @@ def _examine(model: nn.Module, inputs: Any, target: Tensor, loss: Loss) -> Diagn
     return Diagnosis.of(subject, findings + more, asked + asked_more, unseen)
 
 
+def _guess(outputs: Tensor, target: Tensor) -> tuple[list[Finding], list[str]]:
+    """What the scores look like, if an unknown loss holds a cross_entropy: never an error."""
+    if outputs.ndim < 2 or target.is_floating_point() or target.ndim != outputs.ndim - 1:
+        return [], []
+    told = check(outputs, target, loss="cross_entropy", axis=1)
+    rules = {"softmax-twice", "sigmoid-before-softmax", "clipped-scores", "not-finite"}
+    return [
+        replace(one, level="warning", confidence="possible") if one.level != "note" else one
+        for one in told
+        if one.rule in rules
+    ], [one for one in told.checked if one in rules]
+
+
 @contextlib.contextmanager
 def _unchanged_random_states(model: nn.Module) -> Iterator[None]:
     """Put the random states of torch, NumPy and Python back at the end."""
@@ -165,8 +224,16 @@ def _unchanged_random_states(model: nn.Module) -> Iterator[None]:
 
 
 def _copy(model: nn.Module) -> nn.Module:
+    # Weights that a layer computes anew in each call (spectral_norm's) have a graph, which can't be
+    # copied; their values can.
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, computed)
     except Exception as error:
         raise OptionError(
             f"[examine] the model can't be copied ({error}), and it is not touched otherwise. Pass "
@@ -237,7 +304,8 @@ def _run(model: nn.Module, inputs: Any) -> tuple[Tensor, str | None]:
     last: list[tuple[nn.Module, Any]] = []
 
     def remember(module: nn.Module, _: Any, output: Any) -> None:
-        last[:] = [(module, output)]
+        if not isinstance(module, _UNCHANGING):
+            last[:] = [(module, output)]
 
     hooks = [m.register_forward_hook(remember) for m in model.modules() if not list(m.children())]
     with torch.no_grad():

@@ -2,7 +2,8 @@
 
 Known are lines of text with names and numbers (`Test set: Average loss: 0.0070, Accuracy:
 8688/10000 (86%)`, Keras' progress lines, `epoch 3/9  train loss 0.12`), JSON objects and Python
-dicts a line, whole JSON files (a history, Hugging Face's trainer state), and CSV with column names.
+dicts a line, whole JSON files (a history, Hugging Face's trainer state), a printed history, CSV
+with column names, Markdown tables, and tables with a name and a number a line (Lightning's).
 Only names that are known to mean a cross-entropy or a top-1 accuracy are read; `box_loss` and
 `top5_acc` are not.
 """
@@ -58,6 +59,19 @@ _PAIR = re.compile(
     rf"(?:{_GAP}\(?{_GAP}(?P<percent>{_NUMBER})(?={_GAP}%))?(?:{_GAP}(?P<sign>%))?",
     re.IGNORECASE,
 )
+_THOUSANDS = re.compile(
+    r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?=\.\d|\s?/\s?\d)|(?<=/)\s?\d{1,3}(?:,\d{3})+(?![\d,.])"
+)
+_COMMA = re.compile(r"(?<=[:=\s(])(?P<whole>[-+]?\d+),(?P<part>\d+)(?!\d|,\d|\.\d)")
+_DECIMAL_COMMA = re.compile(r"^(\s*[-+]?\d+),(\d+\s*%?\s*)$")
+_POINT = re.compile(r"\d\.\d")
+_CELLS = re.compile(
+    rf"\s*[│┃|]?\s*(?P<name>[A-Za-z][\w/@-]*)(?:\s*[│┃|]\s*|\s{{2,}})(?P<number>{_NUMBER})\s*[│┃|]?\s*",
+    re.IGNORECASE,
+)
+_MARKDOWN_RULE = re.compile(r"\s*\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
+_LONGEST_LITERAL = 1_000_000  # characters of a Python dict that are parsed
+_PLACES = {"epoch", "step", "batch", "iter", "iteration", "set", "phase", "fold"}
 _SEPARATOR = re.compile(r"\s[-\u2013|]\s|[,;|\t]")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PLACE = re.compile(r"\[\s*(\d+)\s*/\s*(\d+)\s*(?:\(\s*\d+(?:\.\d+)?%\s*\))?\s*\]")
@@ -95,6 +109,7 @@ class Row:
         split: which rows; empty where the line doesn't say.
         epoch: where it is known.
         loss, accuracy: as printed, where there are any.
+        guessed: whether the split of one of them was taken from a neighbour's name.
     """
 
     line: int
@@ -102,6 +117,7 @@ class Row:
     epoch: float | None
     loss: Printed | None
     accuracy: Accuracy | None
+    guessed: bool = False
 
     @property
     def held_out(self) -> bool:
@@ -160,6 +176,8 @@ class _Raw(NamedTuple):
     of: int | None = None
     percent: Printed | None = None
     sign: bool = False
+    guessed: bool = False
+    entry: int = 0
 
 
 def read(text: str, *, classes: int | None = None, batch_size: int | None = None) -> Log:
@@ -185,13 +203,72 @@ def _read(text: str) -> Iterator[_Raw]:
         return
     epoch: float | None = None
     heading: Split = ""
-    for number, line in enumerate(re.split(r"\r\n|\n", text), start=1):
-        shown = _CONTROL.sub("", _last_update(line))
+    columns: list[str] | None = None
+    above = ""
+    for number, shown in _lines(text):
+        if _MARKDOWN_RULE.fullmatch(shown) and above.count("|") == shown.count("|"):
+            columns = _cells(above)
+        elif columns is not None and shown.count("|") < 1:
+            columns = None
+        above = shown
+        if columns is not None:
+            yield from _from_columns(number, dict(zip(columns, _cells(shown), strict=False)))
+            continue
         found = list(_from_object(number, shown, epoch) or ())
         if not found:
             found, epoch = _from_text(number, shown, epoch, heading)
         heading = "" if found or not shown.rstrip().endswith(":") else _split_in(shown)
         yield from found
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines as they are seen; those of a table with a name and a number each are one line."""
+    names: set[str] = set()
+    table: list[str] = []
+    start = 0
+    for number, line in enumerate(re.split(r"\r\n|\n", text), start=1):
+        shown = _CONTROL.sub("", _last_update(line))
+        cells = _CELLS.fullmatch(shown) if len(shown) <= _CONTEXT else None
+        if table and (cells is None or cells["name"] in names):
+            yield start, ", ".join(table)
+            table, names = [], set()
+        if cells is None:
+            yield number, shown
+        else:
+            start = start if table else number
+            table.append(f"{cells['name']}: {cells['number']}")
+            names.add(cells["name"])
+    if table:
+        yield start, ", ".join(table)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def _from_columns(line: int, fields: Mapping[str, str]) -> list[_Raw]:
+    """A row of a Markdown table; an accuracy beside a held-out loss is taken to be of its rows."""
+    found = list(_from_mapping(line, fields, None))
+    held_out = {raw.split for raw in found if raw.what == "loss"} & {"validation", "test"}
+    if len(held_out) != 1 or any(raw.what == "accuracy" and raw.split for raw in found):
+        return found
+    (split,) = held_out
+    return [
+        raw._replace(split=split, guessed=True) if raw.what == "accuracy" else raw for raw in found
+    ]
+
+
+def _plain_numbers(text: str) -> str:
+    """A line with its thousands separators gone and its decimal commas turned into points."""
+    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    points = bool(_POINT.search(text))
+
+    def plain(match: re.Match[str]) -> str:
+        whole, part = match["whole"], match["part"]
+        counted = points and len(part) == 3 and not whole.lstrip("+-").startswith("0")
+        return whole + ("" if counted else ".") + part
+
+    return _COMMA.sub(plain, text)
 
 
 def _last_update(line: str) -> str:
@@ -229,6 +306,8 @@ def _from_text(
     line: int, text: str, epoch: float | None, heading: Split
 ) -> tuple[list[_Raw], float | None]:
     found: list[_Raw] = []
+    text = _plain_numbers(text)
+    said = text  # without the names of other numbers: "test accuracy: 0.9, loss: ..." names no loss
     start = 0
     pieces = []
     for separator in [*_SEPARATOR.finditer(text), None]:
@@ -240,21 +319,27 @@ def _from_text(
             number = Printed.read(match["number"])
             if number is None:
                 continue
-            if match["name"].lower().split()[-1] == "epoch":
+            place, end = offset + match.start("name"), offset + match.end("name")
+            last = re.split(r"[\s_/]", match["name"].lower())[-1]
+            if last == "epoch":
                 epoch = number.value
-                continue
-            meaning = _meaning(match["name"])
+            if last not in _PLACES:
+                said = said[:place] + " " * (end - place) + said[end:]
+            meaning = None if last == "epoch" else _meaning(match["name"])
             if meaning is None:
                 continue
             what, split = meaning
-            place = offset + match.start()
-            split = split or _split_in(text[max(0, place - _CONTEXT) : place]) or heading
+            guessed = False
+            if not split and what == "accuracy" and found and found[-1].what == "loss":
+                split = found[-1].split
+                guessed = bool(split) and split != _split_in(said[max(0, place - _CONTEXT) : place])
+            split = split or _split_in(said[max(0, place - _CONTEXT) : place]) or heading
             of = int(match["of"]) if match["of"] else None
             if what == "accuracy" and "correct" in match["name"].lower() and of is None:
                 continue
             percent = Printed.read(match["percent"]) if match["percent"] else None
             sign = bool(match["sign"]) and percent is None
-            found.append(_Raw(line, split, epoch, what, number, of, percent, sign))
+            found.append(_Raw(line, split, epoch, what, number, of, percent, sign, guessed))
     return found, epoch
 
 
@@ -268,11 +353,24 @@ def _from_object(line: int, text: str, epoch: float | None) -> list[_Raw] | None
         entry = json.loads(body, parse_float=_verbatim, parse_constant=_verbatim)
     except ValueError:
         quoted = re.sub(r"(?<![\w'\"])([-+]?(?:nan|inf))(?![\w'\"])", r"'\1'", body)
-        try:
-            entry = ast.literal_eval(quoted)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
-    return list(_from_mapping(line, entry, epoch)) if isinstance(entry, dict) else None
+        entry = _literal(quoted)
+    if not isinstance(entry, dict):
+        return None
+    return [
+        raw._replace(entry=place)
+        for place, one in enumerate(_entries(entry))
+        for raw in _from_mapping(line, one, epoch)
+    ]
+
+
+def _literal(text: str) -> Any:
+    """The value of a Python literal; None for anything else."""
+    if len(text) > _LONGEST_LITERAL:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
 
 
 def _verbatim(text: str) -> str:
@@ -294,13 +392,18 @@ def _from_mapping(line: int, entry: Mapping[Any, Any], epoch: float | None) -> I
     for key, number in numbers.items():
         meaning = _meaning(key)
         if meaning is not None and key.lower() != "correct":
-            yield _Raw(line, meaning[1], epoch, meaning[0], number)
+            sign = _is_percentage(flat[key])
+            yield _Raw(line, meaning[1], epoch, meaning[0], number, sign=sign)
 
 
 def _number(value: Any) -> Printed | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    return Printed.read(value if isinstance(value, str) else repr(value))
+    return Printed.read(value.rstrip(" %") if isinstance(value, str) else repr(value))
+
+
+def _is_percentage(value: Any) -> bool:
+    return isinstance(value, str) and value.rstrip().endswith("%")
 
 
 def _whole_json(text: str) -> list[_Raw] | None:
@@ -311,7 +414,9 @@ def _whole_json(text: str) -> list[_Raw] | None:
     try:
         value = json.loads(stripped, parse_float=_verbatim, parse_constant=_verbatim)
     except (ValueError, RecursionError):
-        return None
+        value = _literal(stripped)
+        if not isinstance(value, dict) or not any(isinstance(x, list) for x in value.values()):
+            return None
     entries = list(_entries(value))
     return [
         raw for line, entry in enumerate(entries, 1) for raw in _from_mapping(line, entry, None)
@@ -348,6 +453,8 @@ def _table(text: str) -> list[_Raw] | None:
         return None
     found: list[_Raw] = []
     for line, fields in enumerate(rows, start=2):
+        if delimiter != ",":
+            fields = [_DECIMAL_COMMA.sub(r"\1.\2", field) for field in fields]
         found += _from_mapping(line, dict(zip(names, fields, strict=False)), None)
     return found
 
@@ -358,16 +465,17 @@ def _rows(raw: list[_Raw]) -> Iterator[Row]:
     for one in raw:
         if one.what == "accuracy" and one.of is None and not one.sign:
             bare[one.split] = max(bare.get(one.split, 0.0), one.number.value)
-    rows: dict[tuple[int, Split], Row] = {}
+    rows: dict[tuple[int, int, Split], Row] = {}
     for one in raw:
-        key = (one.line, one.split)
+        key = (one.line, one.entry, one.split)
         row = rows.setdefault(
             key, Row(line=one.line, split=one.split, epoch=one.epoch, loss=None, accuracy=None)
         )
         if one.what == "loss" and row.loss is None:
             rows[key] = replace(row, loss=one.number)
         elif one.what == "accuracy" and row.accuracy is None and math.isfinite(one.number.value):
-            rows[key] = replace(row, accuracy=_accuracy(one, bare.get(one.split, 0.0) > 1))
+            accuracy = _accuracy(one, bare.get(one.split, 0.0) > 1)
+            rows[key] = replace(row, accuracy=accuracy, guessed=one.guessed)
     yield from rows.values()
 
 

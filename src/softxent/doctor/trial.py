@@ -77,8 +77,10 @@ class Training:
         steps: how often the loss was computed.
         parameters: the names of the parameters that want a gradient.
         unchanged: those that were the same at the end as at the beginning.
+        not_finite: all parameters with a NaN or an infinity at the end.
     """
 
     steps: int
     parameters: tuple[str, ...]
     unchanged: tuple[str, ...]
+    not_finite: tuple[str, ...] = ()

@@ -1,11 +1,13 @@
 """`watch`: look at a few steps of a training loop while it runs.
 
-The loss module is hooked. Steps 1, 2, 4, 8 ... are looked at, and skipped when looking has taken
-more than a two-hundredth of the time since the beginning; all other steps cost one addition.
+The loss module is hooked. Steps 1, 2, 4, 8 ... and then each 256th are looked at, each as soon as
+looking has taken less than a two-hundredth of the time since the beginning; all other steps cost a
+few additions. The last loss and the parameters are looked at when the loop ends.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
 from typing import Any
@@ -24,6 +26,7 @@ from softxent.errors import OptionError
 
 __all__ = ["Watch", "watch"]
 
+_LONGEST_PAUSE = 256  # steps between two looks, so that the end of a long loop is seen too
 _SHARE = 0.005  # of the loop's time; the rest of a hundredth is for the start and the end
 
 
@@ -77,6 +80,8 @@ class Watch:
         self._seen: list[int] = []
         self._at_start: dict[str, tuple[float, float]] = {}
         self._unchanged: tuple[str, ...] = ()
+        self._not_finite: tuple[str, ...] = ()
+        self._last: Any = None
         self._ended = False
 
     def __enter__(self) -> Watch:
@@ -96,18 +101,25 @@ class Watch:
         self._unchanged = tuple(
             name for name, value in self._at_start.items() if now.get(name) == value
         )
+        self._not_finite = tuple(
+            name for name, sums in now.items() if not all(map(math.isfinite, sums))
+        )
+        if self.steps and (not self._seen or self._seen[-1] != self.steps):
+            self._keep(self._last)
+        self._last = None
         self._ended = True
 
     def _step(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any
     ) -> None:
         self.steps += 1
+        self._last = value.detach() if isinstance(value, Tensor) else None
         if self.steps < self._next:
             return
         began = time.perf_counter()
-        self._next = 2 * self.steps
         if self.steps > 1 and self._spent > _SHARE * (began - self._began):
-            return
+            return  # the next step asks again
+        self._next = min(2 * self.steps, self.steps + _LONGEST_PAUSE)
         self._look(args, kwargs, value)
         if self.steps > 1:  # the first look warms up; it is what every loop pays once
             self._spent += time.perf_counter() - began
@@ -130,6 +142,10 @@ class Watch:
             diagnosis = check(scores, target, loss=name, axis=axis, **options)
             self._findings += diagnosis.findings
             self._asked += diagnosis.checked
+        self._keep(value)
+
+    def _keep(self, value: Any) -> None:
+        """Note the loss of this step."""
         if isinstance(value, Tensor) and value.ndim == 0 and _is_mean(self._loss):
             number = Printed.read(repr(float(value.detach())))
             self._losses.append(
@@ -147,7 +163,10 @@ class Watch:
             findings, asked = findings + more, asked + asked_more
         if self._ended:
             training = Training(
-                steps=self.steps, parameters=tuple(self._at_start), unchanged=self._unchanged
+                steps=self.steps,
+                parameters=tuple(self._at_start),
+                unchanged=self._unchanged,
+                not_finite=self._not_finite,
             )
             more, asked_more = ask("training", training)
             findings, asked = findings + more, asked + asked_more

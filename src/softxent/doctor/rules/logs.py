@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-from softxent.doctor.finding import Evidence, Level
+from softxent.doctor.finding import Confidence, Evidence, Level
 from softxent.doctor.log import Accuracy, Log, Row
 from softxent.doctor.printed import Printed
 from softxent.doctor.registry import rule
@@ -99,22 +99,45 @@ def impossible_loss(log: Log) -> Evidence | None:
             )
             text += "."
     text += "\n" + "\n".join(_table(bad, factor))
-    sure = bad[0].held_out
+    level, confidence, why = _sureness(bad)
     return Evidence(
-        level="error" if sure else "warning",
+        level=level,
         text=text,
         numbers=numbers,
-        confidence="certain" if sure else "likely",
-        why=(
-            "no model has such numbers, if loss and accuracy are means over the same rows and the "
-            "loss is a cross-entropy in nats"
-            + ("; the cause and the factor are the likely explanation" if factor else "")
-        ),
+        confidence=confidence,
+        why=why + ("; the cause and the factor are the likely explanation" if factor else ""),
         remedy="total += loss.item() * len(target)  # then total / len(dataset)",
         not_checked=(
-            "class weights, focal or squared losses, which may be lower; a short last batch, which "
-            "a sum of means counts like a full one."
+            "whether the loss is a cross-entropy over the rows that the accuracy counts: a binary "
+            "loss averaged over labels, a loss a token beside an accuracy a sequence, class "
+            "weights, focal or squared losses may all be lower; a short last batch, which a sum of "
+            "means counts like a full one."
         ),
+    )
+
+
+def _sureness(bad: Sequence[Row]) -> tuple[Level, Confidence, str]:
+    """How much of what the bound takes for granted the log itself shows."""
+    if not any(row.held_out for row in bad):
+        return (
+            "note",
+            "possible",
+            "the log doesn't say that both are of the same held-out rows: a last batch's loss "
+            "beside a test accuracy, or class weights in training, would explain it",
+        )
+    counted = all(_both(row)[1].total is not None and not row.guessed for row in bad)
+    if not counted:
+        return (
+            "warning",
+            "likely",
+            "no model has such numbers if both are means over the same rows and the loss is a "
+            "cross-entropy in nats; the log doesn't count rows, so neither is sure",
+        )
+    return (
+        "error",
+        "certain",
+        "no model has such numbers, if loss and accuracy are means over the same rows and the "
+        "loss is a cross-entropy in nats",
     )
 
 

@@ -323,6 +323,47 @@ def mixed_samples(case: Trial) -> Evidence | None:
 
 
 @rule("training")
+def parameters_not_finite(case: Training) -> Evidence | None:
+    """Parameters are NaN or infinite after training.
+
+    Symptom: from some step on the loss is NaN and stays so.
+
+    Cause: a rate that is too high, an infinite loss in one batch, a division by zero; one such step
+    is enough, and nothing mends it afterwards.
+
+    Cure: clip gradients, lower the rate; stop at the first loss that isn't finite.
+
+    Failing:
+        >>> model, loss = nn.Linear(8, 4), nn.CrossEntropyLoss()
+        >>> with doctor.watch(model, loss) as watching:
+        ...     _ = loss(model(batch[0]), batch[1])
+        ...     _ = nn.init.constant_(model.weight, float("nan"))
+        >>> watching.diagnosis.rules
+        ('parameters-not-finite',)
+
+    Mended:
+        >>> _ = nn.init.zeros_(model.weight)
+        >>> with doctor.watch(model, loss) as watching:
+        ...     _ = loss(model(batch[0]), batch[1])
+        >>> 'parameters-not-finite' in watching.diagnosis.rules
+        False
+    """
+    if not case.not_finite:
+        return None
+    shown = ", ".join(case.not_finite[:4]) + (" ..." if len(case.not_finite) > 4 else "")
+    return Evidence(
+        level="error",
+        text=f"After {case.steps} steps {len(case.not_finite)} of {len(case.parameters)} "
+        f"parameters hold NaN or infinity: {shown}.",
+        numbers={"steps": case.steps, "not_finite": list(case.not_finite)},
+        confidence="certain",
+        why="their sums are not finite",
+        remedy="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # and a lower rate",
+        not_checked="the step in which it happened.",
+    )
+
+
+@rule("training")
 def never_updated(case: Training) -> Evidence | None:
     """Parameters are the same after training as before.
 

@@ -19,6 +19,11 @@ _FLOAT32_LOWEST = -104.0  # log of the smallest float32: what log(softmax) can s
 _CLAMPS = tuple(math.log(10.0**-k) for k in range(5, 17))  # log(p + 1e-8) and its relatives
 
 
+# A model's scores that lie in an interval seven times in ten (a base rate of positives, a bias) all
+# do so by chance once in a million, 0.7^40, only where there are as many.
+_FEWEST_IN_INTERVAL = 40
+
+
 def double_softmax_floor(classes: int) -> float:
     """The lowest loss when softmax is applied twice: ln(1 + (C - 1) / e), in nats."""
     return math.log1p((classes - 1) / math.e)
@@ -189,8 +194,9 @@ def sigmoid_before_softmax(case: Arrays) -> Evidence | None:
     if high - low < 1e-3 or rows.size < 8:
         return None
     # Untrained logits are all positive by chance where the classes are few: 1 in 2^C or so.
-    wide = rows.size >= 16 and low < 0.1 and high > 0.9
-    many = case.classes >= 10 and len(rows) >= 4 and 0.2 < float(rows.mean()) < 0.8
+    enough = rows.size >= _FEWEST_IN_INTERVAL
+    wide = enough and low < 0.1 and high > 0.9
+    many = enough and case.classes >= 10 and len(rows) >= 4 and 0.2 < float(rows.mean()) < 0.8
     level: Level = "warning" if wide or many else "note"
     floor = double_softmax_floor(case.classes)
     return Evidence(
@@ -275,6 +281,7 @@ def sigmoid_twice(case: Arrays) -> Evidence | None:
         return None
     margin = 0.1 * (top - bottom)
     wide = low < bottom + margin and high > top - margin
+    wide = wide and case.rows.size >= _FEWEST_IN_INTERVAL
     level: Level = "error" if wide else "note"
     return Evidence(
         level=level,
@@ -287,7 +294,7 @@ def sigmoid_twice(case: Arrays) -> Evidence | None:
         confidence="likely" if wide else "possible",
         why="they fill that interval and never leave it"
         if wide
-        else "an untrained model's scores may all lie there by chance",
+        else "so few scores, or an untrained model's, may all lie there by chance",
         remedy="loss = binary_cross_entropy_with_logits(logits, target)  # no sigmoid",
         not_checked="where the sigmoids are.",
     )

@@ -200,6 +200,40 @@ def column_target(case: Arrays) -> Evidence | None:
 
 
 @rule("arrays")
+def unfitting_shapes(case: Arrays) -> Evidence | None:
+    """The shapes of the scores and of the target don't fit.
+
+    Symptom: "expected input batch_size to match target batch_size", or a broadcast loss.
+
+    Cause: another number of classes or rows, or a target that was reshaped.
+
+    Cure: one class index a row, or one probability for each score.
+
+    Failing:
+        >>> doctor.check(np.zeros((2, 3)), np.zeros((2, 4))).rules
+        ('unfitting-shapes',)
+
+    Mended:
+        >>> doctor.check(logits, target).rules
+        ()
+    """
+    if case.kind != "unknown" or case.target is None:
+        return None
+    shape = case.scores.shape
+    wanted = f"{shape}" if case.binary else f"{case.row_shape} or {shape}"
+    return Evidence(
+        level="error",
+        text=f"The target has shape {case.target.shape}; for scores of shape {shape} it has "
+        f"shape {wanted}.",
+        numbers={"shape": list(case.target.shape), "scores": list(shape)},
+        confidence="certain",
+        why="the loss refuses them, or broadcasts one against the other",
+        remedy="print(logits.shape, target.shape)",
+        not_checked="the values of the target.",
+    )
+
+
+@rule("arrays")
 def float_indices(case: Arrays) -> Evidence | None:
     """Class indices are floating-point numbers.
 
@@ -410,12 +444,18 @@ def swapped_arguments(case: Arrays) -> Evidence | None:
     elif case.masses is not None and case.scores.ndim > 1:
         if case.look != "probabilities" or not case.masses.size:
             return None
-        if case.masses.min() >= 0 and case.masses.max() <= 1 + case.tolerance:
+        if case.masses.min() < 0 or case.masses.max() > 1 + case.tolerance:
+            text = (
+                "Rows of scores add up to 1, as a target's do, and the target's numbers reach from "
+                f"{case.masses.min():.4g} to {case.masses.max():.4g}, as logits do."
+            )
+        elif len(case.rows) > 1 and _one_hot(case.rows) and not np.any(_is_sure(case.masses)):
+            text = (
+                f"All {len(case.rows):,} rows of scores are one-hot, as labels are, and none of "
+                "the target's is: they are predicted probabilities."
+            )
+        else:
             return None
-        text = (
-            "Rows of scores add up to 1, as a target's do, and the target's numbers reach from "
-            f"{case.masses.min():.4g} to {case.masses.max():.4g}, as logits do."
-        )
     else:
         return None
     return Evidence(
@@ -563,6 +603,14 @@ def class_ids_in_binary_loss(case: Arrays) -> Evidence | None:
     )
 
 
+def _is_sure(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray(((rows == 0) | (rows == 1)).all(axis=1))
+
+
+def _one_hot(rows: npt.NDArray[np.float64]) -> bool:
+    return bool(np.all(_is_sure(rows)) and np.all(rows.sum(axis=1) == 1))
+
+
 @rule("arrays")
 def column_order(case: Arrays) -> Evidence | None:
     """The columns of the scores stand in another order than the class numbers.
@@ -587,7 +635,7 @@ def column_order(case: Arrays) -> Evidence | None:
     """
     if case.labels is None or case.classes < 2 or case.loss == "nll_loss":
         return None
-    if len(case.labels) < max(20, 4 * case.classes) or not np.all(np.isfinite(case.rows)):
+    if len(case.labels) < 20 or not np.all(np.isfinite(case.rows)):
         return None
     if case.loss == "log_loss":
         if case.look != "probabilities":
@@ -603,6 +651,13 @@ def column_order(case: Arrays) -> Evidence | None:
         return None
     # The order is read off one half of the rows and judged on the other: noise has no order.
     order = _best_order(logits[::2].argmax(axis=1), labels[::2], classes)
+    # Few rows don't show every class; the order of the numbers as text is worth a try of its own.
+    alphabetical = np.array(sorted(range(classes), key=str))
+    by_text = np.argsort(alphabetical)
+    first, seen = logits[::2], labels[::2]
+    few = len(labels) < 4 * classes
+    if few or case.mean_loss(first[:, by_text], seen) < case.mean_loss(first[:, order], seen):
+        order = by_text
     held_out, truth = logits[1::2], labels[1::2]
     before, after = case.mean_loss(held_out, truth), case.mean_loss(held_out[:, order], truth)
     accuracy = float(np.mean(held_out[:, order].argmax(axis=1) == truth))
@@ -610,7 +665,6 @@ def column_order(case: Arrays) -> Evidence | None:
     if not (after < 0.6 * guess and before > 1.2 * guess and accuracy > was + 0.3):
         return None
     shown = ", ".join(map(str, order[:10].tolist())) + (" ..." if classes > 10 else "")
-    alphabetical = np.array(sorted(range(classes), key=str))
     by_name = bool(classes > 10 and np.array_equal(alphabetical[order], np.arange(classes)))
     return Evidence(
         level="warning",
