@@ -128,7 +128,8 @@ def test_what_is_no_number_is_named(capsys: pytest.CaptureFixture[str], typed: s
 @pytest.mark.parametrize("target", [3, -1, 100])
 def test_a_target_that_is_no_class(capsys: pytest.CaptureFixture[str], target: int) -> None:
     error = refused(capsys, 2, -1, 0.1, "--target", target)
-    assert f"target is {target}, but there are 3 classes" in error
+    assert f"target is {target}, but there are 3 classes: 0 to 2." in error
+    assert "ignore_index" not in error
 
 
 def test_every_option_reaches_the_library(capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,6 +136,12 @@ def _of_numbers(args: argparse.Namespace) -> Trace:
 
     logits = _logits(args)
     target: Any = None if args.target is None else _target(args.target)
+    classes = logits.shape[-1] if logits.ndim else 0
+    if isinstance(target, int) and not 0 <= target < classes:
+        # The library would offer ignore_index, which isn't an option here.
+        raise OptionError(
+            f"[explain] --target is {target}, but there are {classes} classes: 0 to {classes - 1}."
+        )
     if args.row is not None:
         logits, target = _row(args, logits, target)
     elif logits.ndim == 2 and isinstance(target, int | list):
