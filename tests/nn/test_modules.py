@@ -84,13 +84,25 @@ def test_a_bad_label_is_named() -> None:
         nn.CrossEntropyLoss()(torch.zeros(1, 3, 4), torch.tensor([[0, 1, 3, 2]]))
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"],
-)
-def test_arguments_are_named_as_torchs(name: str) -> None:
-    ours = inspect.signature(getattr(nn.functional, name)).parameters
-    theirs = inspect.signature(getattr(F, name)).parameters
-    assert ours.keys() <= theirs.keys()
-    for key, parameter in ours.items():
-        assert parameter.default == theirs[key].default
+@pytest.mark.parametrize("name", [n for n in nn.functional.__all__ if hasattr(F, n)])
+def test_signatures_begin_as_torchs(name: str) -> None:
+    """The same arguments in the same order with the same defaults; what is ours has a name."""
+    ours = list(inspect.signature(getattr(nn.functional, name)).parameters.values())
+    theirs = list(inspect.signature(getattr(F, name)).parameters.values())
+    for parameter, wanted in zip(ours, theirs, strict=False):
+        assert (parameter.name, parameter.kind) == (wanted.name, wanted.kind)
+        assert parameter.default == wanted.default
+    assert len(ours) >= len(theirs)
+    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :])
+
+
+@pytest.mark.parametrize("name", nn.__all__)
+def test_modules_are_torchs(name: str) -> None:
+    ours, theirs = getattr(nn, name), getattr(torch.nn, name)
+    if not inspect.isclass(ours):
+        return
+    assert issubclass(ours, theirs)
+    arguments = list(inspect.signature(ours).parameters)
+    assert arguments[: len(inspect.signature(theirs).parameters)] == list(
+        inspect.signature(theirs).parameters
+    )

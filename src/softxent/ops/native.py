@@ -16,9 +16,11 @@ from softxent.ops.spec import Loss, check_count, check_indices, describe
 __all__ = [
     "compute_dtype",
     "cross_entropy",
+    "denominator_of",
     "get_num_threads",
     "kernels",
     "logsumexp",
+    "product",
     "reduce",
     "set_num_threads",
     "softmax",
@@ -115,7 +117,8 @@ def _in_elements(x: Array) -> bool:
     return x.flags.c_contiguous or not any(stride % x.itemsize for stride in x.strides)
 
 
-def _product(shape: tuple[int, ...]) -> int:
+def product(shape: tuple[int, ...]) -> int:
+    """How many elements an array of this shape has."""
     result = 1
     for length in shape:
         result *= length
@@ -223,9 +226,9 @@ def cross_entropy(
         probabilities = _readable(spec.op, "target", target)
     weight = None if weight is None else _contiguous(weight, dtype)
 
-    losses = np.empty(_product(spec.rows), np.float64)
+    losses = np.empty(product(spec.rows), np.float64)
     try:
-        denominator = _denominator(spec, index, weight)
+        denominator = denominator_of(spec, index, weight)
         _native.cross_entropy(
             readable,
             axis=spec.axis,
@@ -253,10 +256,10 @@ def _contiguous(x: Array, dtype: np.dtype[Any]) -> Array:
     return np.require(x, dtype, ["C", "A"])
 
 
-def _denominator(spec: Loss, index: Array | None, weight: Array | None) -> float:
+def denominator_of(spec: Loss, index: Array | None, weight: Array | None) -> float:
     """What `mean` divides by, as torch: the kept targets' summed weight, or the rows."""
     if index is None:
-        return float(_product(spec.rows))
+        return float(product(spec.rows))
     if weight is None:
         ignored = 0 if spec.ignore_index is None else np.count_nonzero(index == spec.ignore_index)
         return float(len(index) - ignored)

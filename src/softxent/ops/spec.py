@@ -22,7 +22,9 @@ __all__ = [
     "Loss",
     "Reduction",
     "check_axis",
+    "check_binary_shape",
     "check_binary_target",
+    "check_binary_values",
     "check_count",
     "check_element_weight",
     "check_indices",
@@ -422,12 +424,24 @@ def check_binary_target(
     op: str, scores: str, scores_shape: Sequence[int], target: npt.NDArray[Any]
 ) -> None:
     """Binary targets: the shape of the scores, values in [0, 1]."""
-    if tuple(target.shape) != tuple(scores_shape):
+    check_binary_shape(op, scores, scores_shape, target.shape)
+    check_binary_values(op, target)
+
+
+def check_binary_shape(
+    op: str, scores: str, scores_shape: Sequence[int], target_shape: Sequence[int]
+) -> None:
+    """Binary targets have the shape of the scores."""
+    if tuple(target_shape) != tuple(scores_shape):
         raise ShapeError(
-            f"[{op}] target has shape {describe(target.shape)} and {scores} has shape "
+            f"[{op}] target has shape {describe(target_shape)} and {scores} has shape "
             f"{describe(scores_shape)}: they must be equal. Nothing is broadcast; (N, 1) against "
             "(N,) would become (N, N). Reshape one of them."
         )
+
+
+def check_binary_values(op: str, target: npt.NDArray[Any]) -> None:
+    """Binary targets are in [0, 1]."""
     bad = ~((target >= 0) & (target <= 1))
     if bad.any():
         flat = int(bad.reshape(-1).argmax())

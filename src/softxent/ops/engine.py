@@ -1,0 +1,332 @@
+"""The compiled kernels on torch's CPU tensors, with autograd.
+
+The forward pass keeps two numbers a row beside the logits, their maximum and the others' share of
+the sum; the backward pass makes the gradient of them, for any upstream gradient and as often as it
+is asked for. Derivatives of the gradient itself are `composed` of torch's operations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from softxent import _native
+from softxent.ops import composed, native, spec
+
+__all__ = [
+    "array",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "gradient",
+    "logsumexp",
+    "losses_and_summary",
+    "reduce",
+    "softmax",
+    "softmax_gradient",
+]
+
+Array = npt.NDArray[Any]
+
+
+def array(x: Tensor) -> Array:
+    """A tensor's own memory, as the kernels read it."""
+    if x.requires_grad:
+        x = x.detach()
+    if x.is_neg():  # a lazy sign is no number in memory
+        x = x.resolve_neg()
+    if x.dtype is torch.bfloat16:
+        x = x.view(torch.uint16)  # NumPy has no bfloat16
+    result: Array = x.numpy()
+    return result if result.ndim <= 9 else np.ascontiguousarray(result)
+
+
+def empty_like(x: Tensor) -> Tensor:
+    """A buffer for a result of the shape and layout of x."""
+    if x.dtype is torch.float32 and x.is_contiguous():
+        return torch.from_numpy(np.empty(x.shape, np.float32))  # on huge pages where it is large
+    return torch.empty_like(x, requires_grad=False)
+
+
+# --- softmax ---
+
+
+def softmax(x: Tensor, axis: int, *, log: bool) -> Tensor:
+    """Softmax, or its logarithm, over an axis >= 0."""
+    if x.requires_grad and torch.is_grad_enabled():
+        result: Tensor = _Softmax.apply(x, axis, log)  # type: ignore[no-untyped-call]
+        return result
+    return _softmax(x, axis, log)
+
+
+def _softmax(x: Tensor, axis: int, log: bool) -> Tensor:
+    result = empty_like(x)
+    _native.softmax(array(x), array(result), axis=axis, log=log)
+    return result
+
+
+class _Softmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: int, log: bool) -> Tensor:
+        result = _softmax(x, axis, log)
+        ctx.save_for_backward(result)
+        ctx.axis, ctx.log = axis, log
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (result,) = ctx.saved_tensors
+        return softmax_gradient(upstream, result, ctx.axis, ctx.log), None, None
+
+
+def softmax_gradient(upstream: Tensor, result: Tensor, axis: int, log: bool) -> Tensor:
+    """P (g - sum_j g_j p_j), or g - p sum_j g_j; torch's own operation, with its derivatives."""
+    backward = torch._log_softmax_backward_data if log else torch._softmax_backward_data
+    gradient: Tensor = backward(upstream, result, axis, result.dtype)
+    return gradient
+
+
+def logsumexp(x: Tensor, axis: int) -> Tensor:
+    """Logsumexp over an axis >= 0, which the result lacks."""
+    if x.requires_grad and torch.is_grad_enabled():
+        result: Tensor = _LogSumExp.apply(x, axis)  # type: ignore[no-untyped-call]
+        return result
+    return _logsumexp(x, axis)
+
+
+def _logsumexp(x: Tensor, axis: int) -> Tensor:
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    result = np.empty(shape, np.float64)
+    _native.logsumexp(array(x), result, axis=axis)
+    return torch.from_numpy(result).to(x.dtype)
+
+
+class _LogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.axis = axis
+        return _logsumexp(x, axis)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return upstream.unsqueeze(ctx.axis) * softmax(x, ctx.axis, log=False), None
+
+
+# --- cross-entropy ---
+
+
+def cross_entropy(
+    loss: spec.Loss,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    dtype: torch.dtype,
+    *,
+    inplace_backward: bool = False,
+) -> Tensor:
+    """The reduced loss, of this dtype.
+
+    Class indices need no check before: those out of range are refused before anything is computed.
+    """
+    if torch.is_grad_enabled() and (
+        logits.requires_grad
+        or target.requires_grad
+        or (weight is not None and weight.requires_grad)
+    ):
+        result: Tensor = _CrossEntropy.apply(logits, target, weight, loss, dtype, inplace_backward)  # type: ignore[no-untyped-call]
+        return result
+    arguments = _arguments(loss, logits, target, weight)
+    losses = np.empty(native.product(loss.rows), np.float64)
+    _run(loss, target, arguments, {"loss": losses})
+    return reduce(loss, losses, _denominator(loss, arguments), dtype)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        loss: spec.Loss,
+        dtype: torch.dtype,
+        inplace_backward: bool,
+    ) -> Tensor:
+        losses, summary, denominator = losses_and_summary(loss, logits, target, weight)
+        ctx.save_for_backward(logits, target, weight)
+        ctx.loss, ctx.summary, ctx.denominator = loss, summary, denominator
+        ctx.inplace_backward = inplace_backward
+        return reduce(loss, losses, denominator, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        logits, target, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # somebody wants the gradient's own derivative
+            grads = composed_gradients(ctx.loss, logits, target, weight, upstream, wanted)
+            return *grads, None, None, None
+        grads = [None, None, None]
+        if wanted[1] or wanted[2]:
+            others = (False, *wanted[1:])
+            grads = composed_gradients(ctx.loss, logits, target, weight, upstream, others)
+        if wanted[0]:
+            grads[0] = gradient(
+                ctx.loss,
+                logits,
+                target,
+                weight,
+                ctx.summary,
+                ctx.denominator,
+                upstream,
+                out=logits.detach() if ctx.inplace_backward else empty_like(logits),
+            )
+            if ctx.inplace_backward:
+                torch.autograd.graph.increment_version(logits)
+        return *grads, None, None, None
+
+
+def losses_and_summary(
+    loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None
+) -> tuple[Array, Array, float]:
+    """Losses a row, what the gradient needs of the forward pass, and what `mean` divides by."""
+    arguments = _arguments(loss, logits, target, weight)
+    rows = native.product(loss.rows)
+    losses, summary = np.empty(rows, np.float64), np.empty((rows, 2), np.float64)
+    _run(loss, target, arguments, {"loss": losses, "summary": summary})
+    return losses, summary, _denominator(loss, arguments)
+
+
+def gradient(
+    loss: spec.Loss,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    summary: Array,
+    denominator: float,
+    upstream: Tensor,
+    out: Tensor,
+) -> Tensor:
+    """The gradient with respect to the logits, from the forward pass's summary."""
+    arguments = _arguments(loss, logits, target, weight)
+    if loss.reduction == "none":
+        arguments["upstream"] = array(upstream.double().contiguous()).reshape(-1)
+    else:
+        arguments["scale"] = upstream.item() * scale_of(loss, denominator)
+    _run(loss, target, arguments, {"summary": summary, "from_summary": True, "grad": array(out)})
+    return out
+
+
+def cross_entropy_with_grad(
+    loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None, out: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The reduced loss and its gradient in one go, the gradient in `out` if that is given."""
+    grad = empty_like(logits.detach()) if out is None else out
+    buffer = grad if out is None or _writable(out, logits, target, weight) else empty_like(grad)
+    arguments = _arguments(loss, logits, target, weight)
+    denominator = _denominator(loss, arguments)
+    losses = np.empty(native.product(loss.rows), np.float64)
+    arguments["scale"] = scale_of(loss, denominator)
+    _run(loss, target, arguments, {"loss": losses, "grad": array(buffer)})
+    if buffer is not grad:
+        with torch.no_grad():
+            grad.copy_(buffer)
+    elif out is not None:
+        torch.autograd.graph.increment_version(out)
+    return reduce(loss, losses, denominator, composed.dtype_of(logits)), grad
+
+
+def _writable(out: Tensor, logits: Tensor, target: Tensor, weight: Tensor | None) -> bool:
+    """Whether the kernels can write here while they read the inputs: over the logits or apart."""
+    place = array(out)
+    others = [array(x) for x in (target, weight) if x is not None]
+    if not (out.data_ptr() == logits.data_ptr() and out.stride() == logits.stride()):
+        others.append(array(logits))
+    return not any(np.may_share_memory(place, other) for other in others)
+
+
+def composed_gradients(
+    loss: spec.Loss,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    upstream: Tensor,
+    wanted: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """Gradients with respect to those of logits, target and weight that are wanted.
+
+    They are part of the graph where gradients are enabled.
+    """
+    keep_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Each as seen by this loss alone: one may depend on another, and its share isn't ours.
+        given = [
+            x.view_as(x) if x is not None and want else x
+            for x, want in zip((logits, target, weight), wanted, strict=True)
+        ]
+        value = composed.cross_entropy(loss, *given)  # type: ignore[arg-type]
+        value = value.to(upstream.dtype)
+        inputs = [x for x, want in zip(given, wanted, strict=True) if want]
+        grads = iter(
+            torch.autograd.grad(value, inputs, upstream, create_graph=keep_graph)  # type: ignore[arg-type]
+        )
+    return [next(grads) if want else None for want in wanted]
+
+
+def reduce(loss: spec.Loss, losses: Array, denominator: float, dtype: torch.dtype) -> Tensor:
+    """Losses a row as the caller wants them: each, their sum, or the sum over a denominator."""
+    if loss.reduction == "none":
+        return torch.from_numpy(losses).to(dtype).view(loss.rows)
+    total = losses.sum()
+    if loss.reduction == "mean":
+        total = total / denominator if denominator else np.nan
+    return torch.scalar_tensor(total, dtype=torch.float64).to(dtype)
+
+
+def scale_of(loss: spec.Loss, denominator: float) -> float:
+    """What the sum of the losses is multiplied by; NaN over nothing."""
+    if loss.reduction != "mean":
+        return 1.0
+    return 1 / denominator if denominator else np.nan
+
+
+def _arguments(
+    loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None
+) -> dict[str, Any]:
+    """What every call of the kernel is given."""
+    arguments: dict[str, Any] = {
+        "logits": array(logits),
+        "axis": loss.axis,
+        "ignore_index": loss.ignore_index,
+        "label_smoothing": loss.label_smoothing,
+        "z_loss": loss.z_loss,
+        "softcap": loss.softcap or 0.0,
+        "temperature": loss.temperature,
+    }
+    if loss.target_kind == "index":
+        arguments["index"] = array(target.long().contiguous()).reshape(-1)
+    else:
+        mass = target if target.is_floating_point() else target.double()
+        arguments["probabilities"] = array(mass)
+    if weight is not None:
+        wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        arguments["weight"] = array(weight.to(wide).contiguous())
+    return arguments
+
+
+def _run(
+    loss: spec.Loss, target: Tensor, arguments: dict[str, Any], buffers: dict[str, Any]
+) -> None:
+    try:
+        _native.cross_entropy(**arguments, **buffers)
+    except IndexError:  # a class index out of range; nothing was written
+        spec.check_indices(loss.op, array(target), loss.classes, loss.ignore_index)
+        raise
+
+
+def _denominator(loss: spec.Loss, arguments: dict[str, Any]) -> float:
+    return native.denominator_of(loss, arguments.get("index"), arguments.get("weight"))
