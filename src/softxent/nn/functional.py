@@ -14,12 +14,20 @@ import torch
 from torch import Tensor
 
 from softxent.errors import OptionError
+from softxent.nn.linear import (
+    linear_cross_entropy,
+    linear_cross_entropy_with_stats,
+    linear_log_prob_and_entropy,
+)
 from softxent.ops import tensor
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_stats",
+    "linear_log_prob_and_entropy",
     "log_softmax",
     "nll_loss",
     "softmax",

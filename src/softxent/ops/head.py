@@ -6,8 +6,8 @@
 A chunk's logits fill a tile, which three steps go over in place:
 
     fill       the logits of every class                                    one product
-    reduce     each row over its classes: maximum, sum and loss             the kernels
-    gradient   G over the logits, from those; then dX and dW                the kernels, two products
+    reduce     each row over its classes: maximum, sum and loss             kernels
+    gradient   G over the logits, from those; then dX and dW                kernels, two products
 
 Only `reduce` sees all classes of a row together: where the classes are split over machines, it is
 the step whose results are combined before the gradient is made.
@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from softxent import _native
-from softxent.ops import spec
+from softxent.ops import native, spec
 from softxent.ops.products import Products
 
-__all__ = ["MAX_BYTES", "Gradients", "Head", "Sums"]
+__all__ = ["MAX_BYTES", "Chunk", "Gradients", "Head", "Sums"]
 
 Array = npt.NDArray[Any]
 MAX_BYTES = 64 * 2**20
@@ -59,6 +59,15 @@ class Sums:
         return cls(np.zeros(rows), np.full((rows, 2), np.nan))
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some rows: a slice, or indices where others are ignored."""
+
+    rows: Any
+    x: Any  # their features, (rows, D)
+    tile: Any  # room for their logits, (rows, C)
+
+
 @dataclass(slots=True, kw_only=True)
 class Head:
     """One linear head and its loss, checked.
@@ -72,8 +81,8 @@ class Head:
         target: class indices (N,) int64, or class probabilities (N, C).
         weight: class weights (C,) as the kernels want them, or None.
         max_bytes: how much may be held beside inputs and gradients.
-        skip_below: the gradient of a class may be left out of the products for the rows of a
-            chunk where its absolute value is less than this for all of them; 0 for never.
+        skip_below: a class is left out of the gradients' products for the rows of a chunk where
+            all of its gradient, without the reduction's factor, is below this; 0 for never.
     """
 
     loss: spec.Loss
@@ -95,11 +104,9 @@ class Head:
                 self.kept = np.flatnonzero(kept)
 
     def denominator(self) -> float:
-        """What `mean` divides by: the kept targets' summed weight, or the number of rows."""
-        if self.loss.target_kind != "index" or self.weight is None:
-            return float(len(self.target) if self.kept is None else len(self.kept))
-        kept = self.target if self.kept is None else self.target[self.kept]
-        return float(self.weight[kept].sum(dtype=np.float64))
+        """What `mean` divides by."""
+        index = self.target if self.loss.target_kind == "index" else None
+        return native.denominator_of(self.loss, index, self.weight)
 
     def scale(self) -> float:
         """The factor of the gradient for the loss's reduction."""
@@ -111,9 +118,9 @@ class Head:
     def reduce(self) -> Sums:
         """The loss of each row: one product."""
         sums = Sums.empty(len(self.target))
-        for rows, x, tile in self._chunks():
-            self._fill(x, tile)
-            self._reduce(rows, tile, sums)
+        for chunk in self.chunks():
+            self.fill(chunk)
+            self.reduce_chunk(chunk, sums)
         return sums
 
     def differentiate(
@@ -127,44 +134,117 @@ class Head:
             scale: factor of the gradient.
             upstream: (N,) float64, the factor of each row's gradient, times `scale`.
         """
-        for rows, x, tile in self._chunks():
-            self._fill(x, tile)
-            self._differentiate(rows, x, tile, sums, into, scale, upstream)
+        for chunk in self.chunks():
+            self.fill(chunk)
+            self.differentiate_chunk(chunk, sums, scale, upstream)
+            self.collect(chunk, into, self._limit(chunk, scale, upstream))
 
     def reduce_and_differentiate(self, into: Gradients, *, scale: float = 1.0) -> Sums:
         """Both at once, on the same logits: three products in all."""
         sums = Sums.empty(len(self.target))
-        for rows, x, tile in self._chunks():
-            self._fill(x, tile)
-            self._reduce(rows, tile, sums)
-            self._differentiate(rows, x, tile, sums, into, scale, None)
+        for chunk in self.chunks():
+            self.fill(chunk)
+            self.reduce_chunk(chunk, sums)
+            self.differentiate_chunk(chunk, sums, scale)
+            self.collect(chunk, into, self._limit(chunk, scale))
         return sums
 
-    def _chunks(self) -> Iterator[tuple[Any, Any, Any]]:
-        """Rows (a slice, or indices where some are ignored), their features, room for logits."""
+    def chunks(self) -> Iterator[Chunk]:
+        """All rows that aren't ignored, as many at a time as the memory allows."""
         count = len(self.target) if self.kept is None else len(self.kept)
         if count == 0:
             return
         most = min(count, self._rows_at_once())
-        some = slice(0, most) if self.kept is None else self.kept[:most]
-        self.products.prepare(self._take(some), self.classifier[: self._block_size()])
+        self.products.prepare(self._take(self._rows(0, most)), self.classifier[self._first_block()])
         most = min(count, self._rows_at_once())
         size = -(-count // -(-count // most))  # chunks of one size: no short one at the end
-        tiles = self.products.tile(size, self.loss.classes)
+        tile = self.products.tile(size, self.loss.classes)
         for begin in range(0, count, size):
-            rows: Any = slice(begin, min(begin + size, count))
-            if self.kept is not None:
-                rows = self.kept[rows]
+            rows = self._rows(begin, min(begin + size, count))
             x = self._take(rows)
-            yield rows, x, tiles[: len(x)]
+            yield Chunk(rows, x, tile[: len(x)])
+
+    def fill(self, chunk: Chunk) -> None:
+        """The chunk's logits."""
+        for block in self._blocks():
+            bias = None if self.bias is None else self.bias[block]
+            self.products.logits(chunk.x, self.classifier[block], bias, chunk.tile[:, block])
+
+    def reduce_chunk(self, chunk: Chunk, sums: Sums) -> None:
+        """Each row's sums over its classes."""
+        count = len(chunk.x)
+        loss, summary = np.empty(count), np.empty((count, 2))
+        tile = self.products.as_array(chunk.tile)
+        _native.cross_entropy(tile, loss=loss, summary=summary, **self._options(chunk.rows))
+        sums.loss[chunk.rows], sums.summary[chunk.rows] = loss, summary
+
+    def differentiate_chunk(
+        self, chunk: Chunk, sums: Sums, scale: float = 1.0, upstream: Array | None = None
+    ) -> None:
+        """The gradient over the logits."""
+        tile, rows = self.products.as_array(chunk.tile), chunk.rows
+        _native.cross_entropy(
+            tile,
+            summary=np.ascontiguousarray(sums.summary[rows]),
+            from_summary=True,
+            scale=scale,
+            upstream=None if upstream is None else np.ascontiguousarray(upstream[rows]),
+            grad=tile,
+            **self._options(rows),
+        )
+
+    def collect(self, chunk: Chunk, into: Gradients, limit: float = 0.0) -> None:
+        """What a chunk's gradient gives to the others, but for classes below the limit."""
+        x, tile, products = chunk.x, chunk.tile, self.products
+        if into.bias is not None:
+            for block in self._blocks():
+                products.add_columns(tile[:, block], into.bias[block])
+        if into.features is None and into.classifier is None:
+            return
+        width = self.features.shape[-1]
+        scratch = products.scratch(max(self._block_size(), len(x)) * width)
+        dx = None if into.features is None else products.zeros(len(x), width)
+        for block in self._active_blocks(tile, limit):
+            g = tile[:, block]
+            if dx is not None:
+                products.add_features(g, self.classifier[block], dx, scratch)
+            if into.classifier is None:
+                continue
+            total = into.classifier[block]
+            products.add_classifier(g, x, total, scratch)
+            if not isinstance(block, slice):  # then the total is a copy
+                into.classifier[block] = total
+        if dx is not None:
+            products.put(dx, into.features, chunk.rows)
+
+    def _limit(self, chunk: Chunk, scale: float, upstream: Array | None = None) -> float:
+        largest = 1.0 if upstream is None else float(np.abs(upstream[chunk.rows]).max())
+        return self.skip_below * abs(scale) * largest
+
+    def _active_blocks(self, tile: Any, limit: float) -> Iterator[Any]:
+        """Blocks of all classes, or, where most are below the limit in all rows, of the others."""
+        if limit > 0:
+            active = np.flatnonzero(~(self.products.reach(tile) < limit))  # keeps NaN
+            # Fetching scattered classes costs about as much as multiplying half of all.
+            if 2 * len(active) < self.loss.classes:
+                size = self._scattered_size()
+                yield from (active[i : i + size] for i in range(0, len(active), size))
+                return
+        yield from self._blocks()
+
+    def _rows(self, begin: int, end: int) -> Any:
+        return slice(begin, end) if self.kept is None else self.kept[begin:end]
 
     def _rows_at_once(self) -> int:
         """What isn't left for the tile is room for products, and for what they hold themselves."""
         products, width = self.products, self.features.shape[-1]
         share = self.max_bytes * 7 // 8 if products.adds_in_place else self.max_bytes * 5 // 8
-        row = products.tile_itemsize * self.loss.classes
+        row: int = products.tile_itemsize * self.loss.classes
         row += (products.tile_itemsize + 2 * products.sum_itemsize) * width
         return max(1, share // row)
+
+    def _first_block(self) -> slice:
+        return slice(0, min(self._block_size(), self.loss.classes))
 
     def _blocks(self) -> Iterator[slice]:
         size = self._block_size()
@@ -173,9 +253,14 @@ class Head:
 
     def _block_size(self) -> int:
         """As many classes as room for their products allows; large blocks multiply faster."""
-        row = self.products.sum_itemsize * max(1, self.features.shape[-1])
+        row: int = self.products.sum_itemsize * max(1, self.features.shape[-1])
         most = 8192 if self.products.adds_in_place else self.max_bytes // 8 // row
         return max(16, min(8192, most))
+
+    def _scattered_size(self) -> int:
+        """As many classes as room for copies of their weights and of their gradient allows."""
+        row: int = self.products.sum_itemsize * max(1, self.features.shape[-1])
+        return max(16, min(8192, self.max_bytes // 32 // row))
 
     def _take(self, rows: Any) -> Any:
         """Rows of features of any leading shape; a view where there is one."""
@@ -184,83 +269,7 @@ class Head:
             return x[rows]
         if isinstance(rows, slice):
             rows = np.arange(rows.start, rows.stop)
-        return x[np.unravel_index(rows, tuple(x.shape[:-1]))]
-
-    def _fill(self, x: Any, tile: Any) -> None:
-        for block in self._blocks():
-            bias = None if self.bias is None else self.bias[block]
-            self.products.logits(x, self.classifier[block], bias, tile[:, block])
-
-    def _reduce(self, rows: Any, tile: Any, sums: Sums) -> None:
-        count = len(tile)
-        loss, summary = np.empty(count), np.empty((count, 2))
-        _native.cross_entropy(
-            self.products.as_array(tile), loss=loss, summary=summary, **self._options(rows)
-        )
-        sums.loss[rows], sums.summary[rows] = loss, summary
-
-    def _differentiate(
-        self,
-        rows: Any,
-        x: Any,
-        tile: Any,
-        sums: Sums,
-        into: Gradients,
-        scale: float,
-        upstream: Array | None,
-    ) -> None:
-        if not into:
-            return
-        array = self.products.as_array(tile)
-        _native.cross_entropy(
-            array,
-            summary=np.ascontiguousarray(sums.summary[rows]),
-            from_summary=True,
-            scale=scale,
-            upstream=None if upstream is None else np.ascontiguousarray(upstream[rows]),
-            grad=array,
-            **self._options(rows),
-        )
-        products, width = self.products, self.features.shape[-1]
-        if into.bias is not None:
-            for block in self._blocks():
-                products.add_columns(tile[:, block], into.bias[block])
-        if into.features is None and into.classifier is None:
-            return
-        scratch = products.scratch(max(self._block_size(), len(x)) * width)
-        dx = None if into.features is None else products.zeros(len(x), width)
-        active = self._active(rows, tile, scale, upstream)
-        for block in self._blocks() if active is None else self._parts(active):
-            g = tile[:, block]
-            if dx is not None:
-                products.add_features(g, self.classifier[block], dx, scratch)
-            if into.classifier is None:
-                continue
-            if isinstance(block, slice):
-                products.add_classifier(g, x, into.classifier[block], scratch)
-            else:
-                total = into.classifier[block]  # a copy
-                products.add_classifier(g, x, total, scratch)
-                into.classifier[block] = total
-        if dx is not None:
-            products.put(dx, into.features, rows)
-
-    def _active(
-        self, rows: Any, tile: Any, scale: float, upstream: Array | None
-    ) -> Array | None:
-        """The classes that count in a chunk, or None for all of them."""
-        if self.skip_below == 0:
-            return None
-        largest = 1.0 if upstream is None else float(np.abs(upstream[rows]).max())
-        reach = self.products.reach(tile)
-        active = np.flatnonzero(~(reach < self.skip_below * abs(scale) * largest))  # keeps NaN
-        # Fetching scattered classes costs about as much as multiplying with half of them.
-        return active if 2 * len(active) < self.loss.classes else None
-
-    def _parts(self, active: Array) -> Iterator[Array]:
-        size = self._block_size()
-        for begin in range(0, len(active), size):
-            yield active[begin : begin + size]
+        return x[np.unravel_index(rows, self.loss.rows)]
 
     def _options(self, rows: Any) -> dict[str, Any]:
         loss, target = self.loss, self.target[rows]

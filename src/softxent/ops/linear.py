@@ -92,7 +92,7 @@ def linear_cross_entropy(
         "softcap": softcap,
         "temperature": temperature,
     }
-    limits = {"max_bytes": max_bytes, "skip_below": skip_below}
+    limits: dict[str, Any] = {"max_bytes": max_bytes, "skip_below": skip_below}
     if is_tensor(features):
         return _tensor().linear_cross_entropy(
             op, features, classifier, target, bias, weight, options=options, **limits
@@ -161,7 +161,7 @@ def linear_cross_entropy_with_grad(
         "softcap": softcap,
         "temperature": temperature,
     }
-    limits = {"max_bytes": max_bytes, "skip_below": skip_below}
+    limits: dict[str, Any] = {"max_bytes": max_bytes, "skip_below": skip_below}
     unknown = [name for name in wanted if name not in _ALL]
     if isinstance(wanted, str) or unknown:
         raise OptionError(f"[{op}] wanted is {wanted!r}: pass some of {', '.join(_ALL)}.")
@@ -271,7 +271,6 @@ class _Call:
         return self.value(sums), LinearGradients(
             features, finish(into.classifier, self.classifier), finish(into.bias, self.bias)
         )
-
 
 
 def _tensor() -> Any:

@@ -42,7 +42,7 @@ class Products(Protocol):
         """The tile's own memory as the kernels take it."""
 
     def logits(self, x: Any, w: Any, bias: Any, out: Any) -> None:
-        """out = x w^T + bias."""
+        """Out = x w^T + bias."""
 
     def add_features(self, g: Any, w: Any, total: Any, scratch: Any) -> None:
         """Total += g w."""
@@ -116,7 +116,9 @@ class NumpyProducts:
 
     def reach(self, g: Array) -> Array:
         """The largest absolute value of each column."""
-        return np.maximum(g.max(axis=0), -g.min(axis=0))
+        largest: Array = np.maximum(g.max(axis=0), -g.min(axis=0))
+        return largest
 
     def _wide(self, x: Array) -> Array:
-        return x.astype(self.dtype, copy=False)
+        result: Array = x.astype(self.dtype, copy=False)
+        return result
