@@ -167,7 +167,8 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> Any:
         logits, target, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():  # somebody wants the gradient's own derivative
+        # The gradient's own derivative, or many upstream gradients at once.
+        if torch.is_grad_enabled() or _is_batched(upstream):
             grads = composed_gradients(ctx.loss, logits, target, weight, upstream, wanted)
             return *grads, None, None, None
         grads = [None, None, None]
@@ -188,6 +189,12 @@ class _CrossEntropy(torch.autograd.Function):
             if ctx.inplace_backward:
                 torch.autograd.graph.increment_version(logits)
         return *grads, None, None, None
+
+
+def _is_batched(upstream: Tensor) -> bool:
+    """Whether this stands for many gradients, as those of torch.autograd.grad's is_grads_batched."""
+    batched: bool = torch._C._functorch.is_legacy_batchedtensor(upstream)
+    return batched or torch._C._are_functorch_transforms_active()
 
 
 def losses_and_summary(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -168,7 +169,7 @@ def _forward(
     losses, summary, denominator = engine.losses_and_summary(loss, logits, target, weight)
     return (
         engine.reduce(loss, losses, denominator, dtype),
-        torch.from_numpy(summary),
+        torch.from_numpy(summary.view(np.int64)),  # as bits, of which a NaN equals itself
         torch.scalar_tensor(denominator, dtype=torch.float64),
     )
 
@@ -204,7 +205,7 @@ def _(
     rows = logits.numel() // loss.classes if loss.classes else 0
     return (
         logits.new_empty(loss.rows if reduction == "none" else (), dtype=dtype),
-        logits.new_empty((rows, 2), dtype=torch.float64),
+        logits.new_empty((rows, 2), dtype=torch.int64),
         logits.new_empty((), dtype=torch.float64),
     )
 
@@ -243,7 +244,7 @@ def _backward(
         logits,
         target,
         weight,
-        engine.array(summary),
+        engine.array(summary).view(np.float64),
         denominator.item(),
         upstream,
         out=engine.empty_like(logits),

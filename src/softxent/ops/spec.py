@@ -277,8 +277,8 @@ def _number(op: str, name: str, value: Any, low: float, high: float) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise OptionError(f"[{op}] {name} is {value!r}: pass a number.") from None
-    if not low <= number <= high or math.isinf(number):
-        upper = "" if math.isinf(high) else f" and <= {high}"
+    if not low <= number <= high or number == math.inf:
+        upper = "" if high == math.inf else f" and <= {high}"
         raise OptionError(f"[{op}] {name} is {number}: valid values are >= {low}{upper}, finite.")
     return number
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 
 from softxent.errors import DTypeError
@@ -40,7 +41,11 @@ __all__ = [
 def kernels_take(*tensors: Tensor | None) -> bool:
     """Whether these are ordinary tensors on the CPU, and nothing but autograd works on them."""
     for x in tensors:
-        if x is not None and not (type(x) in _ORDINARY and x.is_cpu and x.layout is torch.strided):
+        if x is None:
+            continue
+        if type(x) not in _ORDINARY and not (is_traced() and isinstance(x, FakeTensor)):
+            return False
+        if x.device.type != "cpu" or x.layout is not torch.strided:
             return False
     return torch.compiler.is_compiling() or not (
         torch._C._are_functorch_transforms_active()
@@ -115,12 +120,12 @@ def cross_entropy(
         dtype: the loss's; by default that in which the logits are computed.
         inplace_backward: whether the gradient is written over the logits.
     """
-    if is_traced() and kernels_take(logits):
+    if is_traced() and kernels_take(logits) and not _wants_gradient(target, weight):
         target, weight = _for_operator(op, logits, target, weight)
         return operators.cross_entropy(op, logits, target, weight, dtype, options)
     target, weight, loss = intake.receive_loss(op, logits, target, weight, options)
     dtype = dtype or composed.dtype_of(logits)
-    if not kernels_take(logits, target, weight):
+    if is_traced() or not kernels_take(logits, target, weight):
         target = _checked(loss, target)
         return composed.cross_entropy(loss, logits, target, weight).to(dtype)
     if inplace_backward:
@@ -130,6 +135,10 @@ def cross_entropy(
     return engine.cross_entropy(
         loss, logits, target, weight, dtype, inplace_backward=inplace_backward
     )
+
+
+def _wants_gradient(*others: Any) -> bool:
+    return any(isinstance(x, Tensor) and x.requires_grad for x in others)
 
 
 def _for_operator(op: str, logits: Tensor, target: Any, weight: Any) -> tuple[Tensor, Any]:

@@ -145,12 +145,19 @@ def is_traced() -> bool:
 
 def values(x: Tensor) -> Any:
     """A NumPy view for the checks, or None where there is nothing to look at."""
+    if is_traced() or x.is_meta or isinstance(x, FakeTensor):
+        return None
+    if not torch._C._are_functorch_transforms_active():
+        return _values(x)
     while torch._C._functorch.is_functorch_wrapped_tensor(x):
         x = torch._C._functorch.get_unwrapped(x)  # every sample of a vmap at once
-    if x.is_meta or isinstance(x, FakeTensor) or is_traced():
-        return None
-    x = x.detach()
+    with torch._C._DisableFuncTorch():
+        return _values(x)
+
+
+def _values(x: Tensor) -> Any:
     # Half precision has no NumPy type of its own everywhere.
+    x = x.detach()
     return (x.float() if x.dtype in _HALF else x).cpu().resolve_neg().numpy()
 
 
