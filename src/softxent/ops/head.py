@@ -55,8 +55,8 @@ class Sums:
 
     @classmethod
     def empty(cls, rows: int) -> Sums:
-        """An ignored row stays as it is here: no loss."""
-        return cls(np.zeros(rows), np.full((rows, 2), np.nan))
+        """An ignored row stays as it is here."""
+        return cls(np.zeros(rows), np.zeros((rows, 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Head:
         if count == 0:
             return
         most = min(count, self._rows_at_once())
-        self.products.prepare(self._take(self._rows(0, most)), self.classifier[self._first_block()])
+        self.products.prepare(self._take(self._rows(0, most)), self.classifier[:1024])
         most = min(count, self._rows_at_once())
         size = -(-count // -(-count // most))  # chunks of one size: no short one at the end
         tile = self.products.tile(size, self.loss.classes)
@@ -238,13 +238,10 @@ class Head:
     def _rows_at_once(self) -> int:
         """What isn't left for the tile is room for products, and for what they hold themselves."""
         products, width = self.products, self.features.shape[-1]
-        share = self.max_bytes * 7 // 8 if products.adds_in_place else self.max_bytes * 5 // 8
+        share = self.max_bytes * 11 // 16 if products.adds_in_place else self.max_bytes * 9 // 16
         row: int = products.tile_itemsize * self.loss.classes
         row += (products.tile_itemsize + 2 * products.sum_itemsize) * width
         return max(1, share // row)
-
-    def _first_block(self) -> slice:
-        return slice(0, min(self._block_size(), self.loss.classes))
 
     def _blocks(self) -> Iterator[slice]:
         size = self._block_size()

@@ -28,6 +28,7 @@ __all__ = [
     "Wanted",
     "check_cpu",
     "compose",
+    "compose_in_chunks",
     "finish",
     "forward",
     "from_sums",
@@ -302,24 +303,38 @@ def compose(
     target: Tensor,
     weight: Tensor | None,
 ) -> Tensor:
-    """The loss with all logits, or, on other devices, with those of a chunk at a time."""
+    """The loss by torch's operations: all logits, or on an accelerator those of a chunk."""
+    ordinary = features.device.type not in ("cpu", "meta") and not intake.is_traced()
+    if ordinary and not torch._C._are_functorch_transforms_active():
+        return compose_in_chunks(problem, features, classifier, bias, target, weight)
+    return composed.cross_entropy(
+        problem.loss, F.linear(features, classifier, bias), target, weight
+    )
+
+
+def compose_in_chunks(
+    problem: Problem,
+    features: Tensor,
+    classifier: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    weight: Tensor | None,
+) -> Tensor:
+    """The same, with the logits of a chunk at a time, made again in backward."""
     loss = problem.loss
     count = native.product(loss.rows)
-    row = classifier.shape[0] * 4 * max(4, features.element_size())  # what autograd keeps of one
+    row = loss.classes * 4 * max(4, features.element_size())  # what autograd keeps of a row
     size = max(1, problem.max_bytes // row)
-    transformed = torch._C._are_functorch_transforms_active()
-    if features.device.type == "cpu" or transformed or count <= size:
-        return composed.cross_entropy(loss, F.linear(features, classifier, bias), target, weight)
-    x = features.reshape(count, -1)
-    y = target.reshape(count) if loss.target_kind == "index" else target.reshape(count, -1)
+    x = features.reshape(count, features.shape[-1])
+    y = target.reshape(count, *target.shape[len(loss.rows) :])
 
     def losses(x: Tensor, y: Tensor) -> Tensor:
         part = replace(loss, axis=1, rows=(len(x),), reduction="none")
         return composed.cross_entropy(part, F.linear(x, classifier, bias), y, weight)
 
-    parts = [
+    parts: list[Tensor] = [
         checkpoint(losses, x[i : i + size], y[i : i + size], use_reentrant=False)
-        for i in range(0, count, size)
+        for i in range(0, max(1, count), size)
     ]
     denominator: Tensor | float = float(count)
     if loss.target_kind == "index":

@@ -87,7 +87,9 @@ def _autocast(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """What torch's linear does with them under autocast."""
     device = features.device.type
-    if not torch.is_autocast_enabled(device) or features.dtype == torch.float64:
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return features, classifier, bias
+    if features.dtype == torch.float64:
         return features, classifier, bias
     dtype = torch.get_autocast_dtype(device)
     return features.to(dtype), classifier.to(dtype), None if bias is None else bias.to(dtype)

@@ -158,6 +158,8 @@ class TorchProducts:
     def tile(self, rows: int, classes: int) -> Tensor:
         """In NumPy's memory, which is huge pages, at the start of a cache line."""
         size = rows * classes * self.tile_itemsize
+        if size == 0:
+            return torch.empty(rows, classes, dtype=self.dtype)
         memory = np.empty(size + 64, np.uint8)
         start = -memory.ctypes.data % 64
         return torch.from_numpy(memory[start : start + size]).view(self.dtype).view(rows, classes)
@@ -204,8 +206,8 @@ class TorchProducts:
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Zeros in NumPy's memory: huge pages, which the system has filled with zeros already."""
-    memory = np.zeros(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, np.uint8)
-    return torch.from_numpy(memory).view(dtype).view(shape)
+    memory = torch.from_numpy(np.zeros(native.product(shape) * dtype.itemsize, np.uint8))
+    return (memory.view(dtype) if len(memory) else torch.zeros(0, dtype=dtype)).view(shape)
 
 
 def as_array(x: Tensor) -> npt.NDArray[Any]:
