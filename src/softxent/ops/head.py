@@ -166,7 +166,7 @@ class Head:
 
     def fill(self, chunk: Chunk) -> None:
         """The chunk's logits."""
-        for block in self._blocks():
+        for block in self._blocks(not self.products.widens):
             bias = None if self.bias is None else self.bias[block]
             self.products.logits(chunk.x, self.classifier[block], bias, chunk.tile[:, block])
 
@@ -197,40 +197,36 @@ class Head:
         """What a chunk's gradient gives to the others, but for classes below the limit."""
         x, tile, products = chunk.x, chunk.tile, self.products
         if into.bias is not None:
-            for block in self._blocks():
+            for block in self._blocks(True):
                 products.add_columns(tile[:, block], into.bias[block])
         if into.features is None and into.classifier is None:
             return
         width = self.features.shape[-1]
-        scratch = products.scratch(max(self._block_size(), len(x)) * width)
-        dx = None if into.features is None else products.zeros(len(x), width)
-        for block in self._active_blocks(tile, limit):
-            g = tile[:, block]
-            if dx is not None:
-                products.add_features(g, self.classifier[block], dx, scratch)
-            if into.classifier is None:
-                continue
-            total = into.classifier[block]
-            products.add_classifier(g, x, total, scratch)
-            if not isinstance(block, slice):  # then the total is a copy
-                into.classifier[block] = total
-        if dx is not None:
+        active = self._active(tile, limit)
+        scratch = products.scratch(max(self._block_size(products.adds_in_place), len(x)) * width)
+        if into.features is not None:
+            dx = products.zeros(len(x), width)
+            for block in self._blocks(not products.widens, active):
+                products.add_features(tile[:, block], self.classifier[block], dx, scratch)
             products.put(dx, into.features, chunk.rows)
+        if into.classifier is not None:
+            for block in self._blocks(products.adds_in_place, active):
+                total = into.classifier[block]
+                products.add_classifier(tile[:, block], x, total, scratch)
+                if active is not None:  # then the total is a copy
+                    into.classifier[block] = total
 
     def _limit(self, chunk: Chunk, scale: float, upstream: Array | None = None) -> float:
         largest = 1.0 if upstream is None else float(np.abs(upstream[chunk.rows]).max())
         return self.skip_below * abs(scale) * largest
 
-    def _active_blocks(self, tile: Any, limit: float) -> Iterator[Any]:
-        """Blocks of all classes, or, where most are below the limit in all rows, of the others."""
-        if limit > 0:
-            active = np.flatnonzero(~(self.products.reach(tile) < limit))  # keeps NaN
-            # Fetching scattered classes costs about as much as multiplying half of all.
-            if 2 * len(active) < self.loss.classes:
-                size = self._scattered_size()
-                yield from (active[i : i + size] for i in range(0, len(active), size))
-                return
-        yield from self._blocks()
+    def _active(self, tile: Any, limit: float) -> Array | None:
+        """The classes that aren't below the limit in all rows, or None where they are many."""
+        if limit <= 0:
+            return None
+        active = np.flatnonzero(~(self.products.reach(tile) < limit))  # keeps NaN
+        # Fetching scattered classes costs about as much as multiplying half of all.
+        return active if 2 * len(active) < self.loss.classes else None
 
     def _rows(self, begin: int, end: int) -> Any:
         return slice(begin, end) if self.kept is None else self.kept[begin:end]
@@ -238,26 +234,25 @@ class Head:
     def _rows_at_once(self) -> int:
         """What isn't left for the tile is room for products, and for what they hold themselves."""
         products, width = self.products, self.features.shape[-1]
-        share = self.max_bytes * 11 // 16 if products.adds_in_place else self.max_bytes * 9 // 16
+        share = self.max_bytes * 11 // 16
         row: int = products.tile_itemsize * self.loss.classes
         row += (products.tile_itemsize + 2 * products.sum_itemsize) * width
         return max(1, share // row)
 
-    def _blocks(self) -> Iterator[slice]:
-        size = self._block_size()
+    def _blocks(self, large: bool, active: Array | None = None) -> Iterator[Any]:
+        """All classes in blocks; or the active ones, of which copies are made."""
+        if active is not None:
+            size = self._block_size(False)
+            yield from (active[i : i + size] for i in range(0, len(active), size))
+            return
+        size = self._block_size(large)
         for begin in range(0, self.loss.classes, size):
             yield slice(begin, min(begin + size, self.loss.classes))
 
-    def _block_size(self) -> int:
-        """As many classes as room for their products allows; large blocks multiply faster."""
+    def _block_size(self, large: bool) -> int:
+        """As many classes as there is room for where a block is copied; else more, for speed."""
         row: int = self.products.sum_itemsize * max(1, self.features.shape[-1])
-        most = 8192 if self.products.adds_in_place else self.max_bytes // 8 // row
-        return max(16, min(8192, most))
-
-    def _scattered_size(self) -> int:
-        """As many classes as room for copies of their weights and of their gradient allows."""
-        row: int = self.products.sum_itemsize * max(1, self.features.shape[-1])
-        return max(16, min(8192, self.max_bytes // 32 // row))
+        return 8192 if large else max(16, min(8192, self.max_bytes // 32 // row))
 
     def _take(self, rows: Any) -> Any:
         """Rows of features of any leading shape; a view where there is one."""

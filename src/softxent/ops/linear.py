@@ -231,7 +231,7 @@ class _Call:
         self.dtype = dtype
         self.head = Head(
             loss=loss,
-            products=NumpyProducts(dtype),
+            products=NumpyProducts(dtype, widens=self.classifier.dtype != dtype),
             features=x,
             classifier=self.classifier,
             bias=self.bias,

@@ -12,8 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from softxent.ops import native
-
 __all__ = ["NumpyProducts", "Products"]
 
 Array = npt.NDArray[Any]
@@ -24,7 +22,8 @@ class Products(Protocol):
 
     tile_itemsize: int  # bytes of a logit in a tile
     sum_itemsize: int  # bytes of a number in a sum over chunks or blocks
-    adds_in_place: bool  # whether products are added to sums without room of their own
+    adds_in_place: bool  # whether classifier sums need no room for what is added
+    widens: bool  # whether weights are copied to another dtype
 
     def prepare(self, x: Any, w: Any) -> None:
         """Look at a chunk's features and a block's weights; the others are like them."""
@@ -63,18 +62,14 @@ class Products(Protocol):
 class NumpyProducts:
     """The products by NumPy's BLAS; half precision is multiplied in float32, block by block."""
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype[Any], *, widens: bool) -> None:
         self.dtype = dtype
         self.tile_itemsize = self.sum_itemsize = dtype.itemsize
         self.adds_in_place = False
+        self.widens = widens
 
     def prepare(self, x: Array, w: Array) -> None:
         """Nothing to choose."""
-
-    @classmethod
-    def of(cls, op: str, features: Array) -> NumpyProducts:
-        """Those for features of any dtype."""
-        return cls(native.compute_dtype(op, "features", features.dtype))
 
     def tile(self, rows: int, classes: int) -> Array:
         """Uninitialised, in the dtype of the computation."""

@@ -148,6 +148,7 @@ class TorchProducts:
         self.sum_itemsize = self.sum_dtype.itemsize
         self.engine = _ENGINES["torch"]
         self.adds_in_place = not self.half
+        self.widens = False
 
     def prepare(self, x: Tensor, w: Tensor) -> None:
         """Choose the engine for chunks and blocks like these."""
