@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,7 @@ def linear_cross_entropy_with_stats(
         k: a row is a hit where its target is among the k classes with the largest logits.
 
     Returns:
-        A record; `loss`, `lse` and `entropy` are differentiable, once.
+        A record; `loss`, `lse` and `entropy` are differentiable.
 
     Raises:
         TargetError, ShapeError, DTypeError, OptionError: as `softxent.linear_cross_entropy`.
@@ -177,7 +177,7 @@ def linear_log_prob_and_entropy(
         ids: class indices, the features' shape without the last axis.
 
     Returns:
-        (log-probability, entropy) in nats, each of the shape of ids, differentiable, once; 0 for an
+        (log-probability, entropy) in nats, each of the shape of ids, differentiable; 0 for an
         ignored id.
 
     Raises:
@@ -214,7 +214,13 @@ def linear_log_prob_and_entropy(
     return 0 - stats[0], stats[2]
 
 
-class LinearCrossEntropyLoss(nn.Module):
+if TYPE_CHECKING:
+    _Base = nn.Module
+else:  # older versions of torch don't have it
+    _Base = getattr(nn, "LinearCrossEntropyLoss", nn.Module)
+
+
+class LinearCrossEntropyLoss(_Base):
     """As `torch.nn.LinearCrossEntropyLoss`: the last layer and its loss, with the layer's weights.
 
     Args:
@@ -252,7 +258,7 @@ class LinearCrossEntropyLoss(nn.Module):
         max_bytes: int = MAX_BYTES,
         skip_below: float = 0.0,
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # torch's own would make the same attributes
         if tuple(out_features) != ():
             raise OptionError(
                 f"[LinearCrossEntropyLoss] out_features is {out_features}: only () is taken. For "
@@ -289,7 +295,3 @@ class LinearCrossEntropyLoss(nn.Module):
             max_bytes=self.max_bytes,
             skip_below=self.skip_below,
         )
-
-    def extra_repr(self) -> str:
-        """What isn't the layer's."""
-        return f"reduction={self.reduction!r}"

@@ -10,14 +10,13 @@ All come from the tile of logits that the loss needs anyway, a few rows at a tim
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from softxent.ops import composed, spec
 from softxent.ops import linear_engine as engine
@@ -79,10 +78,15 @@ class _Stats(torch.autograd.Function):
         return *results, hits
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, loss: Tensor | None, lse: Tensor | None, entropy: Tensor | None, *_: Any
     ) -> tuple[Tensor | None, ...]:
+        wanted = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # somebody wants the gradient's own derivative
+            grads = _composed_gradients(
+                ctx.problem, ctx.saved_tensors, (loss, lse, entropy), wanted
+            )
+            return *grads, None, None, None, None
         head = ctx.problem.head(*ctx.saved_tensors)
         upstream = [
             np.zeros(len(head.target)) if x is None else x.double().reshape(-1).numpy()
@@ -91,7 +95,7 @@ class _Stats(torch.autograd.Function):
         factor = max(float(np.abs(x).max(initial=0)) for x in upstream)
         if not engine.is_half(head) or factor == 0:
             factor = 1.0
-        into = engine.zeros_for(head, ctx.needs_input_grad[:3])
+        into = engine.zeros_for(head, wanted)
         _differentiate(head, ctx.sums, ctx.entropy, [x / factor for x in upstream], into)
         return *engine.finish(into, head, factor), None, None, None, None
 
@@ -220,3 +224,19 @@ def _composed(
         torch.where(kept, argmax, -1),
         hits,
     )
+
+
+def _composed_gradients(
+    problem: engine.Problem,
+    saved: tuple[Any, ...],
+    upstream: tuple[Tensor | None, ...],
+    wanted: engine.Wanted,
+) -> tuple[Tensor | None, ...]:
+    features, classifier, bias, target, weight = saved
+    loss = replace(problem.loss, reduction="none")
+    stats = _composed(loss, F.linear(features, classifier, bias), target, weight, 1)
+    given = [(x, up) for x, up in zip(stats, upstream, strict=False) if up is not None]
+    inputs = [x for x, is_wanted in zip(saved, wanted, strict=False) if is_wanted]
+    values, ups = zip(*given, strict=True)
+    grads = iter(torch.autograd.grad(values, inputs, ups, create_graph=True))
+    return tuple(next(grads) if is_wanted else None for is_wanted in wanted)
