@@ -94,6 +94,7 @@ class Head:
     weight: Array | None
     max_bytes: int = MAX_BYTES
     skip_below: float = 0.0
+    spare: int = 0  # bytes of results that will be made when the tile is gone
     kept: Array | None = field(init=False)  # the rows that aren't ignored; None for all
 
     def __post_init__(self) -> None:
@@ -234,7 +235,7 @@ class Head:
     def _rows_at_once(self) -> int:
         """What isn't left for the tile is room for products, and for what they hold themselves."""
         products, width = self.products, self.features.shape[-1]
-        share = self.max_bytes * 11 // 16
+        share = self.max_bytes * 11 // 16 + self.spare
         row: int = products.tile_itemsize * self.loss.classes
         row += (products.tile_itemsize + 2 * products.sum_itemsize) * width
         return max(1, share // row)

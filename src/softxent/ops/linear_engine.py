@@ -174,6 +174,8 @@ def zeros_for(head: Head, wanted: Wanted) -> Gradients:
         into.features = zeros((len(head.target), x.shape[-1]), x.dtype)
     if wanted[1]:
         into.classifier = products.zeros(*head.classifier.shape)
+        if is_half(head):  # its gradient is made of the sums at the end: till then there is room
+            head.spare = head.classifier.numel() * head.classifier.element_size()
     if wanted[2]:
         into.bias = products.zeros(head.loss.classes)
     return into
