@@ -30,6 +30,9 @@ __all__ = ["MAX_BYTES", "Chunk", "Gradients", "Head", "Sums"]
 
 Array = npt.NDArray[Any]
 MAX_BYTES = 64 * 2**20
+# What the libraries that multiply were seen to hold for themselves after their first products, with
+# room for the blocks that are copied.
+_LIBRARIES = 32 * 2**20
 
 
 @dataclass(slots=True)
@@ -233,9 +236,12 @@ class Head:
         return slice(begin, end) if self.kept is None else self.kept[begin:end]
 
     def _rows_at_once(self) -> int:
-        """What isn't left for the tile is room for products, and for what they hold themselves."""
+        """As many as fit beside the libraries' own memory and the blocks."""
         products, width = self.products, self.features.shape[-1]
-        share = self.max_bytes * 11 // 16 + self.spare
+        own = (
+            _LIBRARIES if products.adds_in_place or self.spare else _LIBRARIES + self.max_bytes // 8
+        )
+        share = self.max_bytes - min(own, self.max_bytes // 2) + self.spare
         row: int = products.tile_itemsize * self.loss.classes
         row += (products.tile_itemsize + 2 * products.sum_itemsize) * width
         return max(1, share // row)
