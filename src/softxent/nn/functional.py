@@ -144,6 +144,7 @@ def cross_entropy(
         weight,
         dtype=_result_dtype(input, target if masses else input),
         inplace_backward=inplace_backward,
+        any_weight=True,
         axis=_class_axis(input) if axis is None else axis,
         ignore_index=ignore_index,
         reduction=reduction,
@@ -262,6 +263,7 @@ def binary_cross_entropy_with_logits(
         weight,
         pos_weight=pos_weight,
         reduction=reduction,
+        any_weight=True,
     )
     return loss.to(_result_dtype(input, target))
 

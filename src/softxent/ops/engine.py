@@ -192,7 +192,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _is_batched(upstream: Tensor) -> bool:
-    """Whether this stands for many gradients, as those of torch.autograd.grad's is_grads_batched."""
+    """Whether this stands for many gradients, as with is_grads_batched of torch.autograd.grad."""
     batched: bool = torch._C._functorch.is_legacy_batchedtensor(upstream)
     return batched or torch._C._are_functorch_transforms_active()
 

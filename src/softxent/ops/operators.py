@@ -116,6 +116,7 @@ def cross_entropy(
     target: Tensor,
     weight: Tensor | None,
     dtype: torch.dtype | None,
+    any_weight: bool,
     options: dict[str, Any],
 ) -> Tensor:
     """The reduced loss, differentiable in the logits."""
@@ -125,6 +126,7 @@ def cross_entropy(
         weight,
         op,
         dtype or composed.dtype_of(logits),
+        any_weight,
         options["axis"],
         options["ignore_index"],
         options["reduction"],
@@ -144,6 +146,7 @@ def _forward(
     weight: Tensor | None,
     op: str,
     dtype: torch.dtype,
+    any_weight: bool,
     axis: int,
     ignore_index: int,
     reduction: str,
@@ -154,6 +157,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     target, weight, loss = _receive(
         op,
+        any_weight,
         logits,
         target,
         weight,
@@ -181,6 +185,7 @@ def _(
     weight: Tensor | None,
     op: str,
     dtype: torch.dtype,
+    any_weight: bool,
     axis: int,
     ignore_index: int,
     reduction: str,
@@ -191,6 +196,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     target, weight, loss = _receive(
         op,
+        any_weight,
         logits,
         target,
         weight,
@@ -228,6 +234,7 @@ def _backward(
 ) -> Tensor:
     target, weight, loss = _receive(
         "cross_entropy",
+        True,
         logits,
         target,
         weight,
@@ -258,6 +265,7 @@ def _(upstream: Tensor, logits: Tensor, *rest: Any) -> Tensor:
 
 def _receive(
     op: str,
+    any_weight: bool,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -278,11 +286,11 @@ def _receive(
         "softcap": softcap,
         "temperature": temperature,
     }
-    return intake.receive_loss(op, logits, target, weight, options)
+    return intake.receive_loss(op, logits, target, weight, options, any_weight=any_weight)
 
 
 def _keep_summary(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
-    logits, target, weight, _, _, *ctx.options = inputs
+    logits, target, weight, _, _, _, *ctx.options = inputs
     _, summary, denominator = output
     ctx.save_for_backward(logits, target, weight, summary, denominator)
 
@@ -290,7 +298,7 @@ def _keep_summary(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) 
 def _cross_entropy_gradient(ctx: Any, upstream: Tensor, *unused: Any) -> Any:
     logits, target, weight, summary, denominator = ctx.saved_tensors
     grad = _backward(upstream, logits, target, weight, summary, denominator, *ctx.options)
-    return grad, *[None] * 11
+    return grad, *[None] * 12
 
 
 _forward.register_autograd(_cross_entropy_gradient, setup_context=_keep_summary)

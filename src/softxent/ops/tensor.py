@@ -110,6 +110,7 @@ def cross_entropy(
     *,
     dtype: torch.dtype | None = None,
     inplace_backward: bool = False,
+    any_weight: bool = False,
     **options: Any,
 ) -> Tensor:
     """The reduced loss, differentiable in the logits, a class-probability target and the weight.
@@ -119,11 +120,14 @@ def cross_entropy(
         logits, target, weight, options: as `softxent.cross_entropy`.
         dtype: the loss's; by default that in which the logits are computed.
         inplace_backward: whether the gradient is written over the logits.
+        any_weight: whether weights may be negative, as in torch.
     """
     if is_traced() and kernels_take(logits) and not _wants_gradient(target, weight):
         target, weight = _for_operator(op, logits, target, weight)
-        return operators.cross_entropy(op, logits, target, weight, dtype, options)
-    target, weight, loss = intake.receive_loss(op, logits, target, weight, options)
+        return operators.cross_entropy(op, logits, target, weight, dtype, any_weight, options)
+    target, weight, loss = intake.receive_loss(
+        op, logits, target, weight, options, any_weight=any_weight
+    )
     dtype = dtype or composed.dtype_of(logits)
     if is_traced() or not kernels_take(logits, target, weight):
         target = _checked(loss, target)
@@ -184,7 +188,9 @@ def checked_indices(
     op: str, log_probs: Tensor, target: Tensor, weight: Tensor | None, **options: Any
 ) -> Tensor:
     """The class indices of a NLL loss as int64, when everything about it was checked."""
-    target, _, loss = intake.receive_loss(op, log_probs, target, weight, options, "log_probs")
+    target, _, loss = intake.receive_loss(
+        op, log_probs, target, weight, options, "log_probs", any_weight=True
+    )
     spec.check_is_index(loss)
     return _checked(loss, target).long()
 
@@ -243,15 +249,24 @@ def checked_probabilities(op: str, probs: Tensor, target: Any, reduction: str) -
 
 
 def binary_cross_entropy_with_logits(
-    op: str, logits: Tensor, target: Any, weight: Any, *, pos_weight: Any, reduction: str
+    op: str,
+    logits: Tensor,
+    target: Any,
+    weight: Any,
+    *,
+    pos_weight: Any,
+    reduction: str,
+    any_weight: bool = False,
 ) -> Tensor:
     """Softmax cross-entropy over the two logits [0, x] with the mass [1 - y, v y]."""
     loss = spec.Loss.elementwise(op, logits.shape, reduction)
     x = computed(logits)
     y = _receive_binary(op, "logits", logits, target).to(x.dtype)
     pairs = torch.stack([torch.zeros_like(x), x], dim=-1)
-    mass = torch.stack([1 - y, intake.weigh(op, y, pos_weight)], dim=-1)
-    losses = intake.weigh(op, composed.expected(mass, composed.Row(pairs)), weight)
+    positive = intake.weigh(op, y, pos_weight, any_weight=any_weight)
+    mass = torch.stack([1 - y, positive], dim=-1)
+    losses = composed.expected(mass, composed.Row(pairs))
+    losses = intake.weigh(op, losses, weight, any_weight=any_weight)
     return composed.reduce(loss, losses, losses.numel())
 
 
