@@ -27,6 +27,17 @@ def cross_entropy(
     upstream: _Float64s | None = None,
     grad: _Array | None = None,
 ) -> None: ...
+def small_cross_entropy(
+    logits: int,
+    index: int,
+    grad: int,
+    wide: bool,
+    rows: int,
+    classes: int,
+    ignore_index: int,
+    label_smoothing: float,
+    mean: bool,
+) -> float: ...
 def levels() -> list[str]: ...
 def current_level() -> str: ...
 def select_level(name: str) -> bool: ...

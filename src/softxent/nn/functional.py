@@ -142,7 +142,7 @@ def cross_entropy(
         input,
         target,
         weight,
-        dtype=_result_dtype(input, target if masses else input),
+        dtype=_result_dtype(input, target) if masses else _dtype_in_autocast(input.dtype, input),
         inplace_backward=inplace_backward,
         any_weight=True,
         axis=_class_axis(input) if axis is None else axis,
@@ -273,8 +273,11 @@ def _class_axis(input: Tensor) -> int:
 
 
 def _result_dtype(input: Tensor, target: Tensor) -> torch.dtype:
-    """A loss has the logits' dtype in torch, or a wider one of the target; float32 in autocast."""
-    dtype = torch.promote_types(input.dtype, target.dtype)
+    """A loss has the logits' dtype in torch, or a wider one of the target."""
+    return _dtype_in_autocast(torch.promote_types(input.dtype, target.dtype), input)
+
+
+def _dtype_in_autocast(dtype: torch.dtype, input: Tensor) -> torch.dtype:
     if dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(input.device.type):
         return torch.float32
     return dtype

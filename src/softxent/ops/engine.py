@@ -51,14 +51,19 @@ def empty_like(x: Tensor) -> Tensor:
     return torch.empty_like(x, requires_grad=False)
 
 
+def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    """function.apply without its look for torch.func's transforms, which don't come here: 2 us."""
+    result: Tensor = super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
+    return result
+
+
 # --- softmax ---
 
 
 def softmax(x: Tensor, axis: int, *, log: bool) -> Tensor:
     """Softmax, or its logarithm, over an axis >= 0."""
     if x.requires_grad and torch.is_grad_enabled():
-        result: Tensor = _Softmax.apply(x, axis, log)  # type: ignore[no-untyped-call]
-        return result
+        return _applied(_Softmax, x, axis, log)
     return _softmax(x, axis, log)
 
 
@@ -92,8 +97,7 @@ def softmax_gradient(upstream: Tensor, result: Tensor, axis: int, log: bool) -> 
 def logsumexp(x: Tensor, axis: int) -> Tensor:
     """Logsumexp over an axis >= 0, which the result lacks."""
     if x.requires_grad and torch.is_grad_enabled():
-        result: Tensor = _LogSumExp.apply(x, axis)  # type: ignore[no-untyped-call]
-        return result
+        return _applied(_LogSumExp, x, axis)
     return _logsumexp(x, axis)
 
 
@@ -133,13 +137,17 @@ def cross_entropy(
 
     Class indices need no check before: those out of range are refused before anything is computed.
     """
+    small = weight is None and not inplace_backward and _is_small(loss, logits, target)
     if torch.is_grad_enabled() and (
         logits.requires_grad
         or target.requires_grad
         or (weight is not None and weight.requires_grad)
     ):
-        result: Tensor = _CrossEntropy.apply(logits, target, weight, loss, dtype, inplace_backward)  # type: ignore[no-untyped-call]
-        return result
+        if small:
+            return _applied(_SmallCrossEntropy, logits, target, loss, dtype)
+        return _applied(_CrossEntropy, logits, target, weight, loss, dtype, inplace_backward)
+    if small:
+        return _small_cross_entropy(loss, logits, target, dtype, None)
     arguments = _arguments(loss, logits, target, weight)
     losses = np.empty(native.product(loss.rows), np.float64)
     _run(loss, target, arguments, {"loss": losses})
@@ -191,6 +199,78 @@ class _CrossEntropy(torch.autograd.Function):
         return *grads, None, None, None
 
 
+# Where the calls would take longer than the numbers: (64, 10).
+_SMALL = 4096
+
+
+def _is_small(loss: spec.Loss, logits: Tensor, target: Tensor) -> bool:
+    return (
+        logits.numel() <= _SMALL
+        and loss.is_plain_mean_or_sum
+        and logits.dtype in _WIDE
+        and target.dtype is torch.int64
+        and loss.axis == logits.ndim - 1
+        and logits.is_contiguous()
+        and target.is_contiguous()
+        and target.data_ptr() % 8 == 0
+    )
+
+
+def _small_cross_entropy(
+    loss: spec.Loss, logits: Tensor, target: Tensor, dtype: torch.dtype, grad: Tensor | None
+) -> Tensor:
+    try:
+        value = _native.small_cross_entropy(
+            logits.data_ptr(),
+            target.data_ptr(),
+            0 if grad is None else grad.data_ptr(),
+            _WIDE[logits.dtype],
+            target.numel(),
+            loss.classes,
+            loss.ignore_index,  # type: ignore[arg-type]
+            loss.label_smoothing,
+            loss.reduction == "mean",
+        )
+    except IndexError:  # a class index out of range; nothing was written
+        spec.check_indices(loss.op, array(target), loss.classes, loss.ignore_index)
+        raise
+    return _scalar(value, dtype)
+
+
+_WIDE = {torch.float32: False, torch.float64: True}
+
+
+class _SmallCrossEntropy(torch.autograd.Function):
+    """One call of the kernel for loss and gradient, which waits for the upstream gradient.
+
+    That is 1 nearly always. For another one, and for a second backward pass, the gradient is made
+    again, so that its bits don't tell how it was made.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, loss: spec.Loss, dtype: torch.dtype
+    ) -> Tensor:
+        grad = torch.empty_like(logits)
+        value = _small_cross_entropy(loss, logits, target, dtype, grad)
+        ctx.save_for_backward(logits, target)
+        ctx.loss, ctx.grad = loss, grad
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        logits, target = ctx.saved_tensors
+        if torch.is_grad_enabled() or _is_batched(upstream):
+            wanted = (True, False, False)
+            grads = composed_gradients(ctx.loss, logits, target, None, upstream, wanted)
+            return grads[0], None, None, None
+        grad, ctx.grad = ctx.grad, None
+        if grad is None or upstream.item() != 1:
+            out = empty_like(logits)
+            grad = gradient(ctx.loss, logits, target, None, None, None, upstream, out)
+        return grad, None, None, None
+
+
 def _is_batched(upstream: Tensor) -> bool:
     """Whether this stands for many gradients, as with is_grads_batched of torch.autograd.grad."""
     batched: bool = torch._C._functorch.is_legacy_batchedtensor(upstream)
@@ -213,18 +293,23 @@ def gradient(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
-    summary: Array,
-    denominator: float,
+    summary: Array | None,
+    denominator: float | None,
     upstream: Tensor,
     out: Tensor,
 ) -> Tensor:
-    """The gradient with respect to the logits, from the forward pass's summary."""
+    """The gradient with respect to the logits, from what is given of the forward pass's results."""
     arguments = _arguments(loss, logits, target, weight)
+    if denominator is None:
+        denominator = _denominator(loss, arguments)
     if loss.reduction == "none":
         arguments["upstream"] = array(upstream.double().contiguous()).reshape(-1)
     else:
         arguments["scale"] = upstream.item() * scale_of(loss, denominator)
-    _run(loss, target, arguments, {"summary": summary, "from_summary": True, "grad": array(out)})
+    buffers: dict[str, Any] = {"grad": array(out)}
+    if summary is not None:
+        buffers |= {"summary": summary, "from_summary": True}
+    _run(loss, target, arguments, buffers)
     return out
 
 
@@ -288,10 +373,17 @@ def reduce(loss: spec.Loss, losses: Array, denominator: float, dtype: torch.dtyp
     """Losses a row as the caller wants them: each, their sum, or the sum over a denominator."""
     if loss.reduction == "none":
         return torch.from_numpy(losses).to(dtype).view(loss.rows)
-    total = losses.sum()
+    total = float(np.add.reduce(losses))
     if loss.reduction == "mean":
         total = total / denominator if denominator else np.nan
-    return torch.scalar_tensor(total, dtype=torch.float64).to(dtype)
+    return _scalar(total, dtype)
+
+
+def _scalar(value: float, dtype: torch.dtype) -> Tensor:
+    try:
+        return torch.scalar_tensor(value, dtype=dtype)
+    except RuntimeError:  # beyond the dtype's largest number: inf
+        return torch.scalar_tensor(value, dtype=torch.float64).to(dtype)
 
 
 def scale_of(loss: spec.Loss, denominator: float) -> float:
@@ -315,7 +407,8 @@ def _arguments(
         "temperature": loss.temperature,
     }
     if loss.target_kind == "index":
-        arguments["index"] = array(target.long().contiguous()).reshape(-1)
+        index = np.require(array(target.long()), requirements=["C", "A"])
+        arguments["index"] = index.reshape(-1)
     else:
         mass = target if target.is_floating_point() else target.double()
         arguments["probabilities"] = array(mass)

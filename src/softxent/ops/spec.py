@@ -67,6 +67,18 @@ class Loss:
     softcap: float | None = None
     temperature: float = 1.0
 
+    @property
+    def is_plain_mean_or_sum(self) -> bool:
+        """Class indices, reduced, with no option that changes the logits or adds to the loss."""
+        return (
+            self.target_kind == "index"
+            and self.reduction != "none"
+            and self.ignore_index is not None
+            and self.z_loss == 0
+            and self.softcap is None
+            and self.temperature == 1
+        )
+
     @classmethod
     def of(
         cls,

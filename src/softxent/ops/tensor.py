@@ -43,9 +43,11 @@ def kernels_take(*tensors: Tensor | None) -> bool:
     for x in tensors:
         if x is None:
             continue
-        if type(x) not in _ORDINARY and not (is_traced() and isinstance(x, FakeTensor)):
-            return False
-        if x.device.type != "cpu" or x.layout is not torch.strided:
+        if type(x) in _ORDINARY:
+            on_cpu = x.is_cpu
+        else:  # which tracers see in place of ordinary ones
+            on_cpu = isinstance(x, FakeTensor) and is_traced() and x.device.type == "cpu"
+        if not (on_cpu and x.layout is torch.strided):
             return False
     return torch.compiler.is_compiling() or not (
         torch._C._are_functorch_transforms_active()

@@ -6,6 +6,7 @@ where the operator that will see them looks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def beside(op: str, name: str, value: Any, scores: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         if value.is_complex():
             raise DTypeError(f"[{op}] {name} has dtype {value.dtype}: pass real numbers.")
-        return value.to(scores.device)
+        return value if value.device == scores.device else value.to(scores.device)
     array, _ = receive(op, name, value)
     # torch takes no read-only, unaligned or byte-swapped memory, and no bfloat16 from NumPy.
     dtype = np.dtype(np.float32) if array.dtype.kind == "V" else array.dtype.newbyteorder("=")
@@ -77,7 +78,7 @@ def receive_loss(
     target = beside(op, "target", target, logits)
     if target.numel() == 0 and target.is_floating_point() and target.ndim < logits.ndim:
         target = target.long()  # an empty list
-    loss = spec.Loss.of(
+    loss = _loss(
         op,
         logits.shape,
         target.shape,
@@ -91,6 +92,19 @@ def receive_loss(
         spec.check_weight(op, weight.shape, _NOTHING if numbers is None else numbers, loss.classes)
     return target, weight, loss
 
+
+def _loss(*arguments: Any, **options: Any) -> spec.Loss:
+    if is_traced():
+        return spec.Loss.of(*arguments, **options)
+    try:
+        return _known_loss(*arguments, **options)
+    except TypeError:  # an option that can't be looked up: wrong, or of some other library
+        return spec.Loss.of(*arguments, **options)
+
+
+# A training asks the same question at every step; for small batches the answer takes as long as
+# the loss.
+_known_loss = functools.lru_cache(maxsize=1024, typed=True)(spec.Loss.of)
 
 _NOTHING = np.zeros(0)
 _KIND = {
