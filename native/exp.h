@@ -100,8 +100,15 @@ struct Pivot {
   // Times a factor between 1/sqrt(2) and sqrt(2) that is the same for the whole row. Error at most
   // 1 ulp. Exactly 0 far below the maximum and for -inf; NaN for NaN.
   V<T> exp(V<T> x) const {
-    const V<T> s = x - away;
-    const Exponential<T> e = exponential<T>(lowest > s ? lowest : s, round);
+    const Exponential<T> e = exponential<T>(larger<T>(lowest, x - away), round);
+    return e.power * e.p + e.power;
+  }
+
+  // Whether x from `smallest` up to the maximum may go to exp_near, which has the same bits and
+  // takes less time.
+  bool is_near(T smallest) const { return away[0] == 0 && smallest >= lowest[0]; }
+  V<T> exp_near(V<T> x) const {
+    const Exponential<T> e = exponential<T>(x, round);
     return e.power * e.p + e.power;
   }
 };

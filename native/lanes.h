@@ -250,7 +250,7 @@ struct Lanes {
       if (exact.unit == 1) continue;
       high[l] = static_cast<T>(exact.hi);
       low[l] = static_cast<T>(exact.hi - static_cast<double>(high[l]) + exact.lo);
-      top[l] = static_cast<T>(exact.top);
+      top[l] *= static_cast<T>(exact.unit);
       for (int64_t j = 0; j < tile.classes; ++j) tile.at(j)[l] *= static_cast<T>(exact.unit);
     }
   }
