@@ -70,11 +70,13 @@ void add_gap(const T* t, const T* u, int64_t n, T max, Sum<T>& gap) {
 }
 
 // loss = sum_j t_j (lse - u_j) + z_loss lse^2, with lse - u_j = log_sum + (max - u_j) >= 0.
-inline double loss_of(const CrossEntropyTask& task, double max, double log_sum, double mass,
-                      double gap) {
-  const double lse = max + log_sum;
-  if (lse != lse) return NAN;
-  return (mass == 0 ? 0 : mass * log_sum) + gap + (task.z_loss == 0 ? 0 : task.z_loss * lse * lse);
+// D is double, or V<double> for one row a lane; so it is below.
+template <class D>
+D loss_of(const CrossEntropyTask& task, D max, D log_sum, D mass, D gap) {
+  const D lse = max + log_sum, zero{};
+  const D spread = mass == 0 ? zero : mass * log_sum;
+  const D drift = task.z_loss == 0 ? zero : task.z_loss * lse * lse;
+  return lse != lse ? zero + NAN : spread + gap + drift;
 }
 
 // What the gradient of one row is made of besides exp(u - max): (pull p - t) upstream, with
@@ -82,20 +84,24 @@ inline double loss_of(const CrossEntropyTask& task, double max, double log_sum, 
 //
 // For a class at the maximum p - 1 is above = -ratio / (1 + ratio): its digits survive where p
 // rounds to 1. There, pull p - t = pull (p - 1) + (s - t) + 2 z_loss lse.
+template <class D>
 struct Factors {
-  double pull, extra, above, upstream;
+  D pull, extra, above, upstream;
 
-  Factors(const CrossEntropyTask& task, const Scale& scale, int64_t i, double ratio, double lse,
-          double mass)
-      : extra(task.z_loss == 0 ? 0 : 2 * task.z_loss * lse), above(-ratio / (1 + ratio)) {
+  // share: p of the maximum, 1 / (1 + ratio).
+  Factors(const CrossEntropyTask& task, const Scale& scale, D given, D ratio, D share, D lse,
+          D mass)
+      : extra(task.z_loss == 0 ? D{} : 2 * task.z_loss * lse),
+        above(-ratio * share),
+        upstream(given * task.scale) {
     pull = mass + extra;
-    upstream = task.scale * (task.upstream ? task.upstream[i] : 1);
-    if (scale.softcap == 0) upstream /= scale.temperature;
+    if (scale.softcap == 0 && scale.temperature != 1) upstream /= scale.temperature;
   }
 
-  // At the class that has all of the mass: s - t = 0. `e` is exp(u - max).
-  double at_target(bool at_max, double e, double ratio) const {
-    const double less = at_max ? above : e / (1 + ratio) - 1;
+  // At the class that has all of the mass: s - t = 0.
+  template <class Bool>
+  D at_target(Bool at_max, D p) const {
+    const D less = at_max ? above : p - 1;
     return upstream * (pull * less + extra);
   }
 };
@@ -171,7 +177,8 @@ class CrossEntropy {
       }
       const Pivot<T> pivot(all(static_cast<T>(s.max)));
       const RowSum<T> row{s, static_cast<double>(pivot.exp(all(static_cast<T>(s.max)))[0])};
-      const Factors factors(task_, scale_, i, s.ratio, s.max + log1p(s.ratio), mass.value());
+      const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio),
+                                    s.max + log1p(s.ratio), mass.value());
       each(count, [&](int64_t c) {
         const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
         exp_block(pivot, stage(begin, size, e + begin), e + begin, size);
@@ -215,13 +222,17 @@ class CrossEntropy {
       }
     }
     const double log_sum = log1p(s.ratio);
-    if (task_.loss) task_.loss[i] = loss_of(task_, s.max, log_sum, mass.value(), gap.value());
+    if (task_.loss) {
+      task_.loss[i] = loss_of<double>(task_, s.max, log_sum, mass.value(), gap.value());
+    }
     if (task_.summary) task_.summary[i] = s;
     if (!e) return;
-    const Factors factors(task_, scale_, i, s.ratio, s.max + log_sum, mass.value());
+    const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio),
+                                  s.max + log_sum, mass.value());
     each(count, [&](int64_t c) { finish(i, c, row, chunks[c], factors, mass, e, from, to); });
   }
 
+  double upstream(int64_t i) const { return task_.upstream ? task_.upstream[i] : 1; }
   double weight_of(int64_t y) const { return mass_.weight ? mass_.weight[y] : 1; }
 
   Pair mass_of(int64_t i, int64_t begin, int64_t size) const {
@@ -254,7 +265,7 @@ class CrossEntropy {
 
   // The gradient over a chunk's exponentials.
   void finish(int64_t i, int64_t c, const RowSum<T>& row, const Chunk<T>& chunk,
-              const Factors& factors, Pair mass, T* row_e, int64_t from, int64_t to) const {
+              const Factors<double>& factors, Pair mass, T* row_e, int64_t from, int64_t to) const {
     const int64_t begin = c * kChunk, end = begin + chunk_size(n_, begin);
     const Normaliser<T> normaliser(row.top, row.summary.ratio,
                                    dense ? factors.pull : factors.pull * factors.upstream,
@@ -282,7 +293,8 @@ class CrossEntropy {
         const double e_y = static_cast<double>(e[y - b]) / normaliser.unit;
         const double scaled = e_y * (chunk.scale.hi / kLift<T>);
         const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
-        const double at_target = factors.at_target(at_max, scaled / row.top, row.summary.ratio);
+        const double at_target =
+            factors.at_target(at_max, scaled / (row.top * (1 + row.summary.ratio)));
         normaliser.apply(e, size);
         e[y - b] = static_cast<T>(at_target);
       } else {
@@ -298,8 +310,8 @@ class CrossEntropy {
     }
   }
 
-  static DenseFactors<T> dense_factors_of(const Factors& f, const Normaliser<T>& normaliser, T top,
-                                          Pair mass) {
+  static DenseFactors<T> dense_factors_of(const Factors<double>& f, const Normaliser<T>& normaliser,
+                                          T top, Pair mass) {
     const T high = static_cast<T>(normaliser.hi), mass_high = static_cast<T>(mass.hi);
     return {all(high),
             all(static_cast<T>(normaliser.hi - static_cast<double>(high) + normaliser.lo)),
@@ -363,13 +375,14 @@ class CrossEntropyLanes {
 
   // One number a lane.
   struct Rows {
-    alignas(64) Index target[kMaxWidth];  // -1 for an ignored row
+    alignas(64) Index target[kMaxWidth];  // of an ignored row, 0
+    alignas(64) Index place[kMaxWidth];   // where it is in the tile
+    bool ignored;                         // some are
     alignas(64) T mass[kMaxWidth], mass_low[kMaxWidth], gap[kMaxWidth], gap_low[kMaxWidth];
-    double total(int64_t l) const {
-      return static_cast<double>(mass[l]) + static_cast<double>(mass_low[l]);
-    }
-    double total_gap(int64_t l) const {
-      return Pair{static_cast<double>(gap[l]), static_cast<double>(gap_low[l])}.value();
+    V<double> total(int64_t l) const { return load_wide(mass + l) + load_wide(mass_low + l); }
+    V<double> total_gap(int64_t l) const {
+      const V<double> hi = load_wide(gap + l);
+      return hi - hi == 0 ? hi + load_wide(gap_low + l) : hi;  // an infinite sum has lost inf - inf
     }
   };
 
@@ -381,18 +394,14 @@ class CrossEntropyLanes {
     if (task_.probabilities.data) read_tile(task_.shape, task_.probabilities, extra);
 
     Rows rows;
-    for (int64_t l = 0; l < width_; ++l) {
-      const int64_t y = task_.index && l < tile.rows ? task_.index[tile.row + l] : 0;
-      rows.target[l] = task_.index && y == task_.ignore_index ? -1 : static_cast<Index>(y);
-    }
+    find_targets(tile, rows);
     // The target's logit and the sums over t come first: exp(u - max) is written over u.
     alignas(64) T logit[kMaxWidth];
     if (!dense) {
-      for (int64_t l = 0; l < width_; ++l) {
-        const int64_t y = rows.target[l] < 0 ? 0 : rows.target[l];
-        logit[l] = tile.at(y)[l];
-        rows.mass[l] = weight_.data() ? weight_.data()[y] : 1;
-        rows.mass_low[l] = 0;
+      for (int64_t l = 0; l < width_; ++l) logit[l] = tile.data[rows.place[l]];
+      for (int64_t l = 0; l < width_; ++l) rows.mass[l] = 1, rows.mass_low[l] = 0;
+      for (int64_t l = 0; weight_.data() && l < width_; ++l) {
+        rows.mass[l] = weight_.data()[rows.target[l]];
       }
     } else {
       weigh(tile, extra, rows);
@@ -403,22 +412,45 @@ class CrossEntropyLanes {
     } else {
       lanes.summarise(tile, task_.grad.data != nullptr, ahead_of(task_.shape, task_.logits, tile),
                       ahead_of(task_.shape, task_.grad, tile));
-      for (int64_t l = 0; l < tile.rows; ++l) {
-        const int64_t i = tile.row + l;
-        const Summary s = lanes.summary(l);
-        const double mass = rows.total(l);
-        const double gap = dense       ? rows.total_gap(l)
-                           : mass == 0 ? 0
-                                       : mass * (s.max - static_cast<double>(logit[l]));
-        const bool ignored = rows.target[l] < 0;
-        const double loss = loss_of(task_, s.max, lanes.log_sum[l], mass, gap);
-        if (task_.loss) task_.loss[i] = ignored ? 0 : loss;
-        if (task_.summary) {
-          task_.summary[i] = ignored || s.ratio != s.ratio ? Summary{NAN, NAN} : s;
+      alignas(64) double loss[kMaxWidth];
+      for (int64_t l = 0; l < width_; l += kLanes<double>) {
+        const V<double> max = load_wide(lanes.max + l), mass = rows.total(l), zero{};
+        V<double> gap = zero;
+        if (dense) {
+          gap = rows.total_gap(l);
+        } else {
+          gap = mass == 0 ? zero : mass * (max - load_wide(logit + l));
         }
+        store(loss + l, loss_of<V<double>>(task_, max, load(lanes.log_sum + l), mass, gap));
+      }
+      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
+        if (is_ignored(tile, l)) loss[l] = 0, lanes.ratio[l] = NAN;
+      }
+      for (int64_t l = 0; task_.loss && l < tile.rows; ++l) task_.loss[tile.row + l] = loss[l];
+      for (int64_t l = 0; task_.summary && l < tile.rows; ++l) {
+        const Summary s = lanes.summary(l);
+        task_.summary[tile.row + l] = s.ratio != s.ratio ? Summary{NAN, NAN} : s;
       }
     }
     if (task_.grad.data) finish(tile, extra, lanes, rows);
+  }
+
+  bool is_ignored(const Tile<T>& tile, int64_t l) const {
+    return task_.index && task_.index[tile.row + l] == task_.ignore_index;
+  }
+
+  void find_targets(const Tile<T>& tile, Rows& rows) const {
+    rows.ignored = false;
+    const int64_t known = task_.index ? tile.rows : 0;
+    for (int64_t l = 0; l < known; ++l) {
+      const int64_t y = task_.index[tile.row + l];
+      rows.ignored |= y == task_.ignore_index;
+      rows.target[l] = static_cast<Index>(y == task_.ignore_index ? 0 : y);
+    }
+    for (int64_t l = known; l < width_; ++l) rows.target[l] = 0;
+    for (int64_t l = 0; l < width_; ++l) {
+      rows.place[l] = rows.target[l] * static_cast<Index>(width_) + static_cast<Index>(l);
+    }
   }
 
   // The target mass of class j in the lanes from l on.
@@ -455,20 +487,26 @@ class CrossEntropyLanes {
   void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, const Rows& rows) const {
     alignas(64) T high[kMaxWidth], low[kMaxWidth], at_target[kMaxWidth];
     alignas(64) T above[kMaxWidth], beyond[kMaxWidth], upstream[kMaxWidth];
-    double factor[kMaxWidth];
-    for (int64_t l = 0; l < width_; ++l) {
-      const int64_t i = l < tile.rows ? tile.row + l : tile.row;
-      const Factors f(task_, scale_, i, lanes.ratio[l], lanes.lse(l), rows.total(l));
-      factor[l] = dense ? f.pull : f.pull * f.upstream;
+    alignas(64) double factor[kMaxWidth], given[kMaxWidth];
+    for (int64_t l = 0; l < width_; ++l) given[l] = 1;
+    for (int64_t l = 0; task_.upstream && l < tile.rows; ++l) {
+      given[l] = task_.upstream[tile.row + l];
+    }
+    for (int64_t l = 0; !dense && l < width_; ++l) at_target[l] = tile.data[rows.place[l]];
+    for (int64_t l = 0; l < width_; l += kLanes<double>) {
+      const V<double> ratio = load(lanes.ratio + l), top = load_wide(lanes.top + l);
+      const V<double> inverse = load(lanes.inverse + l);
+      const V<double> lse = load_wide(lanes.max + l) + load(lanes.log_sum + l);
+      const Factors<V<double>> f(task_, scale_, load(given + l), ratio, top * inverse, lse,
+                                 rows.total(l));
+      store(factor + l, dense ? f.pull : f.pull * f.upstream);
       if (dense) {
-        above[l] = static_cast<T>(f.pull * f.above);
-        beyond[l] = static_cast<T>(f.extra);
-        upstream[l] = static_cast<T>(f.upstream);
+        store_narrow(above + l, f.pull * f.above);
+        store_narrow(beyond + l, f.extra);
+        store_narrow(upstream + l, f.upstream);
       } else {
-        const int64_t y = rows.target[l] < 0 ? 0 : rows.target[l];
-        const T e = tile.at(y)[l], top = lanes.top[l];
-        at_target[l] = static_cast<T>(f.at_target(
-            e == top, static_cast<double>(e) / static_cast<double>(top), lanes.ratio[l]));
+        const V<double> e = load_wide(at_target + l);
+        store_narrow(at_target + l, f.at_target(e == top, e * inverse));
       }
     }
     lanes.normalise(tile, factor, high, low);
@@ -494,19 +532,14 @@ class CrossEntropyLanes {
         }
       }
     }
-    for (int64_t l = 0; l < tile.rows; ++l) {
-      if (rows.target[l] < 0) {
-        for (int64_t j = 0; j < n_; ++j) tile.at(j)[l] = 0;
-      } else if (!dense) {
-        tile.at(rows.target[l])[l] = at_target[l];
-      }
+    for (int64_t l = 0; !dense && l < tile.rows; ++l) tile.data[rows.place[l]] = at_target[l];
+    for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
+      for (int64_t j = 0; is_ignored(tile, l) && j < n_; ++j) tile.at(j)[l] = 0;
     }
     if (scale_.softcap != 0) {
       read_tile(task_.shape, task_.logits, extra);
-      for (int64_t j = 0; j < n_; ++j) {
-        for (int64_t l = 0; l < tile.rows; ++l) {
-          if (rows.target[l] < 0) extra.at(j)[l] = 0;  // NaN would spoil the zeros
-        }
+      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {  // NaN would spoil the zeros
+        for (int64_t j = 0; is_ignored(tile, l) && j < n_; ++j) extra.at(j)[l] = 0;
       }
       scale_.apply_slope(extra.data, tile.data, n_ * width_);
     }

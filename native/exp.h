@@ -124,6 +124,12 @@ inline V<T> expm1(V<T> s) {
   return s == s ? value : s;
 }
 
+// To some 20 bits, for what is small beside the result: division is slow in double.
+inline V<double> rough_inverse(V<double> m) {
+  typedef float half __attribute__((vector_size(kVectorBytes / 2)));
+  return __builtin_convertvector(1 / __builtin_convertvector(m, half), V<double>);
+}
+
 // log(1 + y) for y >= 0, within 2 ulp: 1 + y = 2^k m, log m = 2 atanh((m - 1) / (m + 1)).
 inline V<double> log1p(V<double> y) {
   using B = Vector<double>::bits;
@@ -155,7 +161,7 @@ inline V<double> log1p(V<double> y) {
                              1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
   for (double c : kOdd) q = q * w + c;
   // log m = 2 z + 2 z^3 q, with 2 z = f - z f: the leading term f is exact.
-  const V<double> log_m = f - (z * f - (2 * z * w * q + tail / m));
+  const V<double> log_m = f - (z * f - (2 * z * w * q + tail * rough_inverse(m)));
   const V<double> value = k * 0x1.62e42fefap-1 + (log_m + k * 0x1.cf79abc9e3b39p-40);
   const V<double> infinity = V<double>{} + __builtin_inf();
   return y < infinity ? value : y;

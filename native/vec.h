@@ -101,6 +101,21 @@ inline V<T> without(V<T> v, int64_t at) {
   return lane == static_cast<typename Vector<T>::index>(at) ? V<T>{} : v;
 }
 
+// kLanes<double> numbers as double, and back.
+inline V<double> load_wide(const double* p) { return load(p); }
+inline V<double> load_wide(const float* p) {
+  typedef float half __attribute__((vector_size(kVectorBytes / 2)));
+  half v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, V<double>);
+}
+inline void store_narrow(double* p, V<double> v) { store(p, v); }
+inline void store_narrow(float* p, V<double> v) {
+  typedef float half __attribute__((vector_size(kVectorBytes / 2)));
+  const half narrow = __builtin_convertvector(v, half);
+  __builtin_memcpy(p, &narrow, sizeof narrow);
+}
+
 // a * b + c * d, rounded once where there is a fused multiply-add: the compiler may fuse only the
 // first product.
 template <class T>
