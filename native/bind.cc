@@ -163,7 +163,8 @@ void cross_entropy(In logits, int64_t axis, std::optional<Numbers<const int64_t>
                    double label_smoothing, double z_loss, double softcap, double temperature,
                    std::optional<Numbers<double>> loss, std::optional<Numbers<double>> summary,
                    bool from_summary, double scale, std::optional<Numbers<const double>> upstream,
-                   std::optional<Out> grad) {
+                   std::optional<Out> grad, int64_t k, std::optional<Numbers<double>> entropy,
+                   std::optional<Numbers<int64_t>> argmax, std::optional<Numbers<bool>> hits) {
   CrossEntropyTask task{};
   Layout layout(logits, axis);
   layout.add(logits, task.logits);
@@ -205,6 +206,16 @@ void cross_entropy(In logits, int64_t axis, std::optional<Numbers<const int64_t>
   task.softcap = softcap;
   task.temperature = temperature;
   task.scale = scale;
+  if (entropy || argmax || hits) {
+    if (!(entropy && argmax && hits && loss && summary) || from_summary || grad) {
+      throw nb::value_error(
+          "statistics come together, with the loss and its summary, without grad");
+    }
+    const StatsTask stats{task, k, numbers(*entropy, rows), numbers(*argmax, rows),
+                          numbers(*hits, rows)};
+    nb::gil_scoped_release release;
+    return kernels().cross_entropy_stats(stats);
+  }
   nb::gil_scoped_release release;
   (from_summary ? kernels().cross_entropy_gradient : kernels().cross_entropy)(task);
 }
@@ -261,7 +272,9 @@ NB_MODULE(_native, m) {
         arg("label_smoothing") = 0.0, arg("z_loss") = 0.0, arg("softcap") = 0.0,
         arg("temperature") = 1.0, arg("loss").noconvert() = nb::none(),
         arg("summary").noconvert() = nb::none(), arg("from_summary") = false, arg("scale") = 1.0,
-        arg("upstream").noconvert() = nb::none(), arg("grad").noconvert() = nb::none());
+        arg("upstream").noconvert() = nb::none(), arg("grad").noconvert() = nb::none(),
+        arg("k") = 1, arg("entropy").noconvert() = nb::none(),
+        arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());
   m.def("small_cross_entropy", &small_cross_entropy);
   m.def("levels", [] {
     std::vector<std::string> names;

@@ -26,6 +26,10 @@ def cross_entropy(
     scale: float = 1.0,
     upstream: _Float64s | None = None,
     grad: _Array | None = None,
+    k: int = 1,
+    entropy: _Float64s | None = None,
+    argmax: npt.NDArray[np.int64] | None = None,
+    hits: npt.NDArray[np.bool_] | None = None,
 ) -> None: ...
 def small_cross_entropy(
     logits: int,

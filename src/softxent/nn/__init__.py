@@ -22,12 +22,14 @@ from softxent.nn.modules import (
     NLLLoss,
     Softmax,
 )
+from softxent.nn.stats import LossStats
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "LogSoftmax",
+    "LossStats",
     "NLLLoss",
     "Softmax",
     "functional",

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from softxent.errors import OptionError
+from softxent.nn.stats import LossStats
 from softxent.ops import tensor
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "cross_entropy_with_stats",
     "log_softmax",
     "nll_loss",
     "softmax",
@@ -152,6 +154,65 @@ def cross_entropy(
         z_loss=z_loss,
         softcap=softcap,
         temperature=temperature,
+    )
+
+
+def cross_entropy_with_stats(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    axis: int | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    k: int = 1,
+) -> LossStats:
+    """`cross_entropy`, and what else the same pass over the logits can say of each row.
+
+        lse = log sum_j exp(u_j),  entropy = -sum_j p_j log p_j,  p = softmax(u)
+
+    Args:
+        input, target, weight, ignore_index, reduction, label_smoothing, axis, z_loss, softcap,
+            temperature: as `cross_entropy`.
+        k: a row is a hit where the target is among the k classes with the largest logits.
+
+    Returns:
+        `LossStats`: loss, lse, entropy, argmax, hits. The first three are differentiable.
+
+    Raises:
+        OptionError: k is less than 1 or more than there are classes; else as `cross_entropy`.
+
+    Edge cases: ignored rows, and rows that have no loss, are described at `LossStats`.
+
+    Cost: reads the logits from memory once and goes through them once more in the cache. The
+    gradients of lse and entropy are composed of torch's operations, those of the loss aren't.
+
+    Example:
+        >>> logits, target = torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2])
+        >>> stats = cross_entropy_with_stats(logits, target, k=2)
+        >>> stats.argmax, stats.hits
+        (tensor([0]), tensor([True]))
+    """
+    return LossStats(
+        *tensor.cross_entropy_with_stats(
+            "cross_entropy_with_stats",
+            input,
+            target,
+            weight,
+            k,
+            dtype=_dtype_in_autocast(input.dtype, input),
+            axis=_class_axis(input) if axis is None else axis,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+            softcap=softcap,
+            temperature=temperature,
+        )
     )
 
 

@@ -7,6 +7,7 @@ is asked for. Derivatives of the gradient itself are `composed` of torch's opera
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "array",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "cross_entropy_with_stats",
     "gradient",
     "logsumexp",
     "losses_and_summary",
@@ -173,30 +175,29 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        logits, target, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[:3]
-        # The gradient's own derivative, or many upstream gradients at once.
-        if torch.is_grad_enabled() or _is_batched(upstream):
-            grads = composed_gradients(ctx.loss, logits, target, weight, upstream, wanted)
-            return *grads, None, None, None
-        grads = [None, None, None]
-        if wanted[1] or wanted[2]:
-            others = (False, *wanted[1:])
-            grads = composed_gradients(ctx.loss, logits, target, weight, upstream, others)
-        if wanted[0]:
-            grads[0] = gradient(
-                ctx.loss,
-                logits,
-                target,
-                weight,
-                ctx.summary,
-                ctx.denominator,
-                upstream,
-                out=logits.detach() if ctx.inplace_backward else empty_like(logits),
-            )
-            if ctx.inplace_backward:
-                torch.autograd.graph.increment_version(logits)
-        return *grads, None, None, None
+        return *_gradients(ctx, *ctx.saved_tensors, upstream), None, None, None
+
+
+def _gradients(
+    ctx: Any, logits: Tensor, target: Tensor, weight: Tensor | None, upstream: Tensor
+) -> list[Tensor | None]:
+    """Of the loss, with respect to the three."""
+    wanted = ctx.needs_input_grad[:3]
+    # The gradient's own derivative, or many upstream gradients at once.
+    if torch.is_grad_enabled() or _is_batched(upstream):
+        return composed_gradients(ctx.loss, logits, target, weight, upstream, wanted)
+    grads: list[Tensor | None] = [None, None, None]
+    if wanted[1] or wanted[2]:
+        others = (False, *wanted[1:])
+        grads = composed_gradients(ctx.loss, logits, target, weight, upstream, others)
+    if wanted[0]:
+        out = logits.detach() if ctx.inplace_backward else empty_like(logits)
+        grads[0] = gradient(
+            ctx.loss, logits, target, weight, ctx.summary, ctx.denominator, upstream, out
+        )
+        if ctx.inplace_backward:
+            torch.autograd.graph.increment_version(logits)
+    return grads
 
 
 # Where the calls would take longer than the numbers: (64, 10).
@@ -269,6 +270,73 @@ class _SmallCrossEntropy(torch.autograd.Function):
             out = empty_like(logits)
             grad = gradient(ctx.loss, logits, target, None, None, None, upstream, out)
         return grad, None, None, None
+
+
+def cross_entropy_with_stats(
+    loss: spec.Loss,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    dtype: torch.dtype,
+    k: int,
+) -> tuple[Tensor, ...]:
+    """The reduced loss; and a row its lse, its entropy, its largest class, and whether it hits."""
+    results: tuple[Tensor, ...] = _CrossEntropyWithStats.apply(  # type: ignore[no-untyped-call]
+        logits, target, weight, loss, dtype, k
+    )
+    return results
+
+
+class _CrossEntropyWithStats(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        loss: spec.Loss,
+        dtype: torch.dtype,
+        k: int,
+    ) -> tuple[Tensor, ...]:
+        arguments = _arguments(loss, logits, target, weight)
+        rows = native.product(loss.rows)
+        losses, summary, entropy = np.empty(rows), np.empty((rows, 2)), np.empty(rows)
+        argmax, hits = np.empty(rows, np.int64), np.empty(rows, np.bool_)
+        buffers = {"loss": losses, "summary": summary, "entropy": entropy}
+        _run(loss, target, arguments, buffers | {"k": k, "argmax": argmax, "hits": hits})
+        lse = summary[:, 0] + np.log1p(summary[:, 1])
+        if loss.target_kind == "index":
+            lse[arguments["index"] == loss.ignore_index] = 0
+        denominator = _denominator(loss, arguments)
+        ctx.save_for_backward(logits, target, weight)
+        ctx.loss, ctx.summary, ctx.denominator = loss, summary, denominator
+        ctx.inplace_backward = False
+        ctx.set_materialize_grads(False)
+        own = composed.dtype_of(logits)
+        results = [
+            torch.from_numpy(x).to(own if x.dtype == np.float64 else None).view(loss.rows)
+            for x in (lse, entropy, argmax, hits)
+        ]
+        ctx.mark_non_differentiable(*results[2:])
+        return reduce(loss, losses, denominator, dtype), *results
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor | None) -> Any:
+        logits, target, weight = ctx.saved_tensors
+        grads: list[Tensor | None] = [None, None, None]
+        if upstream[0] is not None:
+            grads = _gradients(ctx, logits, target, weight, upstream[0])
+        others = [g for g in upstream[1:3] if g is not None]
+        if others and ctx.needs_input_grad[0]:
+            with torch.enable_grad():
+                alone = logits.view_as(logits)
+                _, *both, _, _ = composed.cross_entropy_with_stats(
+                    ctx.loss, alone, target, weight, 1
+                )
+                asked = [x for x, g in zip(both, upstream[1:3], strict=True) if g is not None]
+            (more,) = _differentiate(asked, [alone], others)
+            grads[0] = more if grads[0] is None else grads[0] + more
+        return *grads, None, None, None
 
 
 def _is_batched(upstream: Tensor) -> bool:
@@ -353,20 +421,30 @@ def composed_gradients(
 
     They are part of the graph where gradients are enabled.
     """
-    keep_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        # Each as seen by this loss alone: one may depend on another, and its share isn't ours.
         given = [
-            x.view_as(x) if x is not None and want else x
+            _alone(x) if want else x
             for x, want in zip((logits, target, weight), wanted, strict=True)
         ]
         value = composed.cross_entropy(loss, *given)  # type: ignore[arg-type]
         value = value.to(upstream.dtype)
-        inputs = [x for x, want in zip(given, wanted, strict=True) if want]
-        grads = iter(
-            torch.autograd.grad(value, inputs, upstream, create_graph=keep_graph)  # type: ignore[arg-type]
-        )
+    inputs = [x for x, want in zip(given, wanted, strict=True) if want]
+    grads = iter(_differentiate([value], inputs, [upstream]))
     return [next(grads) if want else None for want in wanted]
+
+
+def _alone(x: Tensor | None) -> Tensor | None:
+    """An input as this loss alone sees it: it may depend on another, whose share isn't ours."""
+    return None if x is None else x.view_as(x)
+
+
+def _differentiate(
+    outputs: list[Tensor], inputs: list[Any], upstream: list[Tensor]
+) -> Sequence[Tensor]:
+    """Gradients, which are part of the graph where gradients are enabled."""
+    keep_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        return torch.autograd.grad(outputs, inputs, upstream, create_graph=keep_graph)
 
 
 def reduce(loss: spec.Loss, losses: Array, denominator: float, dtype: torch.dtype) -> Tensor:

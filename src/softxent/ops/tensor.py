@@ -28,6 +28,7 @@ __all__ = [
     "checked_probabilities",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "cross_entropy_with_stats",
     "kernels_take",
     "log_loss",
     "logsumexp",
@@ -176,6 +177,27 @@ def cross_entropy_with_grad(
 def _ordinary(x: Tensor) -> Tensor:
     """What was made in inference mode can't be part of a graph; its copy can."""
     return x.clone() if x.is_inference() else x
+
+
+def cross_entropy_with_stats(
+    op: str,
+    logits: Tensor,
+    target: Any,
+    weight: Any,
+    k: int,
+    *,
+    dtype: torch.dtype,
+    **options: Any,
+) -> tuple[Tensor, ...]:
+    """The reduced loss; and a row its lse, its entropy, its largest class, and whether it hits."""
+    target, weight, loss = intake.receive_loss(op, logits, target, weight, options, any_weight=True)
+    k = spec.check_k(op, k, loss.classes)
+    if is_traced() or not kernels_take(logits, target, weight):
+        target = _checked(loss, target)
+        value, *rest = composed.cross_entropy_with_stats(loss, logits, target, weight, k)
+        return value.to(dtype), *rest
+    intake.check_target(loss, target)
+    return engine.cross_entropy_with_stats(loss, logits, target, weight, dtype, k)
 
 
 def nll_loss(op: str, log_probs: Tensor, target: Any, weight: Any, **options: Any) -> Tensor:
