@@ -22,6 +22,7 @@ from softxent.nn.modules import (
     NLLLoss,
     Softmax,
 )
+from softxent.nn.patching import patch
 from softxent.nn.stats import LossStats
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "NLLLoss",
     "Softmax",
     "functional",
+    "patch",
 ]

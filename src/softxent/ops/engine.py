@@ -175,7 +175,8 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        return *_gradients(ctx, *ctx.saved_tensors, upstream), None, None, None
+        logits, target, weight = ctx.saved_tensors
+        return *_gradients(ctx, logits, target, weight, upstream), None, None, None
 
 
 def _gradients(
