@@ -180,10 +180,10 @@ def test_operators_pass_torchs_own_check(wants_grad: bool) -> None:
         options = (1, -100, reduction, 0.1, 0.1, 3.0, 2.0)
         for target, weight in ((y, WEIGHT), (q, None)):
             check(names[2].default, (z, target, weight, "x", torch.float32, False, *options))
-            loss, summary, denominator = names[2](
+            loss, summary = names[2](
                 z.detach(), target, weight, "x", torch.float32, False, *options
             )
-            given = (torch.ones_like(loss), z.detach(), target, weight, summary, denominator)
+            given = (torch.ones_like(loss), z.detach(), target, weight, summary)
             check(names[3].default, (*given, *options))
     check(names[4].default, (y, "x", "index", 5, -100))
     check(names[4].default, (q.requires_grad_(wants_grad), "x", "probabilities", 5, None))

@@ -7,6 +7,7 @@ is asked for. Derivatives of the gradient itself are `composed` of torch's opera
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ __all__ = [
     "cross_entropy_with_stats",
     "gradient",
     "logsumexp",
-    "losses_and_summary",
+    "loss_and_summary",
     "reduce",
     "softmax",
     "softmax_gradient",
@@ -47,10 +48,18 @@ def array(x: Tensor) -> Array:
 
 
 def empty_like(x: Tensor) -> Tensor:
-    """A buffer for a result of the shape and layout of x."""
-    if x.dtype is torch.float32 and x.is_contiguous():
-        return torch.from_numpy(np.empty(x.shape, np.float32))  # on huge pages where it is large
-    return torch.empty_like(x, requires_grad=False)
+    """A buffer for a result of the shape and layout of x, in memory that others have given back."""
+    dtype = _NUMPY.get(x.dtype)
+    if dtype is None or not x.is_contiguous():
+        return torch.empty_like(x, requires_grad=False)
+    return torch.from_numpy(native.fresh(tuple(x.shape), dtype))
+
+
+_NUMPY: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+    torch.float16: np.dtype(np.float16),
+}
 
 
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
@@ -150,10 +159,9 @@ def cross_entropy(
         return _applied(_CrossEntropy, logits, target, weight, loss, dtype, inplace_backward)
     if small:
         return _small_cross_entropy(loss, logits, target, dtype, None)
+    losses = _row_losses(loss) if loss.reduction == "none" else None
     arguments = _arguments(loss, logits, target, weight)
-    losses = np.empty(native.product(loss.rows), np.float64)
-    _run(loss, target, arguments, {"loss": losses})
-    return reduce(loss, losses, _denominator(loss, arguments), dtype)
+    return reduce(loss, losses, _run(loss, target, arguments, {"loss": losses}), dtype)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -167,11 +175,10 @@ class _CrossEntropy(torch.autograd.Function):
         dtype: torch.dtype,
         inplace_backward: bool,
     ) -> Tensor:
-        losses, summary, denominator = losses_and_summary(loss, logits, target, weight)
+        value, summary = loss_and_summary(loss, logits, target, weight, dtype)
         ctx.save_for_backward(logits, target, weight)
-        ctx.loss, ctx.summary, ctx.denominator = loss, summary, denominator
-        ctx.inplace_backward = inplace_backward
-        return reduce(loss, losses, denominator, dtype)
+        ctx.loss, ctx.summary, ctx.inplace_backward = loss, summary, inplace_backward
+        return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
@@ -193,9 +200,7 @@ def _gradients(
         grads = composed_gradients(ctx.loss, logits, target, weight, upstream, others)
     if wanted[0]:
         out = logits.detach() if ctx.inplace_backward else empty_like(logits)
-        grads[0] = gradient(
-            ctx.loss, logits, target, weight, ctx.summary, ctx.denominator, upstream, out
-        )
+        grads[0] = gradient(ctx.loss, logits, target, weight, ctx.summary, upstream, out)
         if ctx.inplace_backward:
             torch.autograd.graph.increment_version(logits)
     return grads
@@ -269,7 +274,7 @@ class _SmallCrossEntropy(torch.autograd.Function):
         grad, ctx.grad = ctx.grad, None
         if grad is None or upstream.item() != 1:
             out = empty_like(logits)
-            grad = gradient(ctx.loss, logits, target, None, None, None, upstream, out)
+            grad = gradient(ctx.loss, logits, target, None, None, upstream, out)
         return grad, None, None, None
 
 
@@ -301,17 +306,16 @@ class _CrossEntropyWithStats(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         arguments = _arguments(loss, logits, target, weight)
         rows = native.product(loss.rows)
-        losses, summary, entropy = np.empty(rows), np.empty((rows, 2)), np.empty(rows)
+        losses, summary, entropy = _row_losses(loss), np.empty((rows, 2)), np.empty(rows)
         argmax, hits = np.empty(rows, np.int64), np.empty(rows, np.bool_)
-        buffers = {"loss": losses, "summary": summary, "entropy": entropy}
-        _run(loss, target, arguments, buffers | {"k": k, "argmax": argmax, "hits": hits})
+        buffers: dict[str, Any] = {"loss": losses, "summary": summary, "entropy": entropy}
+        buffers |= {"k": k, "argmax": argmax, "hits": hits}
+        total = _run(loss, target, arguments, buffers)
         lse = summary[:, 0] + np.log1p(summary[:, 1])
         if loss.target_kind == "index":
             lse[arguments["index"] == loss.ignore_index] = 0
-        denominator = _denominator(loss, arguments)
         ctx.save_for_backward(logits, target, weight)
-        ctx.loss, ctx.summary, ctx.denominator = loss, summary, denominator
-        ctx.inplace_backward = False
+        ctx.loss, ctx.summary, ctx.inplace_backward = loss, summary, False
         ctx.set_materialize_grads(False)
         own = composed.dtype_of(logits)
         results = [
@@ -319,7 +323,7 @@ class _CrossEntropyWithStats(torch.autograd.Function):
             for x in (lse, entropy, argmax, hits)
         ]
         ctx.mark_non_differentiable(*results[2:])
-        return reduce(loss, losses, denominator, dtype), *results
+        return reduce(loss, losses, total, dtype), *results
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
@@ -346,15 +350,19 @@ def _is_batched(upstream: Tensor) -> bool:
     return batched or torch._C._are_functorch_transforms_active()
 
 
-def losses_and_summary(
-    loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None
-) -> tuple[Array, Array, float]:
-    """Losses a row, what the gradient needs of the forward pass, and what `mean` divides by."""
+def loss_and_summary(
+    loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None, dtype: torch.dtype
+) -> tuple[Tensor, Array]:
+    """The reduced loss, and what the gradient needs of the forward pass."""
+    losses = _row_losses(loss) if loss.reduction == "none" else None
+    summary = np.empty((native.product(loss.rows), 2), np.float64)
     arguments = _arguments(loss, logits, target, weight)
-    rows = native.product(loss.rows)
-    losses, summary = np.empty(rows, np.float64), np.empty((rows, 2), np.float64)
-    _run(loss, target, arguments, {"loss": losses, "summary": summary})
-    return losses, summary, _denominator(loss, arguments)
+    total = _run(loss, target, arguments, {"loss": losses, "summary": summary})
+    return reduce(loss, losses, total, dtype), summary
+
+
+def _row_losses(loss: spec.Loss) -> Array:
+    return np.empty(native.product(loss.rows), np.float64)
 
 
 def gradient(
@@ -363,19 +371,16 @@ def gradient(
     target: Tensor,
     weight: Tensor | None,
     summary: Array | None,
-    denominator: float | None,
     upstream: Tensor,
     out: Tensor,
 ) -> Tensor:
-    """The gradient with respect to the logits, from what is given of the forward pass's results."""
+    """The gradient with respect to the logits, from the forward pass's summary if that is given."""
     arguments = _arguments(loss, logits, target, weight)
-    if denominator is None:
-        denominator = _denominator(loss, arguments)
-    if loss.reduction == "none":
-        arguments["upstream"] = array(upstream.double().contiguous()).reshape(-1)
-    else:
-        arguments["scale"] = upstream.item() * scale_of(loss, denominator)
     buffers: dict[str, Any] = {"grad": array(out)}
+    if loss.reduction == "none":
+        buffers["upstream"] = array(upstream.double().contiguous()).reshape(-1)
+    else:
+        buffers["scale"] = upstream.item()
     if summary is not None:
         buffers |= {"summary": summary, "from_summary": True}
     _run(loss, target, arguments, buffers)
@@ -388,17 +393,15 @@ def cross_entropy_with_grad(
     """The reduced loss and its gradient in one go, the gradient in `out` if that is given."""
     grad = empty_like(logits.detach()) if out is None else out
     buffer = grad if out is None or _writable(out, logits, target, weight) else empty_like(grad)
+    losses = _row_losses(loss) if loss.reduction == "none" else None
     arguments = _arguments(loss, logits, target, weight)
-    denominator = _denominator(loss, arguments)
-    losses = np.empty(native.product(loss.rows), np.float64)
-    arguments["scale"] = scale_of(loss, denominator)
-    _run(loss, target, arguments, {"loss": losses, "grad": array(buffer)})
+    total = _run(loss, target, arguments, {"loss": losses, "grad": array(buffer)})
     if buffer is not grad:
         with torch.no_grad():
             grad.copy_(buffer)
     elif out is not None:
         torch.autograd.graph.increment_version(out)
-    return reduce(loss, losses, denominator, composed.dtype_of(logits)), grad
+    return reduce(loss, losses, total, composed.dtype_of(logits)), grad
 
 
 def _writable(out: Tensor, logits: Tensor, target: Tensor, weight: Tensor | None) -> bool:
@@ -448,14 +451,16 @@ def _differentiate(
         return torch.autograd.grad(outputs, inputs, upstream, create_graph=keep_graph)
 
 
-def reduce(loss: spec.Loss, losses: Array, denominator: float, dtype: torch.dtype) -> Tensor:
+def reduce(
+    loss: spec.Loss, losses: Array | None, total: tuple[float, float], dtype: torch.dtype
+) -> Tensor:
     """Losses a row as the caller wants them: each, their sum, or the sum over a denominator."""
-    if loss.reduction == "none":
+    if loss.reduction == "none" and losses is not None:
         return torch.from_numpy(losses).to(dtype).view(loss.rows)
-    total = float(np.add.reduce(losses))
+    value, denominator = total
     if loss.reduction == "mean":
-        total = total / denominator if denominator else np.nan
-    return _scalar(total, dtype)
+        value = value / denominator if denominator else math.nan
+    return _scalar(value, dtype)
 
 
 def _scalar(value: float, dtype: torch.dtype) -> Tensor:
@@ -463,13 +468,6 @@ def _scalar(value: float, dtype: torch.dtype) -> Tensor:
         return torch.scalar_tensor(value, dtype=dtype)
     except RuntimeError:  # beyond the dtype's largest number: inf
         return torch.scalar_tensor(value, dtype=torch.float64).to(dtype)
-
-
-def scale_of(loss: spec.Loss, denominator: float) -> float:
-    """What the sum of the losses is multiplied by; NaN over nothing."""
-    if loss.reduction != "mean":
-        return 1.0
-    return 1 / denominator if denominator else np.nan
 
 
 def _arguments(
@@ -484,6 +482,7 @@ def _arguments(
         "z_loss": loss.z_loss,
         "softcap": loss.softcap or 0.0,
         "temperature": loss.temperature,
+        "mean": loss.reduction == "mean",
     }
     if loss.target_kind == "index":
         index = np.require(array(target.long()), requirements=["C", "A"])
@@ -499,13 +498,10 @@ def _arguments(
 
 def _run(
     loss: spec.Loss, target: Tensor, arguments: dict[str, Any], buffers: dict[str, Any]
-) -> None:
+) -> tuple[float, float]:
+    """The sum of the losses, and what their mean divides by."""
     try:
-        _native.cross_entropy(**arguments, **buffers)
+        return _native.cross_entropy(**arguments, **buffers)
     except IndexError:  # a class index out of range; nothing was written
         spec.check_indices(loss.op, array(target), loss.classes, loss.ignore_index)
         raise
-
-
-def _denominator(loss: spec.Loss, arguments: dict[str, Any]) -> float:
-    return native.denominator_of(loss, arguments.get("index"), arguments.get("weight"))

@@ -120,7 +120,7 @@ def cross_entropy(
     options: dict[str, Any],
 ) -> Tensor:
     """The reduced loss, differentiable in the logits."""
-    value, _, _ = _forward(
+    value, _ = _forward(
         logits,
         target,
         weight,
@@ -154,7 +154,7 @@ def _forward(
     z_loss: float,
     softcap: float | None,
     temperature: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     target, weight, loss = _receive(
         op,
         any_weight,
@@ -170,12 +170,9 @@ def _forward(
         temperature,
     )
     intake.check_target(loss, target)
-    losses, summary, denominator = engine.losses_and_summary(loss, logits, target, weight)
-    return (
-        engine.reduce(loss, losses, denominator, dtype),
-        torch.from_numpy(summary.view(np.int64)),  # as bits, of which a NaN equals itself
-        torch.scalar_tensor(denominator, dtype=torch.float64),
-    )
+    value, summary = engine.loss_and_summary(loss, logits, target, weight, dtype)
+    # As bits, of which a NaN equals itself.
+    return value, torch.from_numpy(summary.view(np.int64))
 
 
 @_forward.register_fake
@@ -193,7 +190,7 @@ def _(
     z_loss: float,
     softcap: float | None,
     temperature: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     target, weight, loss = _receive(
         op,
         any_weight,
@@ -212,7 +209,6 @@ def _(
     return (
         logits.new_empty(loss.rows if reduction == "none" else (), dtype=dtype),
         logits.new_empty((rows, 2), dtype=torch.int64),
-        logits.new_empty((), dtype=torch.float64),
     )
 
 
@@ -223,7 +219,6 @@ def _backward(
     target: Tensor,
     weight: Tensor | None,
     summary: Tensor,
-    denominator: Tensor,
     axis: int,
     ignore_index: int,
     reduction: str,
@@ -252,7 +247,6 @@ def _backward(
         target,
         weight,
         engine.array(summary).view(np.float64),
-        denominator.item(),
         upstream,
         out=engine.empty_like(logits),
     )
@@ -289,15 +283,14 @@ def _receive(
     return intake.receive_loss(op, logits, target, weight, options, any_weight=any_weight)
 
 
-def _keep_summary(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _keep_summary(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
     logits, target, weight, _, _, _, *ctx.options = inputs
-    _, summary, denominator = output
-    ctx.save_for_backward(logits, target, weight, summary, denominator)
+    ctx.save_for_backward(logits, target, weight, output[1])
 
 
 def _cross_entropy_gradient(ctx: Any, upstream: Tensor, *unused: Any) -> Any:
-    logits, target, weight, summary, denominator = ctx.saved_tensors
-    grad = _backward(upstream, logits, target, weight, summary, denominator, *ctx.options)
+    logits, target, weight, summary = ctx.saved_tensors
+    grad = _backward(upstream, logits, target, weight, summary, *ctx.options)
     return grad, *[None] * 12
 
 

@@ -6,7 +6,6 @@ where the operator that will see them looks.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,7 +77,7 @@ def receive_loss(
     target = beside(op, "target", target, logits)
     if target.numel() == 0 and target.is_floating_point() and target.ndim < logits.ndim:
         target = target.long()  # an empty list
-    loss = _loss(
+    loss = spec.Loss.of(
         op,
         logits.shape,
         target.shape,
@@ -92,19 +91,6 @@ def receive_loss(
         spec.check_weight(op, weight.shape, _NOTHING if numbers is None else numbers, loss.classes)
     return target, weight, loss
 
-
-def _loss(*arguments: Any, **options: Any) -> spec.Loss:
-    if is_traced():
-        return spec.Loss.of(*arguments, **options)
-    try:
-        return _known_loss(*arguments, **options)
-    except TypeError:  # an option that can't be looked up: wrong, or of some other library
-        return spec.Loss.of(*arguments, **options)
-
-
-# A training asks the same question at every step; for small batches the answer takes as long as
-# the loss.
-_known_loss = functools.lru_cache(maxsize=1024, typed=True)(spec.Loss.of)
 
 _NOTHING = np.zeros(0)
 _KIND = {
