@@ -96,6 +96,7 @@ class Loss:
         softcap: float | None = None,
         temperature: float = 1.0,
         scores: str = "logits",
+        remember: bool = True,
     ) -> Loss:
         """Check the options, and the shapes against each other.
 
@@ -108,11 +109,14 @@ class Loss:
             ignore_index, reduction, label_smoothing, z_loss, softcap, temperature: as
                 `cross_entropy`.
             scores: what the scores are called in messages.
-
-        A training loop asks for the same again and again: the answers are remembered.
+            remember: a training loop asks for the same again and again, and is answered faster;
+                what records a graph can't look anything up.
         """
-        shapes = tuple(logits_shape), tuple(target_shape)
-        options = (
+        question: tuple[Any, ...] = (
+            op,
+            tuple(logits_shape),
+            tuple(target_shape),
+            target_kind,
             axis,
             ignore_index,
             reduction,
@@ -122,13 +126,14 @@ class Loss:
             temperature,
             scores,
         )
-        try:
-            return cls._checked(op, *shapes, target_kind, *options)
-        except TypeError:  # an option that can't be remembered, such as an array of one number
-            return cls._checked.__wrapped__(cls, op, *shapes, target_kind, *options)
+        if remember:
+            try:
+                return _remembered(*question)
+            except TypeError:  # an option that can't be remembered, such as an array of one number
+                pass
+        return cls._checked(*question)
 
     @classmethod
-    @functools.lru_cache(maxsize=256, typed=True)
     def _checked(
         cls,
         op: str,
@@ -173,6 +178,9 @@ class Loss:
             target_kind="probabilities",
             reduction=check_reduction(op, reduction),
         )
+
+
+_remembered = functools.lru_cache(maxsize=256, typed=True)(Loss._checked)
 
 
 def _target_kind(

@@ -83,6 +83,7 @@ def receive_loss(
         target.shape,
         "f" if target.is_floating_point() else _KIND.get(target.dtype, "c"),
         scores=scores,
+        remember=not is_traced(),
         **options,
     )
     if weight is not None:
