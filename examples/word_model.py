@@ -250,8 +250,11 @@ def compare(args: argparse.Namespace) -> None:
     apart = max(abs(a - b) for a, b in pairs)
     print(
         f"the first {args.steps} steps with torch's full logits: losses differ by at most "
-        f"{apart:.1e}\npeak memory of a step beside the model: {results['softxent']['MiB']:.0f} MiB "
-        f"with softxent, {results['all']['MiB']:.0f} MiB with all logits\n"
+        f"{apart:.1e}"
+    )
+    print(
+        f"peak memory of a step beside the model: {results['softxent']['MiB']:.0f} MiB with "
+        f"softxent, {results['all']['MiB']:.0f} MiB with all logits\n"
     )
 
 

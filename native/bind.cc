@@ -3,14 +3,20 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
+#include <memory>
+#include <new>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels.h"
+#include "memory.h"
 #include "parallel.h"
 
 namespace nb = nanobind;
@@ -157,12 +163,61 @@ void logsumexp(In x, Numbers<double> out, int64_t axis) {
   kernels().logsumexp(task);
 }
 
-void cross_entropy(In logits, int64_t axis, std::optional<Numbers<const int64_t>> index,
-                   std::optional<In> probabilities, std::optional<In> weight, int64_t ignore_index,
-                   double label_smoothing, double z_loss, double softcap, double temperature,
-                   std::optional<Numbers<double>> loss, std::optional<Numbers<double>> summary,
-                   bool from_summary, double scale, std::optional<Numbers<const double>> upstream,
-                   std::optional<Out> grad) {
+// A sum that doesn't drift: it keeps what its additions lost.
+struct Total {
+  double hi = 0, lo = 0;
+
+  void add(double x) {
+    const double s = hi + x, b = s - hi;
+    lo += (hi - (s - b)) + (x - b);
+    hi = s;
+  }
+  // An infinite sum has lost inf - inf.
+  double value() const { return hi - hi == 0 ? hi + lo : hi; }
+};
+
+double sum(const double* x, int64_t count) {
+  Total lanes[8];  // side by side they don't wait for each other
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    for (int k = 0; k < 8; ++k) lanes[k].add(x[i + k]);
+  }
+  for (; i < count; ++i) lanes[i % 8].add(x[i]);
+  for (int k = 1; k < 8; ++k) {
+    lanes[0].add(lanes[k].hi);
+    lanes[0].lo += lanes[k].lo;
+  }
+  return lanes[0].value();
+}
+
+// What a mean divides by: the kept targets' weight, or the number of rows.
+double denominator_of(const CrossEntropyTask& task) {
+  const int64_t rows = task.shape.rows;
+  if (!task.index) return static_cast<double>(rows);
+  const auto weight = [&](int64_t y) {
+    return task.logits.type == Type::kFloat64 ? static_cast<const double*>(task.weight)[y]
+                                              : static_cast<const float*>(task.weight)[y];
+  };
+  int64_t kept = 0;
+  Total total;
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t y = task.index[i];
+    kept += y != task.ignore_index;
+    if (task.weight && y != task.ignore_index) total.add(static_cast<double>(weight(y)));
+  }
+  return task.weight ? total.value() : static_cast<double>(kept);
+}
+
+// The rows' losses are summed, and the gradient is that of the sum, or of the mean. Returns the sum
+// and what a mean divides by.
+std::pair<double, double> cross_entropy(
+    In logits, int64_t axis, std::optional<Numbers<const int64_t>> index,
+    std::optional<In> probabilities, std::optional<In> weight, int64_t ignore_index,
+    double label_smoothing, double z_loss, double softcap, double temperature,
+    std::optional<Numbers<double>> loss, std::optional<Numbers<double>> summary, bool from_summary,
+    double scale, bool mean, std::optional<Numbers<const double>> upstream, std::optional<Out> grad,
+    int64_t k, std::optional<Numbers<double>> entropy, std::optional<Numbers<int64_t>> argmax,
+    std::optional<Numbers<bool>> hits) {
   CrossEntropyTask task{};
   Layout layout(logits, axis);
   layout.add(logits, task.logits);
@@ -204,8 +259,70 @@ void cross_entropy(In logits, int64_t axis, std::optional<Numbers<const int64_t>
   task.softcap = softcap;
   task.temperature = temperature;
   task.scale = scale;
+  StatsTask stats{};
+  if (entropy || argmax || hits) {
+    if (!(entropy && argmax && hits && loss && summary) || from_summary || grad) {
+      throw nb::value_error("statistics come together, with loss and summary, without grad");
+    }
+    stats = {task, k, numbers(*entropy, rows), numbers(*argmax, rows), numbers(*hits, rows)};
+  }
   nb::gil_scoped_release release;
-  (from_summary ? kernels().cross_entropy_gradient : kernels().cross_entropy)(task);
+  const double denominator = denominator_of(task);
+  if (mean) task.scale = denominator == 0 ? NAN : task.scale / denominator;
+  if (from_summary) {
+    kernels().cross_entropy_gradient(task);
+    return {NAN, denominator};
+  }
+  std::unique_ptr<double[]> losses;
+  if (!task.loss) {
+    losses.reset(new double[static_cast<size_t>(rows)]);
+    task.loss = losses.get();
+  }
+  if (stats.entropy) {
+    kernels().cross_entropy_stats(stats);
+  } else {
+    kernels().cross_entropy(task);
+  }
+  return {sum(task.loss, rows), denominator};
+}
+
+// The reduced loss of a small batch and its gradient, of contiguous rows by their addresses: for 64
+// rows of 10 classes, taking arrays apart and putting them together would cost more than the loss.
+double small_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, bool wide,
+                           int64_t rows, int64_t classes, int64_t ignore_index,
+                           double label_smoothing, bool mean) {
+  CrossEntropyTask task{};
+  task.shape = {rows, classes, 1, {rows}};
+  const Type type = wide ? Type::kFloat64 : Type::kFloat32;
+  task.logits = {reinterpret_cast<void*>(logits), type, 1, {classes}};
+  task.grad = {reinterpret_cast<void*>(grad), type, 1, {classes}};  // null where none is wanted
+  task.index = reinterpret_cast<const int64_t*>(index);
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t y = task.index[i];
+    if (y != ignore_index && (y < 0 || y >= classes)) {
+      throw nb::index_error("class index out of range");
+    }
+  }
+  std::vector<double> losses(static_cast<size_t>(rows));
+  task.loss = losses.data();
+  task.ignore_index = ignore_index;
+  task.label_smoothing = label_smoothing;
+  task.temperature = 1;
+  task.scale = 1;
+  const double denominator = mean ? denominator_of(task) : 1;
+  task.scale = denominator == 0 ? NAN : 1 / denominator;
+  kernels().cross_entropy(task);
+  return denominator == 0 ? NAN : sum(task.loss, rows) / denominator;
+}
+
+void give(void* data) noexcept { give_memory(data); }
+
+// Bytes that go back to the cache with the array.
+nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> empty(int64_t bytes) {
+  void* data = bytes < 0 ? nullptr : take_memory(bytes);
+  if (!data) throw std::bad_alloc();
+  nb::capsule owner(data, give);
+  return {data, {static_cast<size_t>(bytes)}, owner};
 }
 
 }  // namespace
@@ -225,7 +342,13 @@ NB_MODULE(_native, m) {
         arg("label_smoothing") = 0.0, arg("z_loss") = 0.0, arg("softcap") = 0.0,
         arg("temperature") = 1.0, arg("loss").noconvert() = nb::none(),
         arg("summary").noconvert() = nb::none(), arg("from_summary") = false, arg("scale") = 1.0,
-        arg("upstream").noconvert() = nb::none(), arg("grad").noconvert() = nb::none());
+        arg("mean") = false, arg("upstream").noconvert() = nb::none(),
+        arg("grad").noconvert() = nb::none(), arg("k") = 1, arg("entropy").noconvert() = nb::none(),
+        arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());
+  m.def("small_cross_entropy", &small_cross_entropy);
+  m.def("empty", &empty);
+  m.def("held_memory", &held_memory);
+  m.def("release_memory", &release_memory);
   m.def("levels", [] {
     std::vector<std::string> names;
     for (const char* const* name = available_levels(); *name; ++name) names.emplace_back(*name);

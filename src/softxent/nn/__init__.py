@@ -23,6 +23,8 @@ from softxent.nn.modules import (
     NLLLoss,
     Softmax,
 )
+from softxent.nn.patching import patch
+from softxent.nn.stats import LossStats
 
 __all__ = [
     "BCELoss",
@@ -30,7 +32,9 @@ __all__ = [
     "CrossEntropyLoss",
     "LinearCrossEntropyLoss",
     "LogSoftmax",
+    "LossStats",
     "NLLLoss",
     "Softmax",
     "functional",
+    "patch",
 ]

@@ -19,12 +19,14 @@ from softxent.nn.linear import (
     linear_cross_entropy_with_stats,
     linear_log_prob_and_entropy,
 )
+from softxent.nn.stats import LossStats
 from softxent.ops import tensor
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "cross_entropy_with_stats",
     "linear_cross_entropy",
     "linear_cross_entropy_with_stats",
     "linear_log_prob_and_entropy",
@@ -150,8 +152,9 @@ def cross_entropy(
         input,
         target,
         weight,
-        dtype=_result_dtype(input, target if masses else input),
+        dtype=_result_dtype(input, target) if masses else _dtype_in_autocast(input.dtype, input),
         inplace_backward=inplace_backward,
+        any_weight=True,
         axis=_class_axis(input) if axis is None else axis,
         ignore_index=ignore_index,
         reduction=reduction,
@@ -159,6 +162,65 @@ def cross_entropy(
         z_loss=z_loss,
         softcap=softcap,
         temperature=temperature,
+    )
+
+
+def cross_entropy_with_stats(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    axis: int | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    k: int = 1,
+) -> LossStats:
+    """`cross_entropy`, and what else the same pass over the logits can say of each row.
+
+        lse = log sum_j exp(u_j),  entropy = -sum_j p_j log p_j,  p = softmax(u)
+
+    Args:
+        input, target, weight, ignore_index, reduction, label_smoothing, axis, z_loss, softcap,
+            temperature: as `cross_entropy`.
+        k: a row is a hit where the target is among the k classes with the largest logits.
+
+    Returns:
+        `LossStats`: loss, lse, entropy, argmax, hits. The first three are differentiable.
+
+    Raises:
+        OptionError: k is less than 1 or more than there are classes; else as `cross_entropy`.
+
+    Edge cases: ignored rows, and rows that have no loss, are described at `LossStats`.
+
+    Cost: reads the logits from memory once and goes through them once more in the cache. The
+    gradients of lse and entropy are composed of torch's operations, those of the loss aren't.
+
+    Example:
+        >>> logits, target = torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2])
+        >>> stats = cross_entropy_with_stats(logits, target, k=2)
+        >>> stats.argmax, stats.hits
+        (tensor([0]), tensor([True]))
+    """
+    return LossStats(
+        *tensor.cross_entropy_with_stats(
+            "cross_entropy_with_stats",
+            input,
+            target,
+            weight,
+            k,
+            dtype=_dtype_in_autocast(input.dtype, input),
+            axis=_class_axis(input) if axis is None else axis,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+            softcap=softcap,
+            temperature=temperature,
+        )
     )
 
 
@@ -270,6 +332,7 @@ def binary_cross_entropy_with_logits(
         weight,
         pos_weight=pos_weight,
         reduction=reduction,
+        any_weight=True,
     )
     return loss.to(_result_dtype(input, target))
 
@@ -279,8 +342,11 @@ def _class_axis(input: Tensor) -> int:
 
 
 def _result_dtype(input: Tensor, target: Tensor) -> torch.dtype:
-    """A loss has the logits' dtype in torch, or a wider one of the target; float32 in autocast."""
-    dtype = torch.promote_types(input.dtype, target.dtype)
+    """A loss has the logits' dtype in torch, or a wider one of the target."""
+    return _dtype_in_autocast(torch.promote_types(input.dtype, target.dtype), input)
+
+
+def _dtype_in_autocast(dtype: torch.dtype, input: Tensor) -> torch.dtype:
     if dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(input.device.type):
         return torch.float32
     return dtype

@@ -15,7 +15,7 @@ from softxent.ops.api import (
 )
 from softxent.ops.linear import linear_cross_entropy, linear_cross_entropy_with_grad
 from softxent.ops.mean import Mean
-from softxent.ops.native import get_num_threads, kernels, set_num_threads
+from softxent.ops.native import empty_cache, get_num_threads, kernels, set_num_threads
 
 __all__ = [
     "Mean",
@@ -23,6 +23,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "empty_cache",
     "get_num_threads",
     "kernels",
     "linear_cross_entropy",

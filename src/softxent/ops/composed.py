@@ -16,6 +16,7 @@ __all__ = [
     "Row",
     "computed",
     "cross_entropy",
+    "cross_entropy_with_stats",
     "dtype_of",
     "expected",
     "logsumexp",
@@ -89,6 +90,36 @@ def cross_entropy(loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tenso
     """The reduced loss."""
     losses, _, denominator = row_losses(loss, logits, target, weight)
     return reduce(loss, losses, denominator)
+
+
+def cross_entropy_with_stats(
+    loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None, k: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The reduced loss; and a row its lse, its entropy, its largest class, and whether it hits."""
+    losses, row, denominator = row_losses(loss, logits, target, weight)
+    z = logits.detach().movedim(loss.axis, -1)
+    kept = None
+    if loss.target_kind == "index":
+        kept = _kept(loss, target)
+        y = torch.where(kept, target, torch.zeros_like(target)).long()
+    else:
+        y = target.detach().movedim(loss.axis, -1).argmax(dim=-1)
+    argmax, hits = z.argmax(dim=-1), _before(z, y) < k
+    lse, entropy = row.lse, row.entropy
+    if kept is not None:
+        zero = torch.zeros_like(lse)
+        lse, entropy = torch.where(kept, lse, zero), torch.where(kept, entropy, zero)
+        argmax, hits = torch.where(kept, argmax, -1), hits & kept
+    return reduce(loss, losses, denominator), lse, entropy, argmax, hits
+
+
+def _before(z: Tensor, y: Tensor) -> Tensor:
+    """How many classes come before class y: larger, or as large and earlier; NaN is the largest."""
+    at = z.gather(-1, y[..., None])
+    larger = (z > at) | (z.isnan() & ~at.isnan())
+    equal = (z == at) | (z.isnan() & at.isnan())
+    earlier = torch.arange(z.shape[-1], device=z.device) < y[..., None]
+    return (larger | (equal & earlier)).sum(dim=-1)
 
 
 def row_losses(

@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from softxent import _native
-from softxent.ops import native, spec
+from softxent.ops import spec
 from softxent.ops.products import Products
 
-__all__ = ["MAX_BYTES", "Chunk", "Gradients", "Head", "Sums"]
+__all__ = ["MAX_BYTES", "Chunk", "Gradients", "Head", "Stats", "Sums"]
 
 Array = npt.NDArray[Any]
 MAX_BYTES = 64 * 2**20
@@ -55,11 +55,27 @@ class Sums:
 
     loss: Array  # (N,) float64
     summary: Array  # (N, 2) float64: the maximum, and the sum of exp beside it
+    stats: Stats | None = None
 
     @classmethod
-    def empty(cls, rows: int) -> Sums:
+    def empty(cls, rows: int, stats: Stats | None = None) -> Sums:
         """An ignored row stays as it is here."""
-        return cls(np.zeros(rows), np.zeros((rows, 2)))
+        return cls(np.zeros(rows), np.zeros((rows, 2)), stats)
+
+
+@dataclass(slots=True)
+class Stats:
+    """What else `reduce` can say of the rows."""
+
+    k: int  # how many of the largest logits count as hits
+    entropy: Array  # (N,) float64
+    argmax: Array  # (N,) int64
+    hits: Array  # (N,) bool
+
+    @classmethod
+    def empty(cls, rows: int, k: int) -> Stats:
+        """An ignored row stays as it is here."""
+        return cls(k, np.zeros(rows), np.full(rows, -1, np.int64), np.zeros(rows, np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +124,11 @@ class Head:
                 self.kept = np.flatnonzero(kept)
 
     def denominator(self) -> float:
-        """What `mean` divides by."""
-        index = self.target if self.loss.target_kind == "index" else None
-        return native.denominator_of(self.loss, index, self.weight)
+        """What `mean` divides by: the kept targets' summed weight, or the number of rows."""
+        if self.loss.target_kind != "index" or self.weight is None:
+            return float(len(self.target) if self.kept is None else len(self.kept))
+        kept = self.target if self.kept is None else self.target[self.kept]
+        return float(self.weight[kept].sum(dtype=np.float64))
 
     def scale(self) -> float:
         """The factor of the gradient for the loss's reduction."""
@@ -119,9 +137,9 @@ class Head:
         denominator = self.denominator()
         return 1 / denominator if denominator else np.nan
 
-    def reduce(self) -> Sums:
-        """The loss of each row: one product."""
-        sums = Sums.empty(len(self.target))
+    def reduce(self, stats: Stats | None = None) -> Sums:
+        """The loss of each row, and its statistics if they are asked for: one product."""
+        sums = Sums.empty(len(self.target), stats)
         for chunk in self.chunks():
             self.fill(chunk)
             self.reduce_chunk(chunk, sums)
@@ -177,10 +195,19 @@ class Head:
     def reduce_chunk(self, chunk: Chunk, sums: Sums) -> None:
         """Each row's sums over its classes."""
         count = len(chunk.x)
-        loss, summary = np.empty(count), np.empty((count, 2))
-        tile = self.products.as_array(chunk.tile)
-        _native.cross_entropy(tile, loss=loss, summary=summary, **self._options(chunk.rows))
-        sums.loss[chunk.rows], sums.summary[chunk.rows] = loss, summary
+        found: dict[str, Any] = {"loss": np.empty(count), "summary": np.empty((count, 2))}
+        options = self._options(chunk.rows)
+        if sums.stats is not None:
+            options["k"] = sums.stats.k
+            found |= {
+                "entropy": np.empty(count),
+                "argmax": np.empty(count, np.int64),
+                "hits": np.empty(count, np.bool_),
+            }
+        _native.cross_entropy(self.products.as_array(chunk.tile), **found, **options)
+        for name, values in found.items():
+            into = getattr(sums if name in ("loss", "summary") else sums.stats, name)
+            into[chunk.rows] = values
 
     def differentiate_chunk(
         self, chunk: Chunk, sums: Sums, scale: float = 1.0, upstream: Array | None = None

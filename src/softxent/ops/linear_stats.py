@@ -4,13 +4,13 @@
     entropy  = lse - sum_j p_j u_j                       dH/du_j    = -p_j (log p_j + H)
     argmax, and whether the target is among the k largest
 
-All come from the tile of logits that the loss needs anyway, a few rows at a time, in cache.
+All come from the kernels' look at the tile of logits that the loss needs anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from softxent.ops import composed, spec
 from softxent.ops import linear_engine as engine
-from softxent.ops.head import Chunk, Head, Sums
+from softxent.ops.head import Chunk, Gradients, Head, Stats, Sums
 
 __all__ = ["linear_stats"]
 
@@ -46,7 +46,8 @@ def linear_stats(
     loss = problem.loss
     k = spec.check_k(op, k, loss.classes)
     if engine.must_compose(features, classifier, bias, target, weight):
-        return _composed(loss, F.linear(features, classifier, bias), target, weight, k)
+        logits = F.linear(features, classifier, bias)
+        return composed.cross_entropy_with_stats(loss, logits, target, weight, k)
     stats = _Stats.apply(features, classifier, bias, target, weight, problem, k)  # type: ignore[no-untyped-call]
     losses, lse, entropy, argmax, hits = stats
     head = problem.head(features, classifier, bias, target, weight)
@@ -66,16 +67,18 @@ class _Stats(torch.autograd.Function):
         k: int,
     ) -> tuple[Tensor, ...]:
         head = problem.head(features, classifier, bias, target, weight)
-        ctx.sums, found = _look(head, k)
-        ctx.problem, ctx.entropy = problem, found.entropy
+        stats = Stats.empty(len(head.target), k)
+        sums = head.reduce(stats)
+        lse = sums.summary[:, 0] + np.log1p(sums.summary[:, 1])
+        ctx.problem, ctx.sums = problem, sums
         ctx.save_for_backward(features, classifier, bias, target, weight)
         ctx.set_materialize_grads(False)
         dtype, shape = composed.dtype_of(features), problem.loss.rows
-        numbers = (torch.from_numpy(ctx.sums.loss), found.lse, found.entropy)
-        results = (*(x.to(dtype).view(shape) for x in numbers), found.argmax.view(shape))
-        hits = found.hits.view(shape)
-        ctx.mark_non_differentiable(results[3], hits)
-        return *results, hits
+        numbers = (torch.from_numpy(x).to(dtype) for x in (sums.loss, lse, stats.entropy))
+        found = (torch.from_numpy(x) for x in (stats.argmax, stats.hits))
+        losses, lses, entropy, argmax, hits = (x.view(shape) for x in (*numbers, *found))
+        ctx.mark_non_differentiable(argmax, hits)
+        return losses, lses, entropy, argmax, hits
 
     @staticmethod
     def backward(
@@ -96,46 +99,8 @@ class _Stats(torch.autograd.Function):
         if not engine.is_half(head) or factor == 0:
             factor = 1.0
         into = engine.zeros_for(head, wanted)
-        _differentiate(head, ctx.sums, ctx.entropy, [x / factor for x in upstream], into)
+        _differentiate(head, ctx.sums, [x / factor for x in upstream], into)
         return *engine.finish(into, head, factor), None, None, None, None
-
-
-@dataclass(slots=True)
-class _Found:
-    """What was found of each row; as it stands here for an ignored one."""
-
-    lse: Tensor  # (N,) float64
-    entropy: Tensor  # (N,) float64
-    argmax: Tensor  # (N,) int64
-    hits: Tensor  # (N,) bool
-
-    @classmethod
-    def empty(cls, rows: int) -> _Found:
-        return cls(
-            torch.zeros(rows, dtype=torch.float64),
-            torch.zeros(rows, dtype=torch.float64),
-            torch.full((rows,), -1),
-            torch.zeros(rows, dtype=torch.bool),
-        )
-
-
-def _look(head: Head, k: int) -> tuple[Sums, _Found]:
-    sums, found = Sums.empty(len(head.target)), _Found.empty(len(head.target))
-    for chunk in head.chunks():
-        head.fill(chunk)
-        head.reduce_chunk(chunk, sums)
-        for part in _in_cache(head, chunk):
-            rows, z = part.rows, part.tile
-            maximum, ratio = torch.from_numpy(sums.summary[rows]).unbind(-1)
-            log_sum = ratio.log1p()
-            u = composed.scaled(head.loss, composed.computed(z))
-            below = u - maximum.to(u.dtype)[:, None]
-            cost = torch.where(below == -torch.inf, 0.0, below * below.exp())
-            found.lse[rows] = maximum + log_sum
-            found.entropy[rows] = log_sum - cost.sum(-1, dtype=torch.float64) / (1 + ratio)
-            found.argmax[rows] = z.argmax(-1)
-            found.hits[rows] = _among_largest(z, _target_class(head, rows), k)
-    return sums, found
 
 
 def _in_cache(head: Head, chunk: Chunk) -> Iterator[Chunk]:
@@ -148,31 +113,7 @@ def _in_cache(head: Head, chunk: Chunk) -> Iterator[Chunk]:
         yield Chunk(indices[part], chunk.x[part], chunk.tile[part])
 
 
-def _target_class(head: Head, rows: Any) -> Tensor:
-    target = head.target[rows]
-    if head.loss.target_kind == "index":
-        return torch.from_numpy(target)
-    return _as_tensor(target).argmax(-1)
-
-
-def _as_tensor(array: Any) -> Tensor:
-    """Class probabilities as they came: uint16 holds the bits of bfloat16."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.view(torch.bfloat16).float() if tensor.dtype == torch.uint16 else tensor
-
-
-def _among_largest(z: Tensor, y: Tensor, k: int) -> Tensor:
-    """Whether z_y is among the k largest of its row: NaN first, then the lower of equals."""
-    at_target = z.gather(-1, y[:, None])
-    ahead = (z > at_target).sum(-1)
-    tied = (z == at_target).sum(-1) > 1
-    for i in torch.nonzero(tied | z.sum(-1).isnan()).flatten().tolist():
-        order = torch.sort(z[i], descending=True, stable=True).indices
-        ahead[i] = (order == y[i]).nonzero().item()
-    return ahead < k
-
-
-def _differentiate(head: Head, sums: Sums, entropy: Tensor, upstream: list[Any], into: Any) -> None:
+def _differentiate(head: Head, sums: Sums, upstream: list[Any], into: Gradients) -> None:
     of_loss, of_lse, of_entropy = upstream
     others = of_lse.any() or of_entropy.any()
     for chunk in head.chunks():
@@ -185,45 +126,24 @@ def _differentiate(head: Head, sums: Sums, entropy: Tensor, upstream: list[Any],
                 z = composed.computed(part.tile).clone()
                 head.differentiate_chunk(part, sums, upstream=of_loss)
                 c, b = (torch.from_numpy(x[rows])[:, None] for x in (of_lse, of_entropy))
-                part.tile.add_(_of_lse_and_entropy(head.loss, z, sums, entropy, rows, c, b))
+                part.tile.add_(_of_lse_and_entropy(head.loss, z, sums, rows, c, b))
         head.collect(chunk, into)
 
 
 def _of_lse_and_entropy(
-    loss: spec.Loss, z: Tensor, sums: Sums, entropy: Tensor, rows: Any, c: Tensor, b: Tensor
+    loss: spec.Loss, z: Tensor, sums: Sums, rows: Any, c: Tensor, b: Tensor
 ) -> Tensor:
     """The gradient with respect to z of c lse + b H."""
     maximum, ratio = torch.from_numpy(sums.summary[rows])[:, :, None].unbind(1)
+    assert sums.stats is not None
+    entropy = torch.from_numpy(sums.stats.entropy[rows])[:, None]
     u = composed.scaled(loss, z)
     log_p = (u - maximum.to(u.dtype)) - ratio.log1p().to(u.dtype)
     p = log_p.exp()
-    surprise = torch.where(p == 0, 0.0, log_p) + entropy[rows][:, None].to(u.dtype)
+    surprise = torch.where(p == 0, 0.0, log_p) + entropy.to(u.dtype)
     slope = 1 / loss.temperature
     grad = p * (c.to(u.dtype) - b.to(u.dtype) * surprise) * slope
     return grad if loss.softcap is None else grad * (1 - (u / loss.softcap) ** 2)
-
-
-def _composed(
-    loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None, k: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    losses, row, denominator = composed.row_losses(loss, logits, target, weight)
-    lse, entropy, argmax = row.lse, row.entropy, logits.argmax(-1)
-    y = target.long()
-    kept = torch.ones_like(argmax, dtype=torch.bool)
-    if loss.target_kind == "probabilities":
-        y = target.argmax(-1)
-    elif loss.ignore_index is not None:
-        kept = y != loss.ignore_index
-    order = torch.sort(logits, dim=-1, descending=True, stable=True).indices[..., :k]
-    hits = (order == y[..., None]).any(-1) & kept
-    zero = torch.zeros_like(lse)
-    return (
-        composed.reduce(loss, losses, denominator),
-        torch.where(kept, lse, zero),
-        torch.where(kept, entropy, zero),
-        torch.where(kept, argmax, -1),
-        hits,
-    )
 
 
 def _composed_gradients(
@@ -234,7 +154,8 @@ def _composed_gradients(
 ) -> tuple[Tensor | None, ...]:
     features, classifier, bias, target, weight = saved
     loss = replace(problem.loss, reduction="none")
-    stats = _composed(loss, F.linear(features, classifier, bias), target, weight, 1)
+    logits = F.linear(features, classifier, bias)
+    stats = composed.cross_entropy_with_stats(loss, logits, target, weight, 1)
     given = [(x, up) for x, up in zip(stats, upstream, strict=False) if up is not None]
     inputs = [x for x, is_wanted in zip(saved, wanted, strict=False) if is_wanted]
     values, ups = zip(*given, strict=True)

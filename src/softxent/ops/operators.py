@@ -116,15 +116,17 @@ def cross_entropy(
     target: Tensor,
     weight: Tensor | None,
     dtype: torch.dtype | None,
+    any_weight: bool,
     options: dict[str, Any],
 ) -> Tensor:
     """The reduced loss, differentiable in the logits."""
-    value, _, _ = _forward(
+    value, _ = _forward(
         logits,
         target,
         weight,
         op,
         dtype or composed.dtype_of(logits),
+        any_weight,
         options["axis"],
         options["ignore_index"],
         options["reduction"],
@@ -144,6 +146,7 @@ def _forward(
     weight: Tensor | None,
     op: str,
     dtype: torch.dtype,
+    any_weight: bool,
     axis: int,
     ignore_index: int,
     reduction: str,
@@ -151,9 +154,10 @@ def _forward(
     z_loss: float,
     softcap: float | None,
     temperature: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     target, weight, loss = _receive(
         op,
+        any_weight,
         logits,
         target,
         weight,
@@ -166,12 +170,9 @@ def _forward(
         temperature,
     )
     intake.check_target(loss, target)
-    losses, summary, denominator = engine.losses_and_summary(loss, logits, target, weight)
-    return (
-        engine.reduce(loss, losses, denominator, dtype),
-        torch.from_numpy(summary.view(np.int64)),  # as bits, of which a NaN equals itself
-        torch.scalar_tensor(denominator, dtype=torch.float64),
-    )
+    value, summary = engine.loss_and_summary(loss, logits, target, weight, dtype)
+    # As bits, of which a NaN equals itself.
+    return value, torch.from_numpy(summary.view(np.int64))
 
 
 @_forward.register_fake
@@ -181,6 +182,7 @@ def _(
     weight: Tensor | None,
     op: str,
     dtype: torch.dtype,
+    any_weight: bool,
     axis: int,
     ignore_index: int,
     reduction: str,
@@ -188,9 +190,10 @@ def _(
     z_loss: float,
     softcap: float | None,
     temperature: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     target, weight, loss = _receive(
         op,
+        any_weight,
         logits,
         target,
         weight,
@@ -206,7 +209,6 @@ def _(
     return (
         logits.new_empty(loss.rows if reduction == "none" else (), dtype=dtype),
         logits.new_empty((rows, 2), dtype=torch.int64),
-        logits.new_empty((), dtype=torch.float64),
     )
 
 
@@ -217,7 +219,6 @@ def _backward(
     target: Tensor,
     weight: Tensor | None,
     summary: Tensor,
-    denominator: Tensor,
     axis: int,
     ignore_index: int,
     reduction: str,
@@ -228,6 +229,7 @@ def _backward(
 ) -> Tensor:
     target, weight, loss = _receive(
         "cross_entropy",
+        True,
         logits,
         target,
         weight,
@@ -245,7 +247,6 @@ def _backward(
         target,
         weight,
         engine.array(summary).view(np.float64),
-        denominator.item(),
         upstream,
         out=engine.empty_like(logits),
     )
@@ -258,6 +259,7 @@ def _(upstream: Tensor, logits: Tensor, *rest: Any) -> Tensor:
 
 def _receive(
     op: str,
+    any_weight: bool,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -278,19 +280,18 @@ def _receive(
         "softcap": softcap,
         "temperature": temperature,
     }
-    return intake.receive_loss(op, logits, target, weight, options)
+    return intake.receive_loss(op, logits, target, weight, options, any_weight=any_weight)
 
 
-def _keep_summary(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:
-    logits, target, weight, _, _, *ctx.options = inputs
-    _, summary, denominator = output
-    ctx.save_for_backward(logits, target, weight, summary, denominator)
+def _keep_summary(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+    logits, target, weight, _, _, _, *ctx.options = inputs
+    ctx.save_for_backward(logits, target, weight, output[1])
 
 
 def _cross_entropy_gradient(ctx: Any, upstream: Tensor, *unused: Any) -> Any:
-    logits, target, weight, summary, denominator = ctx.saved_tensors
-    grad = _backward(upstream, logits, target, weight, summary, denominator, *ctx.options)
-    return grad, *[None] * 11
+    logits, target, weight, summary = ctx.saved_tensors
+    grad = _backward(upstream, logits, target, weight, summary, *ctx.options)
+    return grad, *[None] * 12
 
 
 _forward.register_autograd(_cross_entropy_gradient, setup_context=_keep_summary)

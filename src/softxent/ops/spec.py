@@ -6,6 +6,7 @@ that every backend refuses the same input with the same words.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -70,6 +71,18 @@ class Loss:
     softcap: float | None = None
     temperature: float = 1.0
 
+    @property
+    def is_plain_mean_or_sum(self) -> bool:
+        """Class indices, reduced, with no option that changes the logits or adds to the loss."""
+        return (
+            self.target_kind == "index"
+            and self.reduction != "none"
+            and self.ignore_index is not None
+            and self.z_loss == 0
+            and self.softcap is None
+            and self.temperature == 1
+        )
+
     @classmethod
     def of(
         cls,
@@ -86,6 +99,7 @@ class Loss:
         softcap: float | None = None,
         temperature: float = 1.0,
         scores: str = "logits",
+        remember: bool = True,
     ) -> Loss:
         """Check the options, and the shapes against each other.
 
@@ -98,8 +112,46 @@ class Loss:
             ignore_index, reduction, label_smoothing, z_loss, softcap, temperature: as
                 `cross_entropy`.
             scores: what the scores are called in messages.
+            remember: a training loop asks for the same again and again, and is answered faster;
+                what records a graph can't look anything up.
         """
-        logits_shape, target_shape = tuple(logits_shape), tuple(target_shape)
+        question: tuple[Any, ...] = (
+            op,
+            tuple(logits_shape),
+            tuple(target_shape),
+            target_kind,
+            axis,
+            ignore_index,
+            reduction,
+            label_smoothing,
+            z_loss,
+            softcap,
+            temperature,
+            scores,
+        )
+        if remember:
+            try:
+                return _remembered(*question)
+            except TypeError:  # an option that can't be remembered, such as an array of one number
+                pass
+        return cls._checked(*question)
+
+    @classmethod
+    def _checked(
+        cls,
+        op: str,
+        logits_shape: tuple[int, ...],
+        target_shape: tuple[int, ...],
+        target_kind: str,
+        axis: int,
+        ignore_index: int | None,
+        reduction: str,
+        label_smoothing: float,
+        z_loss: float,
+        softcap: float | None,
+        temperature: float,
+        scores: str,
+    ) -> Loss:
         axis = check_axis(op, axis, len(logits_shape), scores)
         rows = logits_shape[:axis] + logits_shape[axis + 1 :]
         return cls(
@@ -129,6 +181,9 @@ class Loss:
             target_kind="probabilities",
             reduction=check_reduction(op, reduction),
         )
+
+
+_remembered = functools.lru_cache(maxsize=256, typed=True)(Loss._checked)
 
 
 def _target_kind(

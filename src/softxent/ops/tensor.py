@@ -28,6 +28,7 @@ __all__ = [
     "checked_probabilities",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "cross_entropy_with_stats",
     "kernels_take",
     "log_loss",
     "logsumexp",
@@ -43,9 +44,11 @@ def kernels_take(*tensors: Tensor | None) -> bool:
     for x in tensors:
         if x is None:
             continue
-        if type(x) not in _ORDINARY and not (is_traced() and isinstance(x, FakeTensor)):
-            return False
-        if x.device.type != "cpu" or x.layout is not torch.strided:
+        if type(x) in _ORDINARY:
+            on_cpu = x.is_cpu
+        else:  # which tracers see in place of ordinary ones
+            on_cpu = isinstance(x, FakeTensor) and is_traced() and x.device.type == "cpu"
+        if not (on_cpu and x.layout is torch.strided):
             return False
     return torch.compiler.is_compiling() or not (
         torch._C._are_functorch_transforms_active()
@@ -110,6 +113,7 @@ def cross_entropy(
     *,
     dtype: torch.dtype | None = None,
     inplace_backward: bool = False,
+    any_weight: bool = False,
     **options: Any,
 ) -> Tensor:
     """The reduced loss, differentiable in the logits, a class-probability target and the weight.
@@ -119,11 +123,14 @@ def cross_entropy(
         logits, target, weight, options: as `softxent.cross_entropy`.
         dtype: the loss's; by default that in which the logits are computed.
         inplace_backward: whether the gradient is written over the logits.
+        any_weight: whether weights may be negative, as in torch.
     """
     if is_traced() and kernels_take(logits) and not _wants_gradient(target, weight):
         target, weight = _for_operator(op, logits, target, weight)
-        return operators.cross_entropy(op, logits, target, weight, dtype, options)
-    target, weight, loss = intake.receive_loss(op, logits, target, weight, options)
+        return operators.cross_entropy(op, logits, target, weight, dtype, any_weight, options)
+    target, weight, loss = intake.receive_loss(
+        op, logits, target, weight, options, any_weight=any_weight
+    )
     dtype = dtype or composed.dtype_of(logits)
     if is_traced() or not kernels_take(logits, target, weight):
         target = _checked(loss, target)
@@ -172,6 +179,27 @@ def _ordinary(x: Tensor) -> Tensor:
     return x.clone() if x.is_inference() else x
 
 
+def cross_entropy_with_stats(
+    op: str,
+    logits: Tensor,
+    target: Any,
+    weight: Any,
+    k: int,
+    *,
+    dtype: torch.dtype,
+    **options: Any,
+) -> tuple[Tensor, ...]:
+    """The reduced loss; and a row its lse, its entropy, its largest class, and whether it hits."""
+    target, weight, loss = intake.receive_loss(op, logits, target, weight, options, any_weight=True)
+    k = spec.check_k(op, k, loss.classes)
+    if is_traced() or not kernels_take(logits, target, weight):
+        target = _checked(loss, target)
+        value, *rest = composed.cross_entropy_with_stats(loss, logits, target, weight, k)
+        return value.to(dtype), *rest
+    intake.check_target(loss, target)
+    return engine.cross_entropy_with_stats(loss, logits, target, weight, dtype, k)
+
+
 def nll_loss(op: str, log_probs: Tensor, target: Any, weight: Any, **options: Any) -> Tensor:
     """The reduced mean of -w_y log p_y."""
     target, weight, loss = intake.receive_loss(op, log_probs, target, weight, options, "log_probs")
@@ -184,7 +212,9 @@ def checked_indices(
     op: str, log_probs: Tensor, target: Tensor, weight: Tensor | None, **options: Any
 ) -> Tensor:
     """The class indices of a NLL loss as int64, when everything about it was checked."""
-    target, _, loss = intake.receive_loss(op, log_probs, target, weight, options, "log_probs")
+    target, _, loss = intake.receive_loss(
+        op, log_probs, target, weight, options, "log_probs", any_weight=True
+    )
     spec.check_is_index(loss)
     return _checked(loss, target).long()
 
@@ -243,15 +273,24 @@ def checked_probabilities(op: str, probs: Tensor, target: Any, reduction: str) -
 
 
 def binary_cross_entropy_with_logits(
-    op: str, logits: Tensor, target: Any, weight: Any, *, pos_weight: Any, reduction: str
+    op: str,
+    logits: Tensor,
+    target: Any,
+    weight: Any,
+    *,
+    pos_weight: Any,
+    reduction: str,
+    any_weight: bool = False,
 ) -> Tensor:
     """Softmax cross-entropy over the two logits [0, x] with the mass [1 - y, v y]."""
     loss = spec.Loss.elementwise(op, logits.shape, reduction)
     x = computed(logits)
     y = _receive_binary(op, "logits", logits, target).to(x.dtype)
     pairs = torch.stack([torch.zeros_like(x), x], dim=-1)
-    mass = torch.stack([1 - y, intake.weigh(op, y, pos_weight)], dim=-1)
-    losses = intake.weigh(op, composed.expected(mass, composed.Row(pairs)), weight)
+    positive = intake.weigh(op, y, pos_weight, any_weight=any_weight)
+    mass = torch.stack([1 - y, positive], dim=-1)
+    losses = composed.expected(mass, composed.Row(pairs))
+    losses = intake.weigh(op, losses, weight, any_weight=any_weight)
     return composed.reduce(loss, losses, losses.numel())
 
 

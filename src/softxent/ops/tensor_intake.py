@@ -39,7 +39,7 @@ def beside(op: str, name: str, value: Any, scores: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         if value.is_complex():
             raise DTypeError(f"[{op}] {name} has dtype {value.dtype}: pass real numbers.")
-        return value.to(scores.device)
+        return value if value.device == scores.device else value.to(scores.device)
     array, _ = receive(op, name, value)
     # torch takes no read-only, unaligned or byte-swapped memory, and no bfloat16 from NumPy.
     dtype = np.dtype(np.float32) if array.dtype.kind == "V" else array.dtype.newbyteorder("=")
@@ -66,8 +66,13 @@ def receive_loss(
     weight: Any,
     options: dict[str, Any],
     scores: str = "logits",
+    *,
+    any_weight: bool = False,
 ) -> tuple[Tensor, Tensor | None, spec.Loss]:
-    """A loss's target and weight as tensors, and the loss; the target's values come later."""
+    """A loss's target and weight as tensors, and the loss; the target's values come later.
+
+    Torch takes weights of `any` value, negative ones too.
+    """
     check_floating(op, scores, logits)
     target = beside(op, "target", target, logits)
     if target.numel() == 0 and target.is_floating_point() and target.ndim < logits.ndim:
@@ -78,11 +83,12 @@ def receive_loss(
         target.shape,
         "f" if target.is_floating_point() else _KIND.get(target.dtype, "c"),
         scores=scores,
+        remember=not is_traced(),
         **options,
     )
     if weight is not None:
         weight = beside(op, "weight", weight, logits)
-        numbers = values(weight)
+        numbers = None if any_weight else values(weight)
         spec.check_weight(op, weight.shape, _NOTHING if numbers is None else numbers, loss.classes)
     return target, weight, loss
 
@@ -126,12 +132,13 @@ def receive_binary(op: str, name: str, scores: Tensor, target: Any) -> Tensor:
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def weigh(op: str, losses: Tensor, weight: Any) -> Tensor:
+def weigh(op: str, losses: Tensor, weight: Any, *, any_weight: bool = False) -> Tensor:
     """Losses times a weight that broadcasts to their shape."""
     if weight is None:
         return losses
     weight = beside(op, "weight", weight, losses).to(losses.dtype)
-    if (numbers := values(weight)) is not None and numbers.shape == weight.shape:
+    numbers = None if any_weight else values(weight)
+    if numbers is not None and numbers.shape == weight.shape:
         spec.check_element_weight(op, numbers, losses.shape)
     wide = weight.broadcast_to(losses.shape)
     zero = torch.zeros_like(losses)
