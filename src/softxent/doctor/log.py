@@ -124,6 +124,13 @@ class Row:
         """Whether these are said to be validation or test rows."""
         return self.split in ("validation", "test")
 
+    @property
+    def both(self) -> tuple[Printed, Accuracy]:
+        """The loss and the accuracy of a row that has both, as those of `Log.pairs` have."""
+        assert self.loss is not None
+        assert self.accuracy is not None
+        return self.loss, self.accuracy
+
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
