@@ -10,7 +10,7 @@ import pytest
 
 from softxent import doctor
 from softxent.cli import main
-from softxent.doctor.log import read
+from softxent.doctor.log_reading import read
 from softxent.errors import DataError, OptionError
 
 # What the last of the notes prints: batch means added up and divided by the number of rows.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from softxent.doctor.finding import Diagnosis
-from softxent.doctor.log import Log, read
+from softxent.doctor.log import Log
+from softxent.doctor.log_reading import read
 from softxent.doctor.registry import ask
 from softxent.errors import DataError, OptionError
 

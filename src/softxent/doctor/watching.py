@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from softxent.doctor.check import check
-from softxent.doctor.examination import loss_name, options_of
 from softxent.doctor.finding import Diagnosis, Finding
+from softxent.doctor.known_losses import loss_name, options_of
 from softxent.doctor.log import Log, Row
 from softxent.doctor.printed import Printed
 from softxent.doctor.registry import ask
