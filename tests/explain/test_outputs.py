@@ -194,7 +194,9 @@ def test_colours_change_nothing_but_colours(told: Trace) -> None:
     assert "\x1b" not in told.text()
 
 
-@pytest.mark.parametrize("module", [sys.modules[Trace.__module__], markup])
+@pytest.mark.parametrize(
+    "module", [sys.modules[Trace.__module__], sys.modules[explain.__module__], markup]
+)
 def test_the_examples_in_the_docstrings(module: object) -> None:
     names = {"explain": explain}
     failed, tried = doctest.testmod(module, extraglobs=names)
