@@ -16,7 +16,7 @@ from softxent.doctor.batch import clone, first_line, parts
 from softxent.doctor.cases import LossName
 from softxent.doctor.check import check
 from softxent.doctor.finding import Diagnosis, Finding
-from softxent.doctor.known_losses import Loss, loss_name, options_of, row_mean, title
+from softxent.doctor.known_losses import Loss, averaged, known_loss, recognised, title
 from softxent.doctor.overfitting import overfit
 from softxent.doctor.probing import (
     copy_of,
@@ -70,27 +70,30 @@ def examine(model: nn.Module, batch: tuple[Any, Any], loss: Loss | None = None) 
 
 def _examine(model: nn.Module, inputs: Any, target: Tensor, loss: Loss) -> Diagnosis:
     unseen: list[str] = []
-    name = loss_name(loss)
     still = copy_of(model).eval()
     outputs, ending = run(still, inputs)
-    findings, asked = [], []
-    if name is not None:
-        options = options_of(loss)
-        if name.startswith("binary"):
-            options = {"reduction": options["reduction"]}
-        axis = 1 if outputs.ndim > 1 and not name.startswith("binary") else None
-        arguments = check(outputs, target, loss=name, axis=axis, **options)
-        findings += list(arguments.findings)
-        asked += list(arguments.checked)
+    value = _value(loss, outputs, target, unseen)
+    known = known_loss(loss) or recognised(value, outputs, target)
+    if known is not None:
+        arguments = known.check(outputs, target)
+        findings, asked = list(arguments.findings), list(arguments.checked)
+        if known.by_value:
+            unseen.append(
+                f"the code of {title(loss)}: on this batch its value is the {known.reduction} of "
+                f"{known.name}, and it was judged as that."
+            )
     else:
-        guessed, asked = _guess(outputs, target)
-        findings += guessed
+        findings, asked = _guess(outputs, target)
         unseen.append(
             f"the loss's arguments: {title(loss)} is no loss that is known here; the scores were "
             "judged as cross_entropy's."
         )
 
-    start = _mean(loss, outputs, target, unseen)
+    name = known.name if known is not None else None
+    called = title(loss)
+    loss = averaged(loss, known.reduction if known else getattr(loss, "reduction", "mean"))
+    with torch.no_grad():
+        start = None if value is None else float(loss(outputs, target))
     mixing = mixing_of(still, inputs, outputs, unseen)
     moving = in_training(copy_of(model))
     blocked, silent, differentiable, input_blocked = gradients_of(
@@ -99,7 +102,7 @@ def _examine(model: nn.Module, inputs: Any, target: Tensor, loss: Loss) -> Diagn
     constant = is_constant(outputs)
     fit = None
     if start is not None and differentiable:
-        fit, constant_after, silent_after = overfit(model, inputs, target, loss, name, unseen)
+        fit, constant_after, silent_after = overfit(model, inputs, target, loss, known, unseen)
         constant = constant and constant_after
         silent = tuple(one for one in silent if one in silent_after)
     wanting = [p.requires_grad for p in model.parameters()]
@@ -120,7 +123,7 @@ def _examine(model: nn.Module, inputs: Any, target: Tensor, loss: Loss) -> Diagn
         fit=fit,
     )
     more, asked_more = ask("model", trial)
-    subject = f"{type(model).__name__} on {len(target)} rows with {title(loss)}"
+    subject = f"{type(model).__name__} on {len(target)} rows with {called}"
     return Diagnosis.of(subject, findings + more, asked + asked_more, unseen)
 
 
@@ -137,15 +140,18 @@ def _guess(outputs: Tensor, target: Tensor) -> tuple[list[Finding], list[str]]:
     ], [one for one in told.checked if one in rules]
 
 
-def _mean(loss: Loss, outputs: Tensor, target: Tensor, unseen: list[str]) -> float | None:
-    """The mean loss; None where the loss refuses its arguments."""
+def _value(loss: Loss, outputs: Tensor, target: Tensor, unseen: list[str]) -> Tensor | None:
+    """What the loss returns; None where it refuses its arguments."""
     try:
         with torch.no_grad():
-            value = row_mean(loss, loss(outputs, target), target)
+            value = loss(outputs, target)
     except Exception as error:
         unseen.append(f"training: the loss fails on these arguments ({first_line(error)}).")
         return None
-    return float(value)
+    if not isinstance(value, Tensor):
+        unseen.append(f"training: the loss returns a {type(value).__name__}, not a tensor.")
+        return None
+    return value
 
 
 def _classes(outputs: Tensor, name: LossName | None) -> int:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from softxent.doctor.batch import call, clone, each, first_line, tensors_of
-from softxent.doctor.cases import LossName
-from softxent.doctor.known_losses import Loss, row_mean
+from softxent.doctor.known_losses import KnownLoss, Loss
 from softxent.doctor.probing import (
     copy_of,
     in_training,
@@ -19,7 +18,6 @@ from softxent.doctor.probing import (
     silent_weights,
 )
 from softxent.doctor.trial import Fit
-from softxent.ops.spec import IGNORE_INDEX
 
 __all__ = ["overfit"]
 
@@ -34,14 +32,14 @@ def overfit(
     inputs: Any,
     target: Tensor,
     loss: Loss,
-    name: LossName | None,
+    known: KnownLoss | None,
     unseen: list[str],
 ) -> tuple[Fit | None, bool, tuple[str, ...]]:
     """Train copies on a part of the batch; the fit, and what was still dead afterwards."""
     count = min(_ROWS, len(target))
     few = each(inputs, lambda x: x[:count] if x.ndim and len(x) == len(target) else x)
     goal = target[:count]
-    bounds = _bounds(goal, name, getattr(loss, "ignore_index", IGNORE_INDEX), few)
+    bounds = _bounds(goal, known, few)
     if bounds is None:
         unseen.append("overfitting: the batch holds one class only, or the loss isn't known.")
         return None, True, silent_weights(model)
@@ -85,29 +83,27 @@ def _train(
     lowest = math.inf
     for _ in range(_STEPS):
         optimizer.zero_grad()
-        value = row_mean(loss, loss(call(model, clone(inputs)), target), target)
+        value = loss(call(model, clone(inputs)), target)
         reached = float(value.detach())
         if math.isfinite(reached):
             lowest = min(lowest, reached)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         if lowest < enough:
             break
         optimizer.step()
     return lowest
 
 
-def _bounds(
-    target: Tensor, name: LossName | None, ignore_index: int, inputs: Any
-) -> tuple[float, float] | None:
+def _bounds(target: Tensor, known: KnownLoss | None, inputs: Any) -> tuple[float, float] | None:
     """(the loss of predicting class frequencies, the lowest loss there can be)."""
-    if name is None:
+    if known is None:
         return None
-    if name.startswith("binary"):
+    if known.binary:
         masses = torch.stack([1 - target.double(), target.double()], dim=-1).reshape(-1, 2)
     elif target.is_floating_point():
         masses = target.double().movedim(1, -1).reshape(-1, target.shape[1])
     else:
-        kept = target[target != ignore_index]
+        kept = target[target != known.ignore_index]
         if not kept.numel():
             return None
         masses = torch.nn.functional.one_hot(kept.long() - int(kept.min())).double()
