@@ -420,7 +420,7 @@ def test_watch_looks_at_late_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_watch_keeps_to_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     milliseconds = 0.0
 
-    def clock() -> float:  # a look reads it twice, and so takes a millisecond
+    def clock() -> float:  # from the beginning of a look to its end it is read once
         nonlocal milliseconds
         milliseconds += 0.5
         return milliseconds / 1000
@@ -432,4 +432,5 @@ def test_watch_keeps_to_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -
             milliseconds += 0.2
             loss(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
     looked = int(watching.diagnosis.not_checked[-1].split()[3])
-    assert 2 <= looked <= 1 + 0.003 * milliseconds
+    assert looked > 2
+    assert 0.5 * looked <= 0.003 * milliseconds + 1  # the first, and the one that goes beyond
