@@ -291,3 +291,45 @@ def test_columns_in_the_order_of_text() -> None:
     order = sorted(range(12), key=str)
     found = {one.rule: one for one in doctor.check(logits[:, order], labels)}["column-order"]
     assert "order of the numbers as text" in found.evidence
+
+
+def _weak(classes: int, strength: float, rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that know a little: each class is higher in its own column, below the noise."""
+    rng = np.random.default_rng(classes)
+    target = rng.integers(0, classes, rows)
+    return strength * np.eye(classes)[target] + rng.standard_normal((rows, classes)), target
+
+
+@pytest.mark.parametrize(("classes", "strength"), [(2, 6.0), (5, 5.0), (10, 1.6), (30, 2.5)])
+def test_columns_of_weak_models(classes: int, strength: float) -> None:
+    scores, target = _weak(classes, strength)
+    assert "column-order" not in doctor.check(scores, target).rules
+    order = np.random.default_rng(1).permutation(classes)
+    order = order if np.any(order != np.arange(classes)) else order[::-1]
+    (found,) = doctor.check(scores[:, order], target).above_notes()
+    assert found.rule == "column-order"
+    assert found.numbers["order"] == np.argsort(order).tolist()
+
+
+def test_two_columns_that_changed_places() -> None:
+    scores, target = _weak(10, 4.0)
+    scores[:, [3, 7]] = scores[:, [7, 3]]
+    (found,) = doctor.check(scores, target).above_notes()
+    assert found.rule == "column-order"
+    assert found.numbers["order"] == [0, 1, 2, 7, 4, 5, 6, 3, 8, 9]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("size", [0.3, 1.5, 3.0])
+@pytest.mark.parametrize("classes", [8, 10, 26])
+def test_what_is_chance_in_an_untrained_model_is_said_not_claimed(
+    classes: int, size: float, seed: int
+) -> None:
+    """Separated classes under random weights: some order of the columns always goes with them."""
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, classes, 600)
+    scores = size * rng.standard_normal((classes, classes))[target]
+    scores += 0.1 * rng.standard_normal(scores.shape)
+    diagnosis = doctor.check(scores, target)
+    assert diagnosis.above_notes() == ()
+    assert any("the order of the columns" in words for words in diagnosis.not_checked)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from softxent import ops
+from softxent.doctor.columns import Columns, judge_columns
 from softxent.doctor.looks import Look, look_of, tolerance_of
 from softxent.errors import OptionError, ShapeError
 from softxent.ops import intake, spec
@@ -223,6 +224,17 @@ class Arrays:
     def look(self) -> Look:
         """What the rows look like."""
         return look_of(self.rows, self.tolerance)
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        """How the columns fit the labels in another order; None where they fit as they stand."""
+        if self.labels is None or self.classes < 2 or not np.all(np.isfinite(self.rows)):
+            return None
+        if self.loss == "cross_entropy" and self.look != "probabilities":
+            return judge_columns(self.rows, self.labels)
+        if self.loss == "log_loss" and self.look == "probabilities":
+            return judge_columns(np.log(np.maximum(self.rows, 1e-12)), self.labels)
+        return None
 
     @cached_property
     def softmaxed_axis(self) -> int | None:
