@@ -333,3 +333,38 @@ def test_what_is_chance_in_an_untrained_model_is_said_not_claimed(
     diagnosis = doctor.check(scores, target)
     assert diagnosis.above_notes() == ()
     assert any("the order of the columns" in words for words in diagnosis.not_checked)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.3, 3.0, 30.0])
+@pytest.mark.parametrize("classes", [3, 10, 100])
+def test_swapped_arguments_of_every_kind(classes: int, scale: float) -> None:
+    rng = np.random.default_rng(classes)
+    logits, target = scale * rng.standard_normal((64, classes)), rng.integers(0, classes, 64)
+    one_hot, probs = np.eye(classes)[target], softxent.softmax(logits)
+    smooth, yes = 0.9 * one_hot + 0.1 / classes, (target == 0).astype(float)
+    once = 1 / (1 + np.exp(-logits[:, 0]))
+    right = [
+        (logits, one_hot, "cross_entropy"),
+        (logits, smooth, "cross_entropy"),
+        (logits, target, "cross_entropy"),
+        (logits, target.astype(float), "cross_entropy"),
+        (logits, target[:, None], "cross_entropy"),
+        (probs, one_hot, "cross_entropy"),
+        (probs, one_hot, "log_loss"),
+        (probs, smooth, "log_loss"),
+        (softxent.log_softmax(logits), one_hot, "nll_loss"),
+        (logits[:, 0], yes, "binary_cross_entropy_with_logits"),
+        (once, yes, "binary_cross_entropy"),
+    ]
+    for scores, labels, loss in right:
+        if loss == "log_loss" and labels is smooth and scale == 30:
+            continue  # probabilities that rounded to 0 and 1 look like labels themselves
+        assert "swapped-arguments" in doctor.check(labels, scores, loss=loss).rules, loss
+        assert "swapped-arguments" not in doctor.check(scores, labels, loss=loss).rules, loss
+
+
+def test_two_kinds_of_probabilities_have_no_order() -> None:
+    rows = softxent.softmax(np.random.default_rng(0).standard_normal((2, 64, 10)))
+    diagnosis = doctor.check(rows[0], rows[1], loss="log_loss")
+    assert diagnosis.rules == ()
+    assert "the order of the arguments: both are class probabilities." in diagnosis.not_checked

@@ -95,6 +95,10 @@ def _not_checked(case: Arrays) -> list[str]:
             f"the target's values: its shape {case.target.shape} fits scores of shape "
             f"{case.scores.shape} in no way that {case.loss} takes."
         )
+    if case.look == "probabilities" and case.masses is not None and case.masses.size:
+        sure = (case.masses == 0) | (case.masses == 1)
+        if not sure.all() and np.all(case.masses >= 0) and np.all(case.masses <= 1):
+            unseen.append("the order of the arguments: both are class probabilities.")
     columns = case.columns
     if columns is not None and columns.verdict == "unclear":
         unseen.append(

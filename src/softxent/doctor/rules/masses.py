@@ -33,42 +33,12 @@ def swapped_arguments(case: Arrays) -> Evidence | None:
         >>> doctor.check(logits, np.eye(10)[target]).rules
         ()
     """
-    if case.target is None:
+    text = _swapped(case)
+    if text is None or case.target is None:
         return None
-    if case.kind == "swapped":
-        text = (
-            f"The scores are integers of shape {case.scores.shape}, the target {case.target.dtype} "
-            f"of shape {case.target.shape}."
-        )
-    elif case.binary and case.kind == "elementwise":
-        y = case.target
-        if case.scores.size < 4 or not np.all((case.scores == 0) | (case.scores == 1)):
-            return None
-        if np.all((y == 0) | (y == 1)):
-            return None
-        text = (
-            f"All {case.scores.size:,} scores are 0 or 1, as labels are, and the target's numbers "
-            f"reach from {y.min():.4g} to {y.max():.4g}."
-        )
-    elif case.masses is not None and case.scores.ndim > 1:
-        if case.look != "probabilities" or not case.masses.size:
-            return None
-        if case.masses.min() < 0 or case.masses.max() > 1 + case.tolerance:
-            text = (
-                "Rows of scores add up to 1, as a target's do, and the target's numbers reach from "
-                f"{case.masses.min():.4g} to {case.masses.max():.4g}, as logits do."
-            )
-        elif len(case.rows) > 1 and _one_hot(case.rows) and not np.any(_is_sure(case.masses)):
-            text = (
-                f"All {len(case.rows):,} rows of scores are one-hot, as labels are, and none of "
-                "the target's is: they are predicted probabilities."
-            )
-        else:
-            return None
-    else:
-        return None
+    one = case.row_count < 2 and not case.binary
     return Evidence(
-        level="error",
+        level="warning" if one else "error",
         text=text,
         numbers={
             "scores_dtype": str(case.scores.dtype),
@@ -76,10 +46,67 @@ def swapped_arguments(case: Arrays) -> Evidence | None:
             "target_highest": float(case.target.max()),
         },
         confidence="likely",
-        why="each looks like the other",
+        why="each looks like the other" + (", but one row may do so by chance" if one else ""),
         remedy="loss = cross_entropy(logits, target)  # scores first",
         not_checked="what the arrays are called where they come from.",
     )
+
+
+def _swapped(case: Arrays) -> str | None:
+    """What in the scores looks like a target, and in the target like scores; None where nothing."""
+    if case.target is None or not case.scores.size or not case.target.size:
+        return None
+    if case.kind == "swapped":
+        return (
+            f"The scores are whole numbers of shape {case.scores.shape}, the target "
+            f"{case.target.dtype} of shape {case.target.shape}."
+        )
+    y = case.target
+    if case.binary and case.kind == "elementwise":
+        few = case.scores.size < 4
+        if few or not np.all(_is_sure(case.scores)) or np.mean(_is_sure(y)) > 0.5:
+            return None
+        return (
+            f"All {case.scores.size:,} scores are 0 or 1, as labels are, and the target's numbers "
+            f"reach from {y.min():.4g} to {y.max():.4g}."
+        )
+    masses = case.masses
+    if masses is None or case.scores.ndim < 2 or case.look != "probabilities":
+        return None
+    if masses.min() < 0 or masses.max() > 1 + case.tolerance:
+        return (
+            "Rows of scores add up to 1, as a target's do, and the target's numbers reach from "
+            f"{masses.min():.4g} to {masses.max():.4g}, as logits do."
+        )
+    sure = _is_sure(masses).all(axis=1)
+    if np.all(_is_sure(case.rows)) and sure.mean() <= 0.5:
+        return (
+            f"All {len(case.rows):,} rows of scores are one-hot, as labels are, and "
+            f"{int((~sure).sum()):,} of the target's are not: they are predicted."
+        )
+    smoothed = _smoothed(case.rows)
+    if smoothed is not None and not sure.any() and _smoothed(masses) is None:
+        return (
+            f"All {len(case.rows):,} rows of scores are one-hot rows smoothed by {smoothed:.3g}, "
+            "as a target's may be, and the target's have as many different numbers as predictions."
+        )
+    return None
+
+
+def _is_sure(values: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    return np.asarray((values == 0) | (values == 1))
+
+
+def _smoothed(rows: npt.NDArray[np.float64]) -> float | None:
+    """The label smoothing, the same in all rows of three classes or more; None where it isn't."""
+    classes = rows.shape[1]
+    if classes < 3:
+        return None
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    others = rows.sum(axis=1) - high
+    same = np.ptp(low) <= 1e-6 and np.ptp(high) <= 1e-6 and high[0] > low[0] > 0
+    alike = np.all(np.abs(others - (classes - 1) * low) <= 1e-6 * classes)
+    return float(classes * low[0]) if same and alike else None
 
 
 @rule("arrays")
@@ -210,11 +237,3 @@ def class_ids_in_binary_loss(case: Arrays) -> Evidence | None:
         remedy="loss = cross_entropy(logits, target)  # logits (N, C)",
         not_checked="how many classes there are.",
     )
-
-
-def _is_sure(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    return np.asarray(((rows == 0) | (rows == 1)).all(axis=1))
-
-
-def _one_hot(rows: npt.NDArray[np.float64]) -> bool:
-    return bool(np.all(_is_sure(rows)) and np.all(rows.sum(axis=1) == 1))
