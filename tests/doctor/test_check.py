@@ -368,3 +368,29 @@ def test_two_kinds_of_probabilities_have_no_order() -> None:
     diagnosis = doctor.check(rows[0], rows[1], loss="log_loss")
     assert diagnosis.rules == ()
     assert "the order of the arguments: both are class probabilities." in diagnosis.not_checked
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 9, 30])
+def test_sigmoid_of_an_untrained_model_is_more_than_a_note(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    logits, target = 0.2 * rng.standard_normal((64, classes)), rng.integers(0, classes, 64)
+    (found,) = doctor.check(1 / (1 + np.exp(-logits)), target).findings
+    assert (found.rule, found.level) == ("sigmoid-before-softmax", "warning")
+    small = 0.1 * rng.standard_normal((64, classes)) + np.linspace(0.3, 0.9, classes)
+    assert doctor.check(small, target).worst in (None, "note")
+
+
+def test_sigmoid_twice_is_told_by_what_predicts_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.uniform(-2, 2, 1000)  # sigmoid: 0.12 to 0.88
+    once = 1 / (1 + np.exp(-logits))
+    yes = (rng.random(1000) < once).astype(float)
+    for scores, loss in (
+        (once, "binary_cross_entropy_with_logits"),
+        (1 / (1 + np.exp(-once)), "binary_cross_entropy"),
+    ):
+        (found,) = doctor.check(scores, yes, loss=loss).findings
+        assert (found.rule, found.level) == ("sigmoid-twice", "warning")
+        assert found.numbers["loss_once"] < found.numbers["loss"]
+        shuffled = rng.permutation(yes)
+        assert doctor.check(scores, shuffled, loss=loss).worst == "note"

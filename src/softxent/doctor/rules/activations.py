@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from softxent.doctor.cases import Arrays
 from softxent.doctor.finding import Evidence, Level
 from softxent.doctor.registry import rule
 
 __all__ = ["double_softmax_floor", "some_rows"]
+
+Values = npt.NDArray[np.float64]
 
 _LOGIT_LOSSES = ("cross_entropy", "binary_cross_entropy_with_logits")
 _SIGMOID_OF_ONE = 1 / (1 + math.exp(-1))  # 0.7311: the most that sigmoid makes of a sigmoid
@@ -189,11 +192,17 @@ def sigmoid_before_softmax(case: Arrays) -> Evidence | None:
     low, high = float(rows.min()), float(rows.max())
     if high - low < 1e-3 or rows.size < 8:
         return None
-    # Untrained logits are all positive by chance where the classes are few: 1 in 2^C or so.
-    enough = rows.size >= _FEWEST_IN_INTERVAL
+    # Untrained logits of a class are about its bias, which is small and has either sign. That those
+    # of all classes lie in [0, 1] happens by chance; that all lie around 1/2, as a sigmoid's do,
+    # hardly ever does.
+    enough = rows.size >= _FEWEST_IN_INTERVAL and len(rows) >= 4
     wide = enough and low < 0.1 and high > 0.9
-    many = enough and case.classes >= 10 and len(rows) >= 4 and 0.2 < float(rows.mean()) < 0.8
-    level: Level = "warning" if wide or many else "note"
+    means = rows.mean(axis=0)
+    margin = 0.1 if case.classes == 2 else 0.25 if case.classes < 10 else 0.3
+    centred = abs(float(rows.mean()) - 0.5) < margin
+    if case.classes < 10:
+        centred = centred and bool(np.all(np.abs(means - 0.5) < margin))
+    level: Level = "warning" if wide or (enough and centred) else "note"
     floor = double_softmax_floor(case.classes)
     return Evidence(
         level=level,
@@ -278,19 +287,64 @@ def sigmoid_twice(case: Arrays) -> Evidence | None:
     margin = 0.1 * (top - bottom)
     wide = low < bottom + margin and high > top - margin
     wide = wide and case.rows.size >= _FEWEST_IN_INTERVAL
-    level: Level = "error" if wide else "note"
+    once = _loss_with_one_sigmoid_less(case)
+    level: Level = "error" if wide else "warning" if once is not None else "note"
+    text = (
+        f"All {case.rows.size:,} {'logits' if with_logits else 'probabilities'} lie in "
+        f"[{low:.4f}, {high:.4f}]; sigmoid makes [{bottom:.1f}, {top:.4f}] of "
+        f"{'any numbers' if with_logits else 'the numbers of another sigmoid'}."
+    )
+    numbers: dict[str, float] = {"lowest": low, "highest": high, "count": case.rows.size}
+    if once is not None:
+        text += f" With one sigmoid less the loss is {once[1]:.4g} instead of {once[0]:.4g}."
+        numbers |= {"loss": once[0], "loss_once": once[1]}
     return Evidence(
         level=level,
-        text=(
-            f"All {case.rows.size:,} {'logits' if with_logits else 'probabilities'} lie in "
-            f"[{low:.4f}, {high:.4f}]; sigmoid makes [{bottom:.1f}, {top:.4f}] of "
-            f"{'any numbers' if with_logits else 'the numbers of another sigmoid'}."
-        ),
-        numbers={"lowest": low, "highest": high, "count": case.rows.size},
-        confidence="likely" if wide else "possible",
+        text=text,
+        numbers=numbers,
+        confidence="possible" if level == "note" else "likely",
         why="they fill that interval and never leave it"
         if wide
+        else "taken as probabilities they predict the labels better than a guess, as they stand "
+        "they don't"
+        if once is not None
         else "so few scores, or an untrained model's, may all lie there by chance",
         remedy="loss = binary_cross_entropy_with_logits(logits, target)  # no sigmoid",
         not_checked="where the sigmoids are.",
     )
+
+
+def _loss_with_one_sigmoid_less(case: Arrays) -> tuple[float, float] | None:
+    """(the loss as it stands, the loss with one sigmoid less), where that explains the labels.
+
+    It has to be lower than as it stands and than the base rate alone has, each by four standard
+    errors: scores that are near 1/2 by chance don't predict anything.
+    """
+    if case.kind != "elementwise" or case.target is None or case.rows.size < _FEWEST_IN_INTERVAL:
+        return None
+    y = case.target.reshape(-1)[case.places].astype(np.float64)
+    if not np.all((y == 0) | (y == 1)):
+        return None
+    x = case.rows[:, 0]
+    with np.errstate(divide="ignore"):
+        if case.loss == "binary_cross_entropy":
+            # sigmoid(sigmoid(z)): what stood before the last one, and what before both.
+            inner = np.log(x) - np.log1p(-x)
+            as_is, once = _log_loss(x, y), _log_loss(np.clip(inner, 0, 1), y)
+        else:
+            as_is, once = _log_loss(1 / (1 + np.exp(-x)), y), _log_loss(np.clip(x, 0, 1), y)
+        rate = float(y.mean())
+        guess = _log_loss(np.full(len(y), rate), y)
+    if not 0 < rate < 1:
+        return None
+    for other in (as_is, guess):
+        falls = other - once
+        error = float(falls.std()) / math.sqrt(len(falls))
+        if not float(falls.mean()) > 4 * error:
+            return None
+    return float(as_is.mean()), float(once.mean())
+
+
+def _log_loss(p: Values, y: Values) -> Values:
+    p = np.clip(p, 1e-7, 1 - 1e-7)
+    return np.asarray(-np.log(np.where(y == 1, p, 1 - p)))
