@@ -337,3 +337,39 @@ def test_a_printed_history_has_a_row_an_epoch() -> None:
     assert [(row.split, row.loss.value) for row in rows if row.loss] == [
         ("", 1.25), ("validation", 1.0), ("", 0.9), ("validation", 0.75),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Accuracy: 8,688",
+        "Test set: Average loss: 0.4459, Accuracy: 8,688",
+        "Test set: Average loss: 0.4459, Accuracy: 8688",
+        '{"eval_loss": 0.4459, "eval_accuracy": 8688}',
+    ],
+)
+def test_a_count_without_a_total_is_no_percentage(text: str) -> None:
+    log = read(text)
+    assert not any(row.accuracy for row in log.rows)
+    assert log.uncounted == (1,)
+
+
+def test_a_count_without_a_total_is_said() -> None:
+    diagnosis = doctor.audit_log("test loss 0.4459, test accuracy 8,688")
+    assert diagnosis.rules == ()
+    assert any("without a total, in line 1 alone" in words for words in diagnosis.not_checked)
+
+
+@pytest.mark.parametrize(
+    ("text", "accuracy"),
+    [
+        ("Verlust: 0,4459\nloss: 0,4459, accuracy: 86,880", 0.8688),
+        ("loss: 1,25, accuracy: 8,688", 0.08688),
+        ("loss: 1.25, accuracy: 8,688/10,000", 0.8688),
+        ("loss: 1.25, accuracy: 100", 1.0),
+    ],
+)
+def test_what_a_comma_means_is_read_off_the_whole_log(text: str, accuracy: float) -> None:
+    (row,) = (row for row in read(text).rows if row.accuracy)
+    assert row.accuracy is not None
+    assert row.accuracy.value == pytest.approx(accuracy)

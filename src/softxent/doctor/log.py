@@ -75,6 +75,7 @@ class Log:
         classes: C, where the caller gave it.
         batch_size: rows a batch, where the caller gave it.
         written_batch_size: `batch_size = 64`, where the text says it once and for all.
+        uncounted: lines with a number of correct rows and no total.
         stride: how many training rows lie between two progress lines; None where none are shown.
     """
 
@@ -82,6 +83,7 @@ class Log:
     classes: int | None = None
     batch_size: int | None = None
     written_batch_size: int | None = None
+    uncounted: tuple[int, ...] = ()
     stride: int | None = None
 
     @cached_property

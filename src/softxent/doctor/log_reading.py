@@ -20,7 +20,7 @@ from itertools import pairwise
 from softxent.doctor.log import Accuracy, Log, Row, Split
 from softxent.doctor.log_fields import from_columns, from_object, from_table, from_whole_json
 from softxent.doctor.log_names import Raw, split_in
-from softxent.doctor.log_text import CONTEXT, NUMBER, from_text
+from softxent.doctor.log_text import CONTEXT, NUMBER, from_text, has_decimal_commas
 
 __all__ = ["read"]
 
@@ -37,8 +37,10 @@ _BATCH_SIZE = re.compile(r"\bbatch[_ -]?size['\"]?\s*[=:]\s*(\d+)", re.IGNORECAS
 def read(text: str, *, classes: int | None = None, batch_size: int | None = None) -> Log:
     """Read a log; one without any loss or accuracy gives no rows."""
     raw = list(_read(text))
+    uncounted = [one.line for one in raw if _is_uncounted(one)]
     return Log(
-        rows=tuple(_rows(raw)),
+        rows=tuple(_rows([one for one in raw if not _is_uncounted(one)])),
+        uncounted=tuple(uncounted),
         classes=classes,
         batch_size=batch_size,
         written_batch_size=_written_batch_size(text),
@@ -55,6 +57,7 @@ def _read(text: str) -> Iterator[Raw]:
     if table is not None:
         yield from table
         return
+    commas = has_decimal_commas(text)
     epoch: float | None = None
     heading: Split = ""
     columns: list[str] | None = None
@@ -70,7 +73,7 @@ def _read(text: str) -> Iterator[Raw]:
             continue
         found = list(from_object(number, shown, epoch) or ())
         if not found:
-            found, epoch = from_text(number, shown, epoch, heading)
+            found, epoch = from_text(number, shown, epoch, heading, commas)
         heading = "" if found or not shown.rstrip().endswith(":") else split_in(shown)
         yield from found
 
@@ -104,6 +107,12 @@ def _last_update(line: str) -> str:
     """A progress bar overwrites its line: what stood there last counts."""
     parts = [part for part in re.split(r"[\r\x08]+", line) if part.strip()]
     return parts[-1] if parts else ""
+
+
+def _is_uncounted(raw: Raw) -> bool:
+    """Whether an accuracy is how many rows were right, of nobody knows how many."""
+    bare = raw.what == "accuracy" and raw.of is None and not raw.sign
+    return bare and raw.number.unit >= 1 and 100 < raw.number.value < math.inf
 
 
 def _rows(raw: list[Raw]) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from softxent.doctor.log import Split
 from softxent.doctor.log_names import Raw, meaning_of, split_in
 from softxent.doctor.printed import Printed
 
-__all__ = ["CONTEXT", "NUMBER", "from_text"]
+__all__ = ["CONTEXT", "NUMBER", "from_text", "has_decimal_commas"]
 
 NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan\b|inf(?:inity)?\b)"
 _GAP = r"\s{0,20}"  # bounded, so that no line takes long to refuse
@@ -23,31 +23,36 @@ _THOUSANDS = re.compile(
     r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?=\.\d|\s?/\s?\d)|(?<=/)\s?\d{1,3}(?:,\d{3})+(?![\d,.])"
 )
 _COMMA = re.compile(r"(?<=[:=\s(])(?P<whole>[-+]?\d+),(?P<part>\d+)(?!\d|,\d|\.\d)")
+_SURE_COMMA = re.compile(r"(?<=[:=\s(])[-+]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?![\d.]|,\d)")
 _POINT = re.compile(r"\d\.\d")
 _PLACES = {"epoch", "step", "batch", "iter", "iteration", "set", "phase", "fold"}
 _SEPARATOR = re.compile(r"\s[-\u2013|]\s|[,;|\t]")
 CONTEXT = 200  # how far before a number the words may stand that say of which rows it is
 
 
-def _plain_numbers(text: str) -> str:
+def has_decimal_commas(text: str) -> bool:
+    """Whether a log writes 0,91 for 0.91: then 8,688 is no count."""
+    return bool(_SURE_COMMA.search(text)) and not _POINT.search(text)
+
+
+def _plain_numbers(text: str, decimal_commas: bool) -> str:
     """A line with its thousands separators gone and its decimal commas turned into points."""
     text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    points = bool(_POINT.search(text))
 
     def plain(match: re.Match[str]) -> str:
         whole, part = match["whole"], match["part"]
-        counted = points and len(part) == 3 and not whole.lstrip("+-").startswith("0")
+        counted = not decimal_commas and len(part) == 3 and not whole.lstrip("+-").startswith("0")
         return whole + ("" if counted else ".") + part
 
     return _COMMA.sub(plain, text)
 
 
 def from_text(
-    line: int, text: str, epoch: float | None, heading: Split
+    line: int, text: str, epoch: float | None, heading: Split, decimal_commas: bool
 ) -> tuple[list[Raw], float | None]:
     """The numbers of known names in a line, and the epoch that holds after it."""
     found: list[Raw] = []
-    text = _plain_numbers(text)
+    text = _plain_numbers(text, decimal_commas)
     said = text  # without the names of other numbers: "test accuracy: 0.9, loss: ..." names no loss
     start = 0
     pieces = []
