@@ -373,3 +373,24 @@ def test_what_a_comma_means_is_read_off_the_whole_log(text: str, accuracy: float
     (row,) = (row for row in read(text).rows if row.accuracy)
     assert row.accuracy is not None
     assert row.accuracy.value == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(
+    ("training", "level", "confidence"),
+    [
+        ("", "warning", "likely"),
+        ("Train Epoch: {epoch} Loss: 0.3{epoch}\n", "error", "certain"),
+        # Averaged over 50 labels, say: so is the training loss.
+        ("Train Epoch: {epoch} Loss: 0.007{epoch}\n", "warning", "likely"),
+    ],
+)
+def test_percentages_alone_are_certain_where_the_training_loss_fits_them(
+    training: str, level: str, confidence: str
+) -> None:
+    text = "".join(
+        training.format(epoch=epoch)
+        + f"Test set: Average loss: 0.00{70 - epoch}, Accuracy: 86.8%\n"
+        for epoch in range(1, 4)
+    )
+    (found,) = doctor.audit_log(text).findings
+    assert (found.rule, found.level, found.confidence) == ("impossible-loss", level, confidence)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from softxent.doctor.finding import Confidence, Evidence, Level
 from softxent.doctor.log import Accuracy, Log, Row
-from softxent.doctor.printed import Printed
 from softxent.doctor.registry import rule
 
 __all__: list[str] = []
@@ -91,7 +90,7 @@ def impossible_loss(log: Log) -> Evidence | None:
             )
             text += "."
     text += "\n" + "\n".join(_table(bad, factor))
-    level, confidence, why = _sureness(bad)
+    level, confidence, why = _sureness(log, bad)
     return Evidence(
         level=level,
         text=text,
@@ -108,7 +107,7 @@ def impossible_loss(log: Log) -> Evidence | None:
     )
 
 
-def _sureness(bad: Sequence[Row]) -> tuple[Level, Confidence, str]:
+def _sureness(log: Log, bad: Sequence[Row]) -> tuple[Level, Confidence, str]:
     """How much of what the bound takes for granted the log itself shows."""
     if not any(row.held_out for row in bad):
         return (
@@ -118,6 +117,18 @@ def _sureness(bad: Sequence[Row]) -> tuple[Level, Confidence, str]:
             "beside a test accuracy, or class weights in training, would explain it",
         )
     counted = all(row.both[1].total is not None and not row.guessed for row in bad)
+    ratios = _ratios(log)
+    beside = [row for row in bad if row.line in ratios]
+    training = sum(row.both[0].value * ratios[row.line] for row in beside)
+    fits = training >= sum(_least(row.both[1]) for row in beside)
+    if not counted and _is_constant_factor(ratios) and beside and fits:
+        return (
+            "error",
+            "certain",
+            "a loss that is lower for another reason, averaged over labels or tokens say, would be "
+            f"so in training too, but the training loss is {_middle(ratios):.3g} times as high and "
+            "fits the accuracy",
+        )
     if not counted:
         return (
             "warning",
@@ -217,32 +228,22 @@ def small_held_out_loss(log: Log) -> Evidence | None:
     """
     if any(map(_is_impossible, log.pairs)):
         return None  # impossible-loss says it, and more surely
-    ratios: list[tuple[int, float, Printed]] = []
-    train: float | None = None
-    for row in log.losses:
-        assert row.loss is not None
-        if row.split == "train":
-            train = row.loss.value
-        elif row.held_out and train is not None and row.loss.value > 0 and train > 0:
-            ratios.append((row.line, train / row.loss.value, row.loss))
-    if len(ratios) < 2:
+    ratios = _ratios(log)
+    if len(ratios) < 2 or not _is_constant_factor(ratios):
         return None
-    # The training loss is that of one batch, as a rule, and noisy.
-    middle = sorted(ratio for _, ratio, _ in ratios)[len(ratios) // 2]
-    if middle < 8 or min(ratio for _, ratio, _ in ratios) < 3:
-        return None
+    middle = _middle(ratios)
     size = min(_USUAL_SIZES, key=lambda one: abs(math.log(one / middle)))
     return Evidence(
         level="warning",
         text=(
             f"In all {len(ratios)} places where both are printed the training loss is at least "
-            f"{min(ratio for _, ratio, _ in ratios):.3g} times the held-out one, {middle:.3g} "
+            f"{min(ratios.values()):.3g} times the held-out one, {middle:.3g} "
             "times "
             f"as a rule. Batch means divided by rows would give about the batch size, {size} say."
         ),
         numbers={
-            "lines": [line for line, _, _ in ratios],
-            "ratios": [ratio for _, ratio, _ in ratios],
+            "lines": list(ratios),
+            "ratios": list(ratios.values()),
             "batch_size": size,
         },
         confidence="likely",
@@ -250,3 +251,26 @@ def small_held_out_loss(log: Log) -> Evidence | None:
         remedy="total += loss.item() * len(target)  # then total / len(dataset)",
         not_checked="whether training uses mixup or a loss with other terms.",
     )
+
+
+def _ratios(log: Log) -> dict[int, float]:
+    """By line of a held-out loss: how many times as high the training loss before it is."""
+    ratios: dict[int, float] = {}
+    train: float | None = None
+    for row in log.losses:
+        assert row.loss is not None
+        if row.split == "train":
+            train = row.loss.value
+        elif row.held_out and train is not None and row.loss.value > 0 and train > 0:
+            ratios[row.line] = train / row.loss.value
+    return ratios
+
+
+def _middle(ratios: Mapping[int, float]) -> float:
+    # The training loss is that of one batch, as a rule, and noisy.
+    return sorted(ratios.values())[len(ratios) // 2]
+
+
+def _is_constant_factor(ratios: Mapping[int, float]) -> bool:
+    """Whether the training loss is about a batch size above the held-out one, throughout."""
+    return bool(ratios) and _middle(ratios) >= 8 and min(ratios.values()) >= 3
