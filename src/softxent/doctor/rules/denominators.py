@@ -129,13 +129,11 @@ def _recompute(case: Arrays) -> _Totals | None:
 
 @rule("means")
 def mean_of_means(case: Batches) -> Evidence | None:
-    """Batches of different sizes were averaged as if they were equal.
+    """The mean of the batches' means counts a short last batch like a full one.
 
-    Symptom: the epoch's loss depends on the batch size; accumulating gradients isn't the same as
-    one big batch; ranks with unequal shares disagree with a single process.
+    Symptom: the epoch's loss depends on the batch size, and jumps where the last batch is odd.
 
-    Cause: the mean of means counts a short last batch, or a micro-batch of few tokens, like a full
-    one.
+    Cause: the batches' means are averaged as they are, and the last holds fewer rows.
 
     Cure: add up sums and counts, and divide once.
 
@@ -147,6 +145,39 @@ def mean_of_means(case: Batches) -> Evidence | None:
         >>> doctor.check_mean(2.4, means=[2.0, 4.0], counts=[64, 16]).rules
         ()
     """
+    return _unweighted(case) if _last_is_short(case) else None
+
+
+@rule("means")
+def accumulated_means(case: Batches) -> Evidence | None:
+    """Means of unequal micro-batches, ranks or sequences were averaged as if they were equal.
+
+    Symptom: accumulating gradients over micro-batches isn't the same as one big batch; ranks with
+    unequal shares disagree with a single process; few tokens weigh as much as many.
+
+    Cause: each part divides by its own count, of tokens or kept rows, before the parts are
+    averaged.
+
+    Cure: divide every part's sum by the count of all parts together.
+
+    Failing:
+        >>> doctor.check_mean(3.0, means=[2.0, 5.0, 2.0], counts=[30, 4, 50]).rules
+        ('accumulated-means',)
+
+    Mended:
+        >>> doctor.check_mean(180 / 84, means=[2.0, 5.0, 2.0], counts=[30, 4, 50]).rules
+        ()
+    """
+    return None if _last_is_short(case) else _unweighted(case)
+
+
+def _last_is_short(case: Batches) -> bool:
+    """Whether all batches but the last are of one size, as a data loader makes them."""
+    *full, last = case.counts.tolist()
+    return len(set(full)) == 1 and last < full[0]
+
+
+def _unweighted(case: Batches) -> Evidence | None:
     plain = float(case.means.mean())
     right = float(case.means @ case.counts / case.counts.sum())
     if abs(case.reported - right) <= case.half or abs(case.reported - plain) > case.half:
@@ -155,8 +186,7 @@ def mean_of_means(case: Batches) -> Evidence | None:
         level="warning",
         text=(
             f"{case.reported:.6g} is the mean of {len(case.means):,} means; weighted by their "
-            "counts "
-            f"({case.counts.min():g} to {case.counts.max():g}) it is {right:.6g}."
+            f"counts ({case.counts.min():g} to {case.counts.max():g}) it is {right:.6g}."
         ),
         numbers={"reported": case.reported, "mean_of_means": plain, "weighted": right},
         confidence="certain",

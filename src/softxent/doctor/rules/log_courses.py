@@ -40,12 +40,14 @@ def negative_loss(log: Log) -> Evidence | None:
         if lowest >= -1
         else "They go below -1: NLLLoss on logits, or class numbers in a binary loss, give that."
     )
+    counted = any(row.accuracy for row in log.rows)
     return Evidence(
-        level="error",
+        level="error" if counted else "warning",
         text=f"{len(bad)} of {len(log.losses)} losses are negative, down to {lowest:.4g}. {guess}",
         numbers={"lines": [row.line for row in bad], "lowest": lowest},
-        confidence="certain",
-        why="-ln p is at least 0, if the loss is a cross-entropy and nothing is added to it",
+        confidence="certain" if counted else "likely",
+        why="-ln p is at least 0, if the loss is a cross-entropy and nothing is added to it"
+        + ("" if counted else "; without an accuracy in the log it may be another loss"),
         remedy="loss = cross_entropy(logits, target)",
         not_checked="whether the loss has other terms, or is of a density.",
     )
