@@ -191,6 +191,19 @@ def quickstart(course: Course) -> str:
     )
 
 
+def skorch(course: Course) -> str:
+    head = "  epoch    train_loss    valid_acc    valid_loss     dur\n"
+    return (
+        head
+        + "-------  ------------  -----------  ------------  ------\n"
+        + "\n".join(
+            f"{i:7d}        \x1b[36m{e.train:.4f}\x1b[0m       {e.accuracy:.4f}        {e.test:.4f}"
+            "  0.1012"
+            for i, e in enumerate(course, 1)
+        )
+    )
+
+
 COUNTED: dict[str, Format] = {"the note's lines": note, "counts a line": counted}
 FORMATS: dict[str, Format] = COUNTED | {
     "Keras progress lines": keras,
@@ -207,6 +220,7 @@ FORMATS: dict[str, Format] = COUNTED | {
     "model card's table": markdown,
     "key=value with times": logger,
     "PyTorch quickstart": quickstart,
+    "skorch's table": skorch,
 }
 
 
@@ -272,6 +286,7 @@ def without_accuracy(seed: int) -> Iterator[tuple[str, str]]:
     """Logs of something else than classification: no loss of theirs is a cross-entropy's."""
     rng = np.random.default_rng(seed)
     errors = 0.2 * np.exp(-np.arange(12) / 4) + 0.01 * rng.random(12)
+    errors = errors.tolist()
     yield (
         "regression, Keras",
         "\n".join(

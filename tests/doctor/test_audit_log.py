@@ -319,6 +319,12 @@ def test_only_counted_rows_make_an_impossible_loss_an_error(
             "validation", 0.4459, 0.8688,
         ),
         (
+            "  epoch    train_loss    valid_acc    valid_loss     dur\n"
+            "-------  ------------  -----------  ------------  ------\n"
+            "      1        0.8387       \x1b[32m0.8688\x1b[0m        0.4459  0.1012\n",
+            "validation", 0.4459, 0.8688,
+        ),
+        (
             "done\n{'loss': [1.2, 0.9], 'val_loss': [0.4459, 0.3], 'val_accuracy': [0.8688, 0.9]}",
             "validation", 0.4459, 0.8688,
         ),

@@ -3,7 +3,8 @@
 Known are lines of text with names and numbers (`Test set: Average loss: 0.0070, Accuracy:
 8688/10000 (86%)`, Keras' progress lines, `epoch 3/9  train loss 0.12`), JSON objects and Python
 dicts a line, whole JSON files (a history, Hugging Face's trainer state), a printed history, CSV
-with column names, Markdown tables, and tables with a name and a number a line (Lightning's).
+with column names, Markdown tables, tables under dashes (skorch's), and tables with a name and a
+number a line (Lightning's).
 Only names that are known to mean a cross-entropy or a top-1 accuracy are read; `box_loss` and
 `top5_acc` are not.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
@@ -28,6 +29,7 @@ _CELLS = re.compile(
     rf"\s*[│┃|]?\s*(?P<name>[A-Za-z][\w/@-]*)(?:\s*[│┃|]\s*|\s{{2,}})(?P<number>{NUMBER})\s*[│┃|]?\s*",
     re.IGNORECASE,
 )
+_DASHES = re.compile(r"\s*-{2,}(?:\s+-{2,})+\s*")
 _MARKDOWN_RULE = re.compile(r"\s*\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PLACE = re.compile(r"\[\s*(\d+)\s*/\s*(\d+)\s*(?:\(\s*\d+(?:\.\d+)?%\s*\))?\s*\]")
@@ -61,15 +63,18 @@ def _read(text: str) -> Iterator[Raw]:
     epoch: float | None = None
     heading: Split = ""
     columns: list[str] | None = None
+    cells: Callable[[str], list[str]] = _cells
     above = ""
     for number, shown in _lines(text):
         if _MARKDOWN_RULE.fullmatch(shown) and above.count("|") == shown.count("|"):
-            columns = _cells(above)
-        elif columns is not None and shown.count("|") < 1:
+            cells, columns = _cells, _cells(above)
+        elif _DASHES.fullmatch(shown) and len(above.split()) == len(shown.split()):
+            cells, columns = str.split, above.split()
+        elif columns is not None and len(cells(shown)) != len(columns):
             columns = None
         above = shown
         if columns is not None:
-            yield from from_columns(number, dict(zip(columns, _cells(shown), strict=False)))
+            yield from from_columns(number, dict(zip(columns, cells(shown), strict=True)))
             continue
         found = list(from_object(number, shown, epoch) or ())
         if not found:

@@ -121,7 +121,8 @@ def _sureness(log: Log, bad: Sequence[Row]) -> tuple[Level, Confidence, str]:
     beside = [row for row in bad if row.line in ratios]
     training = sum(row.both[0].value * ratios[row.line] for row in beside)
     fits = training >= sum(_least(row.both[1]) for row in beside)
-    if not counted and _is_constant_factor(ratios) and beside and fits:
+    steady = bool(beside) and max(ratios.values()) <= 4 * min(ratios.values())
+    if not counted and _is_constant_factor(ratios) and steady and fits:
         return (
             "error",
             "certain",
