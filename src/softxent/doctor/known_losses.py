@@ -90,6 +90,7 @@ def known_loss(loss: object, given: Mapping[str, Any] | None = None) -> KnownLos
         given: the options of a call, where the loss is a function.
     """
     options: dict[str, Any] = {}
+    loss = getattr(loss, "_orig_mod", loss)  # what torch.compile wraps
     if isinstance(loss, functools.partial):
         options = dict(loss.keywords)
         loss = loss.func

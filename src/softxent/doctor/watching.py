@@ -202,10 +202,11 @@ class Watch:
             )
         if self._refused:
             unseen.append(f"the arguments of {title(self._loss)}: {self._refused}")
-        unseen.append(
-            f"all steps but {len(self._seen)} of {self.steps}: "
-            f"{', '.join(map(str, self._seen[:8]))}{' ...' if len(self._seen) > 8 else ''}."
-        )
+        if len(self._seen) < self.steps:
+            unseen.append(
+                f"all steps but {len(self._seen)} of {self.steps}: "
+                f"{', '.join(map(str, self._seen[:8]))}{' ...' if len(self._seen) > 8 else ''}."
+            )
         return Diagnosis.of(f"{self.steps} watched steps", findings, asked, unseen)
 
 
