@@ -66,7 +66,12 @@ def column_order(case: Arrays) -> Evidence | None:
         confidence="likely",
         why=(
             "the order was read off every second row and tried on the others: the loss falls by "
-            f"{found.errors:.0f} standard errors, and by more than an untrained model's would"
+            f"{found.errors:.0f} standard errors"
+            + (
+                ", and each class stands out further than chance makes it"
+                if classes >= 8
+                else "; of so few classes an untrained model with large scores may do so by chance"
+            )
         ),
         remedy="scores = scores[:, np.argsort(column_classes)]",
         not_checked="whether the labels, not the columns, are numbered otherwise.",
