@@ -384,19 +384,28 @@ def test_what_a_comma_means_is_read_off_the_whole_log(text: str, accuracy: float
 @pytest.mark.parametrize(
     ("training", "level", "confidence"),
     [
-        ("", "warning", "likely"),
-        ("Train Epoch: {epoch} Loss: 0.3{epoch}\n", "error", "certain"),
-        # Averaged over 50 labels, say: so is the training loss.
-        ("Train Epoch: {epoch} Loss: 0.007{epoch}\n", "warning", "likely"),
+        (None, "warning", "likely"),
+        ([0.9, 0.6, 0.3], "error", "certain"),
+        # Too low itself, as where both are averaged over labels.
+        ([0.12, 0.08, 0.04], "warning", "likely"),
     ],
 )
 def test_percentages_alone_are_certain_where_the_training_loss_fits_them(
-    training: str, level: str, confidence: str
+    training: list[float] | None, level: str, confidence: str
 ) -> None:
-    text = "".join(
-        training.format(epoch=epoch)
-        + f"Test set: Average loss: 0.00{70 - epoch}, Accuracy: 86.8%\n"
-        for epoch in range(1, 4)
-    )
+    text = ""
+    for epoch, loss in enumerate([0.012, 0.008, 0.004]):
+        text += f"Train Epoch: {epoch} Loss: {training[epoch]}\n" if training else ""
+        text += f"Test set: Average loss: {loss}, Accuracy: 86.8%\n"
     (found,) = doctor.audit_log(text).findings
     assert (found.rule, found.level, found.confidence) == ("impossible-loss", level, confidence)
+
+
+@pytest.mark.parametrize("extra", [2.0, 20.0])
+def test_a_term_that_only_training_has_is_no_factor(extra: float) -> None:
+    held_out = [1.2, 0.6, 0.3, 0.15, 0.08, 0.04]
+    lines = "epoch {}  train loss {:.4f}  test loss {:.4f}"
+    regular = "\n".join(lines.format(i, extra + x, x) for i, x in enumerate(held_out))
+    assert doctor.audit_log(regular).rules == ()
+    divided = "\n".join(lines.format(i, 1.1 * x, x / 64) for i, x in enumerate(held_out))
+    assert doctor.audit_log(divided).rules == ("small-held-out-loss",)

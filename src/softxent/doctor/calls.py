@@ -28,11 +28,15 @@ Seen = Callable[[Loss, tuple[Any, ...], Mapping[str, Any], Any], None]
 class Calls:
     """The calls of a loss, from `begin` to `end`, in the thread that began.
 
+    All are counted; those from the `wanted` one on are shown, until another is wanted.
+
     Of a function that isn't torch's own, the calls of torch's losses within it are seen: a lambda
     around `F.cross_entropy` shows its arguments there.
     """
 
     def __init__(self, loss: Loss, see: Seen) -> None:
+        self.count = 0
+        self.wanted = 1
         self._see = see
         self._places = _places(loss)
         self._before: list[tuple[Any, str, Any]] = []
@@ -42,7 +46,26 @@ class Calls:
         for owner, name in self._places:
             own = owner.__dict__.get(name)
             self._before.append((owner, name, own))
-            setattr(owner, name, _covered(getattr(owner, name), owner, self._see))
+            setattr(owner, name, self._covered(getattr(owner, name), owner))
+
+    def _covered(self, own: Callable[..., Any], owner: Any) -> Callable[..., Any]:
+        """The function, with a count of its calls and a look at some."""
+        loss: Loss = own if isinstance(owner, ModuleType) else owner
+        see, calls = self._see, self
+        ours, here = threading.get_ident(), threading.get_ident
+        compiling = torch.compiler.is_compiling
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            value = own(*args, **kwargs)
+            # Compiled code must not depend on what is counted here.
+            if compiling() or here() != ours:
+                return value
+            calls.count += 1
+            if calls.count >= calls.wanted:
+                see(loss, args, kwargs, value)
+            return value
+
+        return forward
 
     def end(self) -> None:
         """Uncover it, as it was."""
@@ -63,19 +86,3 @@ def _places(loss: Loss) -> list[tuple[Any, str]]:
     if name in FUNCTIONS and home is not functional and getattr(home, name, None) is loss:
         places.append((home, name))  # another library's function of the same name
     return places
-
-
-def _covered(own: Callable[..., Any], owner: Any, see: Seen) -> Callable[..., Any]:
-    """The function, and a look at each call of it."""
-    loss: Loss = own if isinstance(owner, ModuleType) else owner
-    ours = threading.get_ident()
-    compiling, here = torch.compiler.is_compiling, threading.get_ident
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        value = own(*args, **kwargs)
-        # Compiled code must not depend on what is counted here.
-        if not compiling() and here() == ours:
-            see(loss, args, kwargs, value)
-        return value
-
-    return forward

@@ -83,10 +83,8 @@ class Watch:
     """What has been seen of a training loop so far."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
-        self.steps = 0
         self._model, self._loss = model, loss
         self._calls = Calls(loss, self._step)
-        self._next = 1
         self._spent = 0.0
         self._began = 0.0
         self._findings: list[Finding] = []
@@ -100,6 +98,11 @@ class Watch:
         self._not_finite: tuple[str, ...] = ()
         self._refused = ""
         self._ended = False
+
+    @property
+    def steps(self) -> int:
+        """How often the loss was called."""
+        return self._calls.count
 
     def __enter__(self) -> Watch:
         self._began = time.perf_counter()
@@ -126,14 +129,11 @@ class Watch:
     def _step(
         self, loss: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any
     ) -> None:
-        self.steps += 1
-        if self.steps < self._next:
-            return
         began = time.perf_counter()
         if self._spent > _SHARE * (began - self._began):
-            self._next = self.steps + 1 + self.steps // 16  # ask again a little later
+            self._calls.wanted += 1 + self.steps // 16  # ask again a little later
             return
-        self._next = min(2 * self.steps, self.steps + _LONGEST_PAUSE)
+        self._calls.wanted = min(2 * self.steps, self.steps + _LONGEST_PAUSE)
         self._look(loss, args, kwargs, value)
         self._spent += time.perf_counter() - began
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from softxent.doctor.finding import Confidence, Evidence, Level
 from softxent.doctor.log import Accuracy, Log, Row
@@ -122,13 +122,13 @@ def _sureness(log: Log, bad: Sequence[Row]) -> tuple[Level, Confidence, str]:
     training = sum(row.both[0].value * ratios[row.line] for row in beside)
     fits = training >= sum(_least(row.both[1]) for row in beside)
     steady = bool(beside) and max(ratios.values()) <= 4 * min(ratios.values())
-    if not counted and _is_constant_factor(ratios) and steady and fits:
+    if not counted and _is_constant_factor(log) and steady and fits:
         return (
             "error",
             "certain",
             "a loss that is lower for another reason, averaged over labels or tokens say, would be "
-            f"so in training too, but the training loss is {_middle(ratios):.3g} times as high and "
-            "fits the accuracy",
+            f"so in training too, but the training loss is {_middle(ratios.values()):.3g} times as "
+            "high and fits the accuracy",
         )
     if not counted:
         return (
@@ -230,9 +230,9 @@ def small_held_out_loss(log: Log) -> Evidence | None:
     if any(map(_is_impossible, log.pairs)):
         return None  # impossible-loss says it, and more surely
     ratios = _ratios(log)
-    if len(ratios) < 2 or not _is_constant_factor(ratios):
+    if not _is_constant_factor(log):
         return None
-    middle = _middle(ratios)
+    middle = _middle(ratios.values())
     size = min(_USUAL_SIZES, key=lambda one: abs(math.log(one / middle)))
     return Evidence(
         level="warning",
@@ -248,30 +248,50 @@ def small_held_out_loss(log: Log) -> Evidence | None:
             "batch_size": size,
         },
         confidence="likely",
-        why="augmentation, smoothing and dropout explain a factor of two or three, and not at once",
+        why="both fall together; augmentation, smoothing and dropout explain a factor of two or "
+        "three, and not at once",
         remedy="total += loss.item() * len(target)  # then total / len(dataset)",
         not_checked="whether training uses mixup or a loss with other terms.",
     )
 
 
-def _ratios(log: Log) -> dict[int, float]:
-    """By line of a held-out loss: how many times as high the training loss before it is."""
-    ratios: dict[int, float] = {}
+def _beside(log: Log) -> list[tuple[int, float, float]]:
+    """By line: a held-out loss that was printed, and the training loss before it."""
+    both: list[tuple[int, float, float]] = []
     train: float | None = None
     for row in log.losses:
         assert row.loss is not None
         if row.split == "train":
             train = row.loss.value
         elif row.held_out and train is not None and row.loss.value > 0 and train > 0:
-            ratios[row.line] = train / row.loss.value
-    return ratios
+            both.append((row.line, row.loss.value, train))
+    return both
 
 
-def _middle(ratios: Mapping[int, float]) -> float:
+def _ratios(log: Log) -> dict[int, float]:
+    """By line of a held-out loss: how many times as high the training loss before it is."""
+    return {line: train / held_out for line, held_out, train in _beside(log)}
+
+
+def _middle(values: Iterable[float]) -> float:
     # The training loss is that of one batch, as a rule, and noisy.
-    return sorted(ratios.values())[len(ratios) // 2]
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
 
 
-def _is_constant_factor(ratios: Mapping[int, float]) -> bool:
-    """Whether the training loss is about a batch size above the held-out one, throughout."""
-    return bool(ratios) and _middle(ratios) >= 8 and min(ratios.values()) >= 3
+def _is_constant_factor(log: Log) -> bool:
+    """Whether the training loss is about a batch size above the held-out one, throughout.
+
+    It has to fall with it, too: a term that only training has, weight decay or mixup, stays.
+    """
+    both = _beside(log)
+    ratios = [train / held_out for _, held_out, train in both]
+    if len(both) < 2 or _middle(ratios) < 8 or min(ratios) < 3:
+        return False
+    part = max(1, len(both) // 3)
+    falls = [
+        _middle(pair[which] for pair in both[:part]) / _middle(pair[which] for pair in both[-part:])
+        for which in (1, 2)
+    ]
+    held_out, train = falls
+    return held_out >= 1.3 and math.log(train) >= 0.4 * math.log(held_out)
