@@ -433,4 +433,4 @@ def test_watch_keeps_to_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -
             loss(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
     looked = int(watching.diagnosis.not_checked[-1].split()[3])
     assert looked > 2
-    assert 0.5 * looked <= 0.003 * milliseconds + 1  # the first, and the one that goes beyond
+    assert 0.5 * looked <= 0.002 * milliseconds + 1  # the first, and the one that goes beyond

@@ -1,7 +1,7 @@
 """`watch`: look at a few steps of a training loop while it runs.
 
 The calls of the loss are seen. Steps 1, 2, 4, 8 ... and then each 256th are looked at, each as soon
-as all looks together have taken less than 0.3% of the time since the beginning; all other steps
+as all looks together have taken less than 0.2% of the time since the beginning; all other steps
 cost half a microsecond. The parameters are looked at when the loop begins and when it ends.
 """
 
@@ -37,7 +37,7 @@ from softxent.errors import OptionError, SoftxentError
 __all__ = ["Watch", "watch"]
 
 _LONGEST_PAUSE = 256  # steps between two looks, so that the end of a long loop is seen too
-_SHARE = 0.003  # of the loop's time; the rest of a hundredth is for steps, start and end
+_SHARE = 0.002  # of the loop's time; the rest of a hundredth is for steps, start and end
 _FEW = 16  # numbers of a parameter that are compared one by one
 _SIGNATURES: dict[str, inspect.Signature] = {
     name: inspect.signature(function) for name, function in FUNCTIONS.items()
