@@ -1,8 +1,8 @@
 """`watch`: look at a few steps of a training loop while it runs.
 
 The calls of the loss are seen. Steps 1, 2, 4, 8 ... and then each 256th are looked at, each as soon
-as all looks together have taken less than 0.2% of the time since the beginning; all other steps
-cost half a microsecond. The parameters are looked at when the loop begins and when it ends.
+as all looks together have taken less than 0.2% of the thread's time since the beginning; all other
+steps cost half a microsecond. The parameters are looked at when the loop begins and when it ends.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Watch:
         return self._calls.count
 
     def __enter__(self) -> Watch:
-        self._began = time.perf_counter()
+        self._began = time.thread_time()
         self._at_start = _fingerprints(self._model)
         self._calls.begin()
         return self
@@ -129,13 +129,13 @@ class Watch:
     def _step(
         self, loss: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any
     ) -> None:
-        began = time.perf_counter()
+        began = time.thread_time()
         if self._spent > _SHARE * (began - self._began):
             self._calls.wanted += 1 + self.steps // 16  # ask again a little later
             return
         self._calls.wanted = min(2 * self.steps, self.steps + _LONGEST_PAUSE)
         self._look(loss, args, kwargs, value)
-        self._spent += time.perf_counter() - began
+        self._spent += time.thread_time() - began
 
     def _look(
         self, loss: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any

@@ -294,4 +294,4 @@ def _is_constant_factor(log: Log) -> bool:
         for which in (1, 2)
     ]
     held_out, train = falls
-    return held_out >= 1.3 and math.log(train) >= 0.4 * math.log(held_out)
+    return held_out >= 1.1 and math.log(train) >= 0.4 * math.log(held_out)
