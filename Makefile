@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 NATIVE := $(wildcard native/*.h native/*.cc)
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench wheel wheel-test sanitize fuzz format clean
 .DEFAULT_GOAL := test
 
 # Train, evaluate and explain a classifier of handwritten digits.
@@ -31,6 +31,22 @@ check: $(READY)
 # Speed beside the peers, answers checked first.
 bench: $(READY)
 	$(BIN)/python -m benches.engine
+
+# An sdist, and the wheel that is built from it, both looked into.
+wheel: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	SOFTXENT_DIST=dist $(BIN)/python -m pytest -q tests/test_packages.py
+
+# The wheel in an empty environment: no compiler within reach, NumPy, and what the tests themselves
+# are written with. Tests of what else is optional skip, and name what they need.
+BARE := build/bare/bin
+wheel-test: wheel
+	rm -rf build/bare
+	$(PYTHON) -m venv build/bare
+	PATH=$(abspath $(BARE)) $(BARE)/python -m pip install --quiet --only-binary :all: \
+		-c constraints.txt dist/*.whl pytest hypothesis mpmath
+	PATH=$(abspath $(BARE)) $(BARE)/python -m pytest -q
 
 format: $(READY)
 	$(BIN)/ruff format .
