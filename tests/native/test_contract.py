@@ -159,6 +159,31 @@ def test_what_would_touch_other_memory_is_refused() -> None:
         _native.softmax(x, frozen)
     with pytest.raises(ValueError, match="axis"):
         _native.softmax(x, out, axis=2)
+    memory = np.zeros(24, np.float32)
+    here = memory[:12].reshape(3, 4)
+    for there in (
+        memory[1:13].reshape(3, 4),
+        memory[11:23].reshape(3, 4),
+        here[::-1],
+        here[:, ::-1],
+    ):
+        with pytest.raises(ValueError, match="lies on another"):
+            _native.softmax(here, there)
+        with pytest.raises(ValueError, match="lies on another"):
+            _native.cross_entropy(here, index=y, grad=there)
+    _native.softmax(here, memory[12:].reshape(3, 4))
+    with pytest.raises(ValueError, match="lies on itself"):
+        _native.softmax(x, np.lib.stride_tricks.as_strided(out, (3, 4), (0, 4)))
+    loss = np.zeros(3)
+    for given in ({"upstream": loss}, {"index": loss.view(np.int64)}, {"index": y, "summary": (
+        np.zeros(8).reshape(4, 2)[:3]
+    )}):  # fmt: skip
+        shared = given.get("summary", loss).reshape(-1)[:3]
+        with pytest.raises(ValueError, match="lies on another"):
+            _native.cross_entropy(x, **{"index": y, **given}, loss=shared)
+    q = np.full((3, 4), 0.25, np.float32)
+    with pytest.raises(ValueError, match="lies on another"):
+        _native.cross_entropy(x, probabilities=q, grad=q)
     with pytest.raises(ValueError, match="fit"):
         _native.logsumexp(x, np.empty(2))
     for bad in (4, -1, 2**40, -(2**40)):
