@@ -26,89 +26,94 @@ EPS = 2.0**-63  # one unit in the last place of a long double near 1
 class Row:
     """The softmax of one row. `rest` is the sum of exp(u - max) but for the first maximum."""
 
-    u: Array
     at: int
+    top: Any
     d: Array  # u - max, rounded
     e: Array  # exp(u - max)
     rest: Any
-
-    @property
-    def top(self) -> Any:
-        return self.u[self.at]
 
     @property
     def log_sum(self) -> Any:
         return np.log1p(self.rest)
 
     @property
-    def p(self) -> Array:
-        return self.e / (1 + self.rest)
-
-    @property
-    def log_p(self) -> Array:
-        return self.d - self.log_sum
-
-    @property
     def lse(self) -> Any:
         return self.top + self.log_sum
 
-    @property
-    def lse_doubt(self) -> Any:
-        return 4 * EPS * (abs(self.top) + self.log_sum)
+    def p(self, places: Any = slice(None)) -> Array:
+        return self.e[places] / (1 + self.rest)
+
+    def log_p(self, places: Any = slice(None)) -> Array:
+        return self.d[places] - self.log_sum
+
+
+def long(x: Array) -> Array:
+    """The same numbers as long doubles; bfloat16 goes by way of float32."""
+    exact = x.astype(np.float32) if x.dtype.name == "bfloat16" else x
+    return exact.astype(Long)
 
 
 def row(x: Array) -> Row:
-    u = np.asarray(x).astype(Long)
+    u = long(x)
     at = int(u.argmax())
     with np.errstate(invalid="ignore"):
         d = u - u[at]
         back = d + u[at]  # what the difference has lost, by Knuth's two-term sum
         lost = (u - back) + ((back - d) - u[at])
-    # float64's smallest numbers are far from long double's
     e = np.exp(d) * (1 + np.where(np.isfinite(u), lost, 0))
     others = e.copy()
     others[at] = 0
-    return Row(u, at, d, e, others.sum())
+    return Row(at, u[at], d, e, others.sum())
 
 
 @dataclass(frozen=True)
 class Loss:
+    """At some places of a row: its gradient, and how far that may be off."""
+
     loss: Any
     grad: Array
     terms: Array  # the larger of the two terms whose difference a gradient is
-    doubt: Array  # how far grad may be off
+    doubt: Array
 
 
 def cross_entropy(
-    x: Array,
+    r: Row,
     target: int | Array,
     weight: Array | None = None,
     *,
     label_smoothing: float = 0.0,
+    places: Any = slice(None),
 ) -> Loss:
     """Loss and gradient of one row, as `oracle.cross_entropy`; plain logits."""
-    r = row(x)
-    classes = len(r.u)
-    w = np.ones(classes, Long) if weight is None else weight.astype(Long)
+    classes = len(r.e)
     smoothing = Long(label_smoothing)
-    if isinstance(target, int | np.integer):
-        t = np.full(classes, smoothing / classes) * w
-        t[target] += (1 - smoothing) * w[target]
+    here = np.arange(classes)[places]
+    if isinstance(target, int | np.integer) and not label_smoothing:
+        s = Long(1) if weight is None else long(weight[target])
+        gap = -s * r.d[target]
+        t = np.where(here == target, s, Long(0))
+        at_top = s if target == r.at else Long(0)
+        others = s - at_top
     else:
-        t = w * ((1 - smoothing) * target.astype(Long) + smoothing / classes)
-    s = t.sum()
-    gap = np.where(t == 0, 0, t * np.where(t == 0, 0, -r.d)).sum()
-    p = r.p
-    grad = s * p - t
-    terms = np.maximum(s * p, t)
+        w = np.ones(classes, Long) if weight is None else long(weight)
+        if isinstance(target, int | np.integer):
+            mass = np.full(classes, smoothing / classes) * w
+            mass[target] += (1 - smoothing) * w[target]
+        else:
+            mass = w * ((1 - smoothing) * long(target) + smoothing / classes)
+        s, at_top = mass.sum(), mass[r.at]
+        gap = np.where(mass == 0, 0, mass * np.where(mass == 0, 0, -r.d)).sum()
+        t = mass[here]
+        mass[r.at] = 0
+        others = mass.sum()
+    pull = s * r.p(places)
+    grad, terms = pull - t, np.maximum(pull, t)
     doubt = 8 * EPS * terms
-    if t[r.at] > s / 2:
+    if at_top > s / 2:
         # Nearly all of p and of t is on one class: what is beside it has the digits of 1 - p.
-        others = t.copy()
-        others[r.at] = 0
-        mass, less = others.sum(), s * r.rest / (1 + r.rest)
-        grad[r.at] = mass - less
-        doubt[r.at] = 8 * EPS * max(mass, less)
+        less = s * r.rest / (1 + r.rest)
+        grad[here == r.at] = others - less
+        doubt[here == r.at] = 8 * EPS * max(others, less)
     return Loss(s * r.log_sum + gap, grad, terms, doubt)
 
 
@@ -135,11 +140,7 @@ def _format(dtype: Any) -> tuple[int, int]:
 def ulps(got: Any, exact: Any, of: Any = None) -> Array:
     """How far each result is off, in units in the last place of the exact value (or of `of`)."""
     got, exact = np.asarray(got), np.asarray(exact, Long)
-    wide = (
-        got.astype(Long)
-        if np.dtype(got.dtype).name != "bfloat16"
-        else (got.astype(np.float32).astype(Long))
-    )
+    wide = long(got)
     finite = np.isfinite(wide) & np.isfinite(exact)
     same = (wide == exact) | (np.isnan(wide) & np.isnan(exact))
     with np.errstate(invalid="ignore"):
