@@ -70,11 +70,13 @@ void add_gap(const T* t, const T* u, int64_t n, T max, Sum<T>& gap) {
 }
 
 // loss = sum_j t_j (lse - u_j) + z_loss lse^2, with lse - u_j = log_sum + (max - u_j) >= 0.
-inline double loss_of(const CrossEntropyTask& task, double max, double log_sum, double mass,
-                      double gap) {
-  const double lse = max + log_sum;
-  if (lse != lse) return NAN;
-  return (mass == 0 ? 0 : mass * log_sum) + gap + (task.z_loss == 0 ? 0 : task.z_loss * lse * lse);
+// D is double, or V<double> for one row a lane; so it is below.
+template <class D>
+D loss_of(const CrossEntropyTask& task, D max, D log_sum, D mass, D gap) {
+  const D lse = max + log_sum, zero{};
+  const D spread = mass == 0 ? zero : mass * log_sum;
+  const D drift = task.z_loss == 0 ? zero : task.z_loss * lse * lse;
+  return lse != lse ? zero + NAN : spread + gap + drift;
 }
 
 // What the gradient of one row is made of besides exp(u - max): (pull p - t) upstream, with
@@ -82,20 +84,24 @@ inline double loss_of(const CrossEntropyTask& task, double max, double log_sum, 
 //
 // For a class at the maximum p - 1 is above = -ratio / (1 + ratio): its digits survive where p
 // rounds to 1. There, pull p - t = pull (p - 1) + (s - t) + 2 z_loss lse.
+template <class D>
 struct Factors {
-  double pull, extra, above, upstream;
+  D pull, extra, above, upstream;
 
-  Factors(const CrossEntropyTask& task, const Scale& scale, int64_t i, double ratio, double lse,
-          double mass)
-      : extra(task.z_loss == 0 ? 0 : 2 * task.z_loss * lse), above(-ratio / (1 + ratio)) {
+  // share: p of the maximum, 1 / (1 + ratio).
+  Factors(const CrossEntropyTask& task, const Scale& scale, D given, D ratio, D share, D lse,
+          D mass)
+      : extra(task.z_loss == 0 ? D{} : 2 * task.z_loss * lse),
+        above(-ratio * share),
+        upstream(given * task.scale) {
     pull = mass + extra;
-    upstream = task.scale * (task.upstream ? task.upstream[i] : 1);
-    if (scale.softcap == 0) upstream /= scale.temperature;
+    if (scale.softcap == 0 && scale.temperature != 1) upstream /= scale.temperature;
   }
 
-  // At the class that has all of the mass: s - t = 0. `e` over `top` is exp(u - max).
-  double at_target(double e, double top, double ratio) const {
-    const double less = e == top ? above : e / top / (1 + ratio) - 1;
+  // At the class that has all of the mass: s - t = 0.
+  template <class Bool>
+  D at_target(Bool at_max, D p) const {
+    const D less = at_max ? above : p - 1;
     return upstream * (pull * less + extra);
   }
 };
@@ -129,7 +135,7 @@ class CrossEntropy {
         // du/dz needs the logits to the end, so that they can't be overwritten before.
         plain_grad_(task.grad.data && is_plain<T>(task.shape, task.grad) && scale_.identity()),
         weight_(task),
-        scratch_(workers_, plain_logits_ && (plain_grad_ || !task.grad.data) ? 0 : n_),
+        scratch_(workers_, task.grad.data && !plain_grad_ ? n_ : 0),
         chunks_(workers_, chunks_of(n_)),
         mass_{task, weight_.data(), static_cast<T>(1 - task.label_smoothing),
               static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
@@ -145,72 +151,89 @@ class CrossEntropy {
     const int64_t from = row_offset(task_.shape, task_.logits, i);
     const int64_t to = task_.grad.data ? row_offset(task_.shape, task_.grad, i) : 0;
     const int64_t y = task_.index ? task_.index[i] : -1;
-    T* buffer = scratch_.of(worker);
     if (task_.index && y == task_.ignore_index) return ignore(i, to);
 
-    const T* u = plain_logits_ ? static_cast<const T*>(task_.logits.data) + from : buffer;
     T* e = !task_.grad.data ? nullptr
            : plain_grad_    ? static_cast<T*>(task_.grad.data) + to
-                            : buffer;
-    const Row<T> the_row{
-        n_,
-        u,
-        e,
-        chunks_.of(worker),
-        plain_logits_ ? next_row(task_.shape, task_.logits, i, u) : nullptr,
-        plain_grad_ && e != u ? next_row<T>(task_.shape, task_.grad, i, e) : nullptr};
-    const auto stage = [&](int64_t begin, int64_t size) {
-      if (plain_logits_) return;
-      read(task_.logits, from + begin * task_.logits.class_stride, size, buffer + begin);
-      if (!scale_.identity()) scale_.apply(buffer + begin, size);
+                            : scratch_.of(worker);
+    const auto stage = [&](int64_t begin, int64_t size, T* u) -> const T* {
+      const int64_t at = from + begin * task_.logits.class_stride;
+      if (plain_logits_) return static_cast<const T*>(task_.logits.data) + at;
+      read(task_.logits, at, size, u);
+      if (!scale_.identity()) scale_.apply(u, size);
+      return u;
     };
+    Chunk<T>* const chunks = chunks_.of(worker);
+    const int64_t count = chunks_of(n_);
 
-    Summary s;
-    Target target;
     if (from_summary_) {
-      s = task_.summary[i];
-      each(chunks_of(n_), [&](int64_t c) {
-        const int64_t begin = c * kChunk, size = n_ - begin < kChunk ? n_ - begin : kChunk;
-        stage(begin, size);
-        if (dense) the_row.chunks[c].mass = mass_of(i, begin, size);
-      });
-      if (!dense) target.u = u[y];
-      const Pivot<T> pivot(all(static_cast<T>(s.max)));
-      each(chunks_of(n_), [&](int64_t c) {
-        const int64_t begin = c * kChunk, size = n_ - begin < kChunk ? n_ - begin : kChunk;
-        exp_block(pivot, u + begin, e + begin, size, u + begin, e + begin);
-      });
-    } else {
-      // e may be written over u: the target's logit is taken before.
-      if (!dense) stage(y, 1), target.u = u[y];
-      s = summarise(the_row, each, stage, [&](int64_t begin, int64_t size, T max, Chunk<T>& chunk) {
-        if (!dense) return;
-        if (begin % kChunk == 0) chunk.mass = chunk.gap = Pair();
-        T t[kBlock];
-        mass_.block(i, begin, size, t);
-        Sum<T> mass, gap;
-        add_mass(t, size, mass);
-        add_gap(t, u + begin, size, max, gap);
-        chunk.mass.add(mass.total());
-        chunk.gap.add(gap.total());
-      });
-      if (!(fabs(s.max) < INFINITY)) s.max = NAN;
-    }
-    weigh(s, y, the_row, target);
-    const double log_sum = log1p(s.ratio);
-    if (!from_summary_) {
-      if (task_.loss) {
-        task_.loss[i] = loss_of(task_, s.max, log_sum, target.mass.value(), target.gap.value());
+      Summary s = task_.summary[i];
+      Pair mass{dense ? 0 : weight_of(y), 0};
+      if (dense) {
+        each(count, [&](int64_t c) {
+          chunks[c].mass = mass_of(i, c * kChunk, chunk_size(n_, c * kChunk));
+        });
+        for (int64_t c = 0; c < count; ++c) mass.add(chunks[c].mass);
       }
-      if (task_.summary) task_.summary[i] = s;
+      const Pivot<T> pivot(all(static_cast<T>(s.max)));
+      const RowSum<T> row{s, static_cast<double>(pivot.exp(all(static_cast<T>(s.max)))[0])};
+      const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio),
+                                    s.max + log1p(s.ratio), mass.value());
+      each(count, [&](int64_t c) {
+        const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
+        exp_block(pivot, stage(begin, size, e + begin), e + begin, size);
+        Chunk<T> chunk{};
+        chunk.max = static_cast<T>(s.max);
+        chunk.top = static_cast<T>(row.top);
+        chunk.scale = {kLift<T>, 0};
+        finish(i, c, row, chunk, factors, mass, e, from, to);
+      });
+      return;
     }
-    if (e) finish(i, s, log_sum, target, the_row, from, to, each);
+
+    T at_target = 0;  // e may be written over u: the target's logit is taken before
+    if (!dense) {
+      T one[1];
+      read(task_.logits, from + y * task_.logits.class_stride, 1, one);
+      if (!scale_.identity()) scale_.apply(one, 1);
+      at_target = one[0];
+    }
+    const Next<T> next{plain_logits_ ? next_row(task_.shape, task_.logits, i,
+                                                static_cast<const T*>(task_.logits.data) + from)
+                                     : nullptr,
+                       plain_grad_ ? next_row<T>(task_.shape, task_.grad, i, e) : nullptr};
+    RowSum<T> row = summarise(n_, e, chunks, next, each, stage,
+                              [&](int64_t begin, int64_t size, const T* u, T max, Chunk<T>& chunk) {
+                                if (dense) weigh(i, begin, size, u, max, chunk);
+                              });
+    Summary& s = row.summary;
+    if (!(fabs(s.max) < INFINITY)) s.max = NAN;
+    Pair mass{dense ? 0 : weight_of(y), 0}, gap;
+    if (!dense) {
+      if (mass.hi != 0) gap.hi = mass.hi * (s.max - static_cast<double>(at_target));
+    } else {
+      for (int64_t c = 0; c < count; ++c) {
+        mass.add(chunks[c].mass);
+        gap.add(chunks[c].gap);
+        // No term is negative here either.
+        if (chunks[c].mass.hi != 0) {
+          gap.add(chunks[c].mass.times({s.max - static_cast<double>(chunks[c].max), 0}));
+        }
+      }
+    }
+    const double log_sum = log1p(s.ratio);
+    if (task_.loss) {
+      task_.loss[i] = loss_of<double>(task_, s.max, log_sum, mass.value(), gap.value());
+    }
+    if (task_.summary) task_.summary[i] = s;
+    if (!e) return;
+    const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio),
+                                  s.max + log_sum, mass.value());
+    each(count, [&](int64_t c) { finish(i, c, row, chunks[c], factors, mass, e, from, to); });
   }
 
-  struct Target {
-    T u = 0;         // the target's logit, where the mass is on one class
-    Pair mass, gap;  // sum t, sum t (max - u)
-  };
+  double upstream(int64_t i) const { return task_.upstream ? task_.upstream[i] : 1; }
+  double weight_of(int64_t y) const { return mass_.weight ? mass_.weight[y] : 1; }
 
   Pair mass_of(int64_t i, int64_t begin, int64_t size) const {
     Pair total;
@@ -225,68 +248,74 @@ class CrossEntropy {
     return total;
   }
 
-  void weigh(Summary s, int64_t y, const Row<T>& the_row, Target& target) const {
-    if (!dense) {
-      const double w = mass_.weight ? mass_.weight[y] : 1;
-      target.mass.hi = w;
-      if (w != 0) target.gap.hi = w * (s.max - static_cast<double>(target.u));
-      return;
-    }
-    for (int64_t c = 0; c < chunks_of(n_); ++c) {
-      target.mass.add(the_row.chunks[c].mass);
-      target.gap.add(the_row.chunks[c].gap);
+  // The sums over t of one chunk.
+  void weigh(int64_t i, int64_t begin, int64_t size, const T* u, T max, Chunk<T>& chunk) const {
+    chunk.mass = chunk.gap = Pair();
+    for (int64_t b = 0; b < size; b += kBlock) {
+      const int64_t n = size - b < kBlock ? size - b : kBlock;
+      T t[kBlock];
+      mass_.block(i, begin + b, n, t);
+      Sum<T> mass, gap;
+      add_mass(t, n, mass);
+      add_gap(t, u + b, n, max, gap);
+      chunk.mass.add(mass.total());
+      chunk.gap.add(gap.total());
     }
   }
 
-  template <class Each>
-  void finish(int64_t i, Summary s, double log_sum, const Target& target, const Row<T>& the_row,
-              int64_t from, int64_t to, const Each& each) const {
-    const Factors factors(task_, scale_, i, s.ratio, s.max + log_sum, target.mass.value());
-    const Normaliser<T> normaliser(s, dense ? factors.pull : factors.pull * factors.upstream);
-    const DenseFactors<T> dense_factors = dense_factors_of(factors, normaliser, target.mass);
+  // The gradient over a chunk's exponentials.
+  void finish(int64_t i, int64_t c, const RowSum<T>& row, const Chunk<T>& chunk,
+              const Factors<double>& factors, Pair mass, T* row_e, int64_t from, int64_t to) const {
+    const int64_t begin = c * kChunk, end = begin + chunk_size(n_, begin);
+    const Normaliser<T> normaliser(row.top, row.summary.ratio,
+                                   dense ? factors.pull : factors.pull * factors.upstream,
+                                   chunk.scale);
+    const bool holds_max = static_cast<double>(chunk.max) == row.summary.max;
+    const DenseFactors<T> dense_factors =
+        dense_factors_of(factors, normaliser, holds_max ? chunk.top : T(-1), mass);
     const int64_t y = dense ? -1 : task_.index[i];
-    each(chunks_of(n_), [&](int64_t c) {
-      const int64_t begin = c * kChunk, end = begin + kChunk < n_ ? begin + kChunk : n_;
-      for (int64_t b = begin; b < end; b += kBlock) {
-        const int64_t size = end - b < kBlock ? end - b : kBlock;
-        T* e = the_row.e + b;
-        normaliser.to_unit(e, size);
-        if (dense) {
-          T t[kBlock];
-          mass_.block(i, b, size, t);
-          over_vectors<T>(
-              size,
-              [&](int64_t k) { store(e + k, dense_factors.gradient(load(e + k), load(t + k))); },
-              [&](int64_t k, int64_t left) {
-                const V<T> g = dense_factors.gradient(load_part(e + k, left, T(0)),
-                                                      load_part(t + k, left, T(0)));
-                store_part(e + k, g, left);
-              });
-        } else if (y >= b && y < b + size) {
-          const double at_target =
-              factors.at_target(static_cast<double>(e[y - b]), normaliser.top, s.ratio);
-          normaliser.apply(e, size);
-          e[y - b] = static_cast<T>(at_target);
-        } else {
-          normaliser.apply(e, size);
-        }
-        if (plain_grad_) continue;
-        if (scale_.softcap != 0) {
-          T z[kBlock];
-          read(task_.logits, from + b * task_.logits.class_stride, size, z);
-          scale_.apply_slope(z, e, size);
-        }
-        write(task_.grad, to + b * task_.grad.class_stride, size, e);
+    for (int64_t b = begin; b < end; b += kBlock) {
+      const int64_t size = end - b < kBlock ? end - b : kBlock;
+      T* e = row_e + b;
+      normaliser.to_unit(e, size);
+      if (dense) {
+        T t[kBlock];
+        mass_.block(i, b, size, t);
+        over_vectors<T>(
+            size,
+            [&](int64_t k) { store(e + k, dense_factors.gradient(load(e + k), load(t + k))); },
+            [&](int64_t k, int64_t left) {
+              const V<T> g = dense_factors.gradient(load_part(e + k, left, T(0)),
+                                                    load_part(t + k, left, T(0)));
+              store_part(e + k, g, left);
+            });
+      } else if (y >= b && y < b + size) {
+        const double e_y = static_cast<double>(e[y - b]) / normaliser.unit;
+        const double scaled = e_y * (chunk.scale.hi / kLift<T>);
+        const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
+        const double at_target =
+            factors.at_target(at_max, scaled / (row.top * (1 + row.summary.ratio)));
+        normaliser.apply(e, size);
+        e[y - b] = static_cast<T>(at_target);
+      } else {
+        normaliser.apply(e, size);
       }
-    });
+      if (plain_grad_) continue;
+      if (scale_.softcap != 0) {
+        T z[kBlock];
+        read(task_.logits, from + b * task_.logits.class_stride, size, z);
+        scale_.apply_slope(z, e, size);
+      }
+      write(task_.grad, to + b * task_.grad.class_stride, size, e);
+    }
   }
 
-  static DenseFactors<T> dense_factors_of(const Factors& f, const Normaliser<T>& normaliser,
-                                          Pair mass) {
+  static DenseFactors<T> dense_factors_of(const Factors<double>& f, const Normaliser<T>& normaliser,
+                                          T top, Pair mass) {
     const T high = static_cast<T>(normaliser.hi), mass_high = static_cast<T>(mass.hi);
     return {all(high),
             all(static_cast<T>(normaliser.hi - static_cast<double>(high) + normaliser.lo)),
-            all(static_cast<T>(normaliser.top)),
+            all(static_cast<T>(static_cast<double>(top) * normaliser.unit)),
             all(static_cast<T>(f.pull * f.above)),
             all(mass_high),
             all(static_cast<T>(mass.hi - static_cast<double>(mass_high) + mass.lo)),
@@ -346,13 +375,14 @@ class CrossEntropyLanes {
 
   // One number a lane.
   struct Rows {
-    alignas(64) Index target[kMaxWidth];  // -1 for an ignored row
+    alignas(64) Index target[kMaxWidth];  // of an ignored row, 0
+    alignas(64) Index place[kMaxWidth];   // where it is in the tile
+    bool ignored;                         // some are
     alignas(64) T mass[kMaxWidth], mass_low[kMaxWidth], gap[kMaxWidth], gap_low[kMaxWidth];
-    double total(int64_t l) const {
-      return static_cast<double>(mass[l]) + static_cast<double>(mass_low[l]);
-    }
-    double total_gap(int64_t l) const {
-      return Pair{static_cast<double>(gap[l]), static_cast<double>(gap_low[l])}.value();
+    V<double> total(int64_t l) const { return load_wide(mass + l) + load_wide(mass_low + l); }
+    V<double> total_gap(int64_t l) const {
+      const V<double> hi = load_wide(gap + l);
+      return hi - hi == 0 ? hi + load_wide(gap_low + l) : hi;  // an infinite sum has lost inf - inf
     }
   };
 
@@ -364,18 +394,14 @@ class CrossEntropyLanes {
     if (task_.probabilities.data) read_tile(task_.shape, task_.probabilities, extra);
 
     Rows rows;
-    for (int64_t l = 0; l < width_; ++l) {
-      const int64_t y = task_.index && l < tile.rows ? task_.index[tile.row + l] : 0;
-      rows.target[l] = task_.index && y == task_.ignore_index ? -1 : static_cast<Index>(y);
-    }
+    find_targets(tile, rows);
     // The target's logit and the sums over t come first: exp(u - max) is written over u.
     alignas(64) T logit[kMaxWidth];
     if (!dense) {
-      for (int64_t l = 0; l < width_; ++l) {
-        const int64_t y = rows.target[l] < 0 ? 0 : rows.target[l];
-        logit[l] = tile.at(y)[l];
-        rows.mass[l] = weight_.data() ? weight_.data()[y] : 1;
-        rows.mass_low[l] = 0;
+      for (int64_t l = 0; l < width_; ++l) logit[l] = tile.data[rows.place[l]];
+      for (int64_t l = 0; l < width_; ++l) rows.mass[l] = 1, rows.mass_low[l] = 0;
+      for (int64_t l = 0; weight_.data() && l < width_; ++l) {
+        rows.mass[l] = weight_.data()[rows.target[l]];
       }
     } else {
       weigh(tile, extra, rows);
@@ -386,22 +412,45 @@ class CrossEntropyLanes {
     } else {
       lanes.summarise(tile, task_.grad.data != nullptr, ahead_of(task_.shape, task_.logits, tile),
                       ahead_of(task_.shape, task_.grad, tile));
-      for (int64_t l = 0; l < tile.rows; ++l) {
-        const int64_t i = tile.row + l;
-        const Summary s = lanes.summary(l);
-        const double mass = rows.total(l);
-        const double gap = dense       ? rows.total_gap(l)
-                           : mass == 0 ? 0
-                                       : mass * (s.max - static_cast<double>(logit[l]));
-        const bool ignored = rows.target[l] < 0;
-        const double loss = loss_of(task_, s.max, lanes.log_sum[l], mass, gap);
-        if (task_.loss) task_.loss[i] = ignored ? 0 : loss;
-        if (task_.summary) {
-          task_.summary[i] = ignored || s.ratio != s.ratio ? Summary{NAN, NAN} : s;
+      alignas(64) double loss[kMaxWidth];
+      for (int64_t l = 0; l < width_; l += kLanes<double>) {
+        const V<double> max = load_wide(lanes.max + l), mass = rows.total(l), zero{};
+        V<double> gap = zero;
+        if (dense) {
+          gap = rows.total_gap(l);
+        } else {
+          gap = mass == 0 ? zero : mass * (max - load_wide(logit + l));
         }
+        store(loss + l, loss_of<V<double>>(task_, max, load(lanes.log_sum + l), mass, gap));
+      }
+      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
+        if (is_ignored(tile, l)) loss[l] = 0, lanes.ratio[l] = NAN;
+      }
+      for (int64_t l = 0; task_.loss && l < tile.rows; ++l) task_.loss[tile.row + l] = loss[l];
+      for (int64_t l = 0; task_.summary && l < tile.rows; ++l) {
+        const Summary s = lanes.summary(l);
+        task_.summary[tile.row + l] = s.ratio != s.ratio ? Summary{NAN, NAN} : s;
       }
     }
     if (task_.grad.data) finish(tile, extra, lanes, rows);
+  }
+
+  bool is_ignored(const Tile<T>& tile, int64_t l) const {
+    return task_.index && task_.index[tile.row + l] == task_.ignore_index;
+  }
+
+  void find_targets(const Tile<T>& tile, Rows& rows) const {
+    rows.ignored = false;
+    const int64_t known = task_.index ? tile.rows : 0;
+    for (int64_t l = 0; l < known; ++l) {
+      const int64_t y = task_.index[tile.row + l];
+      rows.ignored |= y == task_.ignore_index;
+      rows.target[l] = static_cast<Index>(y == task_.ignore_index ? 0 : y);
+    }
+    for (int64_t l = known; l < width_; ++l) rows.target[l] = 0;
+    for (int64_t l = 0; l < width_; ++l) {
+      rows.place[l] = rows.target[l] * static_cast<Index>(width_) + static_cast<Index>(l);
+    }
   }
 
   // The target mass of class j in the lanes from l on.
@@ -438,19 +487,26 @@ class CrossEntropyLanes {
   void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, const Rows& rows) const {
     alignas(64) T high[kMaxWidth], low[kMaxWidth], at_target[kMaxWidth];
     alignas(64) T above[kMaxWidth], beyond[kMaxWidth], upstream[kMaxWidth];
-    double factor[kMaxWidth];
-    for (int64_t l = 0; l < width_; ++l) {
-      const int64_t i = l < tile.rows ? tile.row + l : tile.row;
-      const Factors f(task_, scale_, i, lanes.ratio[l], lanes.lse(l), rows.total(l));
-      factor[l] = dense ? f.pull : f.pull * f.upstream;
+    alignas(64) double factor[kMaxWidth], given[kMaxWidth];
+    for (int64_t l = 0; l < width_; ++l) given[l] = 1;
+    for (int64_t l = 0; task_.upstream && l < tile.rows; ++l) {
+      given[l] = task_.upstream[tile.row + l];
+    }
+    for (int64_t l = 0; !dense && l < width_; ++l) at_target[l] = tile.data[rows.place[l]];
+    for (int64_t l = 0; l < width_; l += kLanes<double>) {
+      const V<double> ratio = load(lanes.ratio + l), top = load_wide(lanes.top + l);
+      const V<double> inverse = load(lanes.inverse + l);
+      const V<double> lse = load_wide(lanes.max + l) + load(lanes.log_sum + l);
+      const Factors<V<double>> f(task_, scale_, load(given + l), ratio, top * inverse, lse,
+                                 rows.total(l));
+      store(factor + l, dense ? f.pull : f.pull * f.upstream);
       if (dense) {
-        above[l] = static_cast<T>(f.pull * f.above);
-        beyond[l] = static_cast<T>(f.extra);
-        upstream[l] = static_cast<T>(f.upstream);
+        store_narrow(above + l, f.pull * f.above);
+        store_narrow(beyond + l, f.extra);
+        store_narrow(upstream + l, f.upstream);
       } else {
-        const int64_t y = rows.target[l] < 0 ? 0 : rows.target[l];
-        at_target[l] = static_cast<T>(f.at_target(
-            static_cast<double>(tile.at(y)[l]), static_cast<double>(lanes.top[l]), lanes.ratio[l]));
+        const V<double> e = load_wide(at_target + l);
+        store_narrow(at_target + l, f.at_target(e == top, e * inverse));
       }
     }
     lanes.normalise(tile, factor, high, low);
@@ -476,19 +532,14 @@ class CrossEntropyLanes {
         }
       }
     }
-    for (int64_t l = 0; l < tile.rows; ++l) {
-      if (rows.target[l] < 0) {
-        for (int64_t j = 0; j < n_; ++j) tile.at(j)[l] = 0;
-      } else if (!dense) {
-        tile.at(rows.target[l])[l] = at_target[l];
-      }
+    for (int64_t l = 0; !dense && l < tile.rows; ++l) tile.data[rows.place[l]] = at_target[l];
+    for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
+      for (int64_t j = 0; is_ignored(tile, l) && j < n_; ++j) tile.at(j)[l] = 0;
     }
     if (scale_.softcap != 0) {
       read_tile(task_.shape, task_.logits, extra);
-      for (int64_t j = 0; j < n_; ++j) {
-        for (int64_t l = 0; l < tile.rows; ++l) {
-          if (rows.target[l] < 0) extra.at(j)[l] = 0;  // NaN would spoil the zeros
-        }
+      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {  // NaN would spoil the zeros
+        for (int64_t j = 0; is_ignored(tile, l) && j < n_; ++j) extra.at(j)[l] = 0;
       }
       scale_.apply_slope(extra.data, tile.data, n_ * width_);
     }

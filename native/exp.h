@@ -100,8 +100,15 @@ struct Pivot {
   // Times a factor between 1/sqrt(2) and sqrt(2) that is the same for the whole row. Error at most
   // 1 ulp. Exactly 0 far below the maximum and for -inf; NaN for NaN.
   V<T> exp(V<T> x) const {
-    const V<T> s = x - away;
-    const Exponential<T> e = exponential<T>(lowest > s ? lowest : s, round);
+    const Exponential<T> e = exponential<T>(larger<T>(lowest, x - away), round);
+    return e.power * e.p + e.power;
+  }
+
+  // Whether x from `smallest` up to the maximum may go to exp_near, which has the same bits and
+  // takes less time.
+  bool is_near(T smallest) const { return away[0] == 0 && smallest >= lowest[0]; }
+  V<T> exp_near(V<T> x) const {
+    const Exponential<T> e = exponential<T>(x, round);
     return e.power * e.p + e.power;
   }
 };
@@ -115,6 +122,12 @@ inline V<T> expm1(V<T> s) {
   const Exponential<T> e = exponential<T>(near, all<T>(C::kRound + C::kExponentZero));
   const V<T> value = e.power * e.p + (e.power - 1);
   return s == s ? value : s;
+}
+
+// To some 20 bits, for what is small beside the result: division is slow in double.
+inline V<double> rough_inverse(V<double> m) {
+  typedef float half __attribute__((vector_size(kVectorBytes / 2)));
+  return __builtin_convertvector(1 / __builtin_convertvector(m, half), V<double>);
 }
 
 // log(1 + y) for y >= 0, within 2 ulp: 1 + y = 2^k m, log m = 2 atanh((m - 1) / (m + 1)).
@@ -148,7 +161,7 @@ inline V<double> log1p(V<double> y) {
                              1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
   for (double c : kOdd) q = q * w + c;
   // log m = 2 z + 2 z^3 q, with 2 z = f - z f: the leading term f is exact.
-  const V<double> log_m = f - (z * f - (2 * z * w * q + tail / m));
+  const V<double> log_m = f - (z * f - (2 * z * w * q + tail * rough_inverse(m)));
   const V<double> value = k * 0x1.62e42fefap-1 + (log_m + k * 0x1.cf79abc9e3b39p-40);
   const V<double> infinity = V<double>{} + __builtin_inf();
   return y < infinity ? value : y;

@@ -31,7 +31,10 @@ template <class T>
 inline int64_t tile_width(const Shape& shape, const Array& a) {
   const int64_t budget = row_stride(shape, a) == 1 ? 256 << 10 : 24 << 10;
   const int64_t fits = budget / (shape.classes * static_cast<int64_t>(sizeof(T))) / 16 * 16;
-  return fits < 16 ? 16 : fits > kMaxWidth ? kMaxWidth : fits;
+  const int64_t run = (shape.batch[shape.batch_dims - 1] + 15) / 16 * 16;
+  const int64_t most = run < kMaxWidth ? run : kMaxWidth;
+  const int64_t width = fits < most ? fits : most;
+  return width < 16 ? 16 : width;
 }
 
 template <class T>
@@ -64,39 +67,45 @@ inline void transpose(V<T>* rows) {
   }
 }
 
-// How many of a tile's classes can be moved in squares of kLanes rows and kLanes classes.
+// How many of a tile's rows can be moved in squares of kLanes rows and kLanes classes.
 template <class T>
 inline int64_t in_squares(const Shape& shape, const Array& a, const Tile<T>& tile) {
-  const bool whole = tile.rows == tile.width && is_plain<T>(shape, a);
-  return whole ? tile.classes / kLanes<T> * kLanes<T> : 0;
+  return is_plain<T>(shape, a) ? tile.rows / kLanes<T> * kLanes<T> : 0;
 }
 
 template <class T>
 inline void read_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
   constexpr int L = kLanes<T>;
-  const int64_t squares = in_squares(shape, a, tile);
+  const int64_t squared = in_squares(shape, a, tile), n = tile.classes;
+  const int64_t apart = row_stride(shape, a);
   const T* first = static_cast<const T*>(a.data) + row_offset(shape, a, tile.row);
-  for (int64_t l = 0; squares > 0 && l < tile.rows; l += L) {
-    for (int64_t j = 0; j < squares; j += L) {
+  for (int64_t l = 0; l < squared; l += L) {
+    for (int64_t j = 0; j < n; j += L) {
+      const T* const at = first + l * apart + j;
       V<T> square[L];
-      for (int k = 0; k < L; ++k) square[k] = load(first + (l + k) * row_stride(shape, a) + j);
+      if (n - j >= L) {
+        for (int k = 0; k < L; ++k) square[k] = load(at + k * apart);
+      } else {
+        for (int k = 0; k < L; ++k) square[k] = load_part(at + k * apart, n - j, T(0));
+      }
       transpose<T>(square);
-      for (int k = 0; k < L; ++k) store(tile.at(j + k) + l, square[k]);
+      const int64_t count = n - j < L ? n - j : L;
+      for (int k = 0; k < count; ++k) store(tile.at(j + k) + l, square[k]);
     }
   }
   with_type(a.type, element(a, row_offset(shape, a, tile.row)), [&](const auto* x, auto codec) {
     const int64_t step = row_stride(shape, a), stride = a.class_stride;
-    const int64_t n = tile.classes, width = tile.width, rows = tile.rows;
+    const int64_t width = tile.width, rows = tile.rows;
     T* __restrict out = tile.data;
     if (step == 1) {
       for (int64_t j = 0; j < n; ++j) {
-        for (int64_t l = 0; l < rows; ++l) {
+        for (int64_t l = squared; l < rows; ++l) {
           out[j * width + l] = static_cast<T>(codec.decode(x[j * stride + l]));
         }
       }
     } else {
-      for (int64_t l = 0; l < rows; ++l) {
-        for (int64_t j = squares; j < n; ++j) {
+      for (int64_t l = squared; l < rows; ++l) {
+        for (int64_t j = 0; j < n; ++j) {
           out[j * width + l] = static_cast<T>(codec.decode(x[l * step + j * stride]));
         }
       }
@@ -110,27 +119,36 @@ inline void read_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
 template <class T>
 inline void write_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
   constexpr int L = kLanes<T>;
-  const int64_t squares = in_squares(shape, a, tile);
+  const int64_t squared = in_squares(shape, a, tile), n = tile.classes;
+  const int64_t apart = row_stride(shape, a);
   T* first = static_cast<T*>(a.data) + row_offset(shape, a, tile.row);
-  for (int64_t l = 0; squares > 0 && l < tile.rows; l += L) {
-    for (int64_t j = 0; j < squares; j += L) {
+  for (int64_t l = 0; l < squared; l += L) {
+    for (int64_t j = 0; j < n; j += L) {
+      T* const at = first + l * apart + j;
+      const int64_t count = n - j < L ? n - j : L;
       V<T> square[L];
-      for (int k = 0; k < L; ++k) square[k] = load(tile.at(j + k) + l);
+      for (int k = 0; k < L; ++k) square[k] = k < count ? load(tile.at(j + k) + l) : V<T>{};
       transpose<T>(square);
-      for (int k = 0; k < L; ++k) store(first + (l + k) * row_stride(shape, a) + j, square[k]);
+      if (n - j >= L) {
+        for (int k = 0; k < L; ++k) store(at + k * apart, square[k]);
+      } else {
+        for (int k = 0; k < L; ++k) store_part(at + k * apart, square[k], count);
+      }
     }
   }
   with_type(a.type, element(a, row_offset(shape, a, tile.row)), [&](auto* x, auto codec) {
     const int64_t step = row_stride(shape, a), stride = a.class_stride;
-    const int64_t n = tile.classes, width = tile.width, rows = tile.rows;
+    const int64_t width = tile.width, rows = tile.rows;
     const T* __restrict in = tile.data;
     if (step == 1) {
       for (int64_t j = 0; j < n; ++j) {
-        for (int64_t l = 0; l < rows; ++l) x[j * stride + l] = codec.encode(in[j * width + l]);
+        for (int64_t l = squared; l < rows; ++l) {
+          x[j * stride + l] = codec.encode(in[j * width + l]);
+        }
       }
     } else {
-      for (int64_t l = 0; l < rows; ++l) {
-        for (int64_t j = squares; j < n; ++j) {
+      for (int64_t l = squared; l < rows; ++l) {
+        for (int64_t j = 0; j < n; ++j) {
           x[l * step + j * stride] = codec.encode(in[j * width + l]);
         }
       }
@@ -165,6 +183,7 @@ template <class T>
 struct Lanes {
   alignas(64) T max[kMaxWidth], top[kMaxWidth];  // top: exp(0) as the lane's Pivot has it
   alignas(64) double ratio[kMaxWidth], log_sum[kMaxWidth];
+  alignas(64) double inverse[kMaxWidth];  // of the sum of the tile's exponentials
 
   Summary summary(int64_t l) const { return {static_cast<double>(max[l]), ratio[l]}; }
   double lse(int64_t l) const { return static_cast<double>(max[l]) + log_sum[l]; }
@@ -201,12 +220,12 @@ struct Lanes {
       store(rest + l, sum.hi);
       store(rest_lo + l, sum.lo);
     }
-    for (int64_t l = 0; l < tile.width; ++l) {
-      const double mass = static_cast<double>(rest[l]) + static_cast<double>(rest_lo[l]);
-      const bool finite = max[l] - max[l] == 0;
-      ratio[l] = finite ? mass / static_cast<double>(top[l]) : static_cast<double>(NAN);
+    for (int64_t l = 0; l < tile.width; l += kLanes<double>) {
+      const V<double> m = load_wide(max + l);
+      const V<double> mass = load_wide(rest + l) + load_wide(rest_lo + l);
+      store(ratio + l, m - m == 0 ? mass / load_wide(top + l) : all<double>(NAN));
     }
-    take_logarithms(tile.width);
+    conclude(tile.width);
   }
 
   // From what a forward pass has saved.
@@ -225,32 +244,26 @@ struct Lanes {
         store(u, pivot.exp(load(u)));
       }
     }
-    take_logarithms(tile.width);
+    conclude(tile.width);
   }
 
-  // The factors of Normaliser, for each lane.
+  // The factors of Normaliser, for each lane. For float, double is wide enough.
   void normalise(const Tile<T>& tile, const double* factor, T* high, T* low) {
-    bool small = false;
-    for (int64_t l = 0; l < tile.width; ++l) {
-      const double wide = static_cast<double>(top[l]);
-      if (sizeof(T) == 4) {
-        const double f = factor[l] / (wide * (1 + ratio[l]));
-        high[l] = static_cast<T>(f);
-        low[l] = static_cast<T>(f - static_cast<double>(high[l]));
-        small |= fabs(f) < Normaliser<T>::kSmallest;
-      } else {
-        const Normaliser<T> exact(wide, ratio[l], factor[l]);
-        high[l] = static_cast<T>(exact.hi);
-        low[l] = static_cast<T>(exact.lo);
-        small |= exact.unit != 1;
-      }
+    bool small = sizeof(T) == 8;
+    for (int64_t l = 0; !small && l < tile.width; l += kLanes<double>) {
+      const V<double> f = load(factor + l) * load(inverse + l);
+      store_narrow(high + l, f);
+      store_narrow(low + l, f - load_wide(high + l));
+      const V<double> size = f < 0 ? -f : f;
+      small = first_lane<double>(size < Normaliser<T>::kSmallest ? all(1.0) : all(0.0), 1) <
+              kLanes<double>;
     }
     for (int64_t l = 0; small && l < tile.width; ++l) {
       const Normaliser<T> exact(static_cast<double>(top[l]), ratio[l], factor[l]);
-      if (exact.unit == 1) continue;
       high[l] = static_cast<T>(exact.hi);
       low[l] = static_cast<T>(exact.hi - static_cast<double>(high[l]) + exact.lo);
-      top[l] = static_cast<T>(exact.top);
+      if (exact.unit == 1) continue;
+      top[l] *= static_cast<T>(exact.unit);
       for (int64_t j = 0; j < tile.classes; ++j) tile.at(j)[l] *= static_cast<T>(exact.unit);
     }
   }
@@ -258,9 +271,10 @@ struct Lanes {
  private:
   using LaneIndex = typename Vector<T>::index;
 
-  void take_logarithms(int64_t width) {
+  void conclude(int64_t width) {
     for (int64_t l = 0; l < width; l += kLanes<double>) {
       store(log_sum + l, log1p(load(ratio + l)));
+      store(inverse + l, 1 / (load_wide(top + l) * (1 + load(ratio + l))));
     }
   }
 };

@@ -7,8 +7,17 @@ namespace {
 
 struct Nothing {
   template <class T>
-  void operator()(int64_t, int64_t, T, Chunk<T>&) const {}
+  void operator()(int64_t, int64_t, const T*, T, Chunk<T>&) const {}
 };
+
+// Classes [begin, begin + size) of x as T: where they lie, or else in the buffer.
+template <class T>
+const T* stage(const Array& x, bool plain, int64_t from, int64_t begin, int64_t size, T* buffer) {
+  const int64_t at = from + begin * x.class_stride;
+  if (plain) return static_cast<const T*>(x.data) + at;
+  read(x, at, size, buffer);
+  return buffer;
+}
 
 template <class T>
 void softmax_rows(const SoftmaxTask& task) {
@@ -16,37 +25,35 @@ void softmax_rows(const SoftmaxTask& task) {
   const int64_t n = shape.classes;
   const int workers = workers_for(shape.rows, n);
   const bool plain_x = is_plain<T>(shape, task.x), plain_out = is_plain<T>(shape, task.out);
-  const Scratch<T> scratch(workers, plain_x && plain_out ? 0 : n);
+  const Scratch<T> scratch(workers, plain_out || task.log ? 0 : n);
   const Scratch<Chunk<T>> chunks(workers, chunks_of(n));
   for_each_row(shape, workers, [&](int worker, int64_t i, const auto& each) {
     const int64_t from = row_offset(shape, task.x, i), to = row_offset(shape, task.out, i);
-    T* buffer = scratch.of(worker);
-    const T* u = plain_x ? static_cast<const T*>(task.x.data) + from : buffer;
-    T* out = plain_out ? static_cast<T*>(task.out.data) + to : buffer;
-    const Row<T> row{n,
-                     u,
-                     task.log ? nullptr : out,
-                     chunks.of(worker),
-                     plain_x ? next_row(shape, task.x, i, u) : nullptr,
-                     plain_out && u != out ? next_row(shape, task.out, i, out) : nullptr};
-    const Summary s = summarise(
-        row, each,
-        [&](int64_t begin, int64_t size) {
-          if (!plain_x) read(task.x, from + begin * task.x.class_stride, size, buffer + begin);
-        },
-        Nothing{});
-    const Normaliser<T> normaliser(s, 1);
-    const T max = static_cast<T>(s.max), log_sum = static_cast<T>(log1p(s.ratio));
+    T* out = plain_out ? static_cast<T*>(task.out.data) + to : scratch.of(worker);
+    T* e = task.log ? nullptr : out;
+    const auto u_of = [&](int64_t begin, int64_t size, T* buffer) {
+      return stage(task.x, plain_x, from, begin, size, buffer);
+    };
+    const Next<T> next{
+        plain_x ? next_row(shape, task.x, i, static_cast<const T*>(task.x.data) + from) : nullptr,
+        plain_out ? next_row<T>(shape, task.out, i, out) : nullptr};
+    Chunk<T>* const parts = chunks.of(worker);
+    const RowSum<T> row = summarise(n, e, parts, next, each, u_of, Nothing{});
+    const T max = static_cast<T>(row.summary.max);
+    const T log_sum = static_cast<T>(log1p(row.summary.ratio));
     each(chunks_of(n), [&](int64_t c) {
-      const int64_t begin = c * kChunk, end = begin + kChunk < n ? begin + kChunk : n;
+      const int64_t begin = c * kChunk, size = chunk_size(n, begin);
+      T local[kChunk];
+      T* part = plain_out || e ? out + begin : local;
       if (!task.log) {
-        normaliser.apply(out + begin, end - begin);
+        const Normaliser<T> normaliser(row.top, row.summary.ratio, 1, parts[c].scale);
+        normaliser.to_unit(part, size);
+        normaliser.apply(part, size);
       } else {
-        for (int64_t j = begin; j < end; ++j) out[j] = (u[j] - max) - log_sum;
+        const T* u = u_of(begin, size, local);
+        for (int64_t j = 0; j < size; ++j) part[j] = (u[j] - max) - log_sum;
       }
-      if (!plain_out) {
-        write(task.out, to + begin * task.out.class_stride, end - begin, out + begin);
-      }
+      if (!plain_out) write(task.out, to + begin * task.out.class_stride, size, part);
     });
   });
 }
@@ -87,19 +94,19 @@ void softmax_lanes(const SoftmaxTask& task) {
 
 // T is float or double, whatever x is made of.
 template <class T, class Each>
-Summary summary_of(const LogSumExpTask& task, int64_t i, T* buffer, Chunk<T>* chunks,
-                   const Each& each) {
+Summary summary_of(const LogSumExpTask& task, int64_t i, Chunk<T>* chunks, const Each& each) {
   const bool plain = is_plain<T>(task.shape, task.x);
   const int64_t from = row_offset(task.shape, task.x, i);
-  const T* u = plain ? static_cast<const T*>(task.x.data) + from : buffer;
-  return summarise(
-      Row<T>{task.shape.classes, u, nullptr, chunks,
-             plain ? next_row(task.shape, task.x, i, u) : nullptr, nullptr},
-      each,
-      [&](int64_t begin, int64_t size) {
-        if (!plain) read(task.x, from + begin * task.x.class_stride, size, buffer + begin);
-      },
-      Nothing{});
+  const Next<T> next{
+      plain ? next_row(task.shape, task.x, i, static_cast<const T*>(task.x.data) + from) : nullptr,
+      nullptr};
+  return summarise<T>(
+             task.shape.classes, nullptr, chunks, next, each,
+             [&](int64_t begin, int64_t size, T* buffer) {
+               return stage(task.x, plain, from, begin, size, buffer);
+             },
+             Nothing{})
+      .summary;
 }
 
 // Over exp(-inf) alone, or over nothing, -inf; +inf where there is one; NaN wins over both.
@@ -118,19 +125,16 @@ void logsumexp_rows(const LogSumExpTask& task) {
   const int64_t n = shape.classes;
   const int workers = workers_for(shape.rows, n);
   // Enough for double: see below.
-  const Scratch<double> scratch(workers, n);
   const Scratch<Chunk<double>> chunks(workers, chunks_of(n));
   for_each_row(shape, workers, [&](int worker, int64_t i, const auto& each) {
-    double* buffer = scratch.of(worker);
     Chunk<double>* parts = chunks.of(worker);
-    Summary s = summary_of<T>(task, i, reinterpret_cast<T*>(buffer),
-                              reinterpret_cast<Chunk<T>*>(parts), each);
+    Summary s = summary_of<T>(task, i, reinterpret_cast<Chunk<T>*>(parts), each);
     double lse = s.max + log1p(s.ratio);
     if (!(fabs(s.max) < INFINITY)) {
       lse = special_logsumexp(task, i, s.max);
     } else if (sizeof(T) == 4 && s.max < 0 && fabs(lse) < 1) {
       // The maximum and the logarithm cancel: double has the digits that float lost.
-      s = summary_of<double>(task, i, buffer, parts, each);
+      s = summary_of<double>(task, i, parts, each);
       lse = s.max + log1p(s.ratio);
     }
     task.out[i] = lse;

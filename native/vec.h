@@ -1,10 +1,16 @@
 // Vectors as wide as the instruction set that this file is compiled for, in the compiler's own
-// vector types: plain C++ operators, no intrinsics.
+// vector types: plain C++ operators; intrinsics only where those know no way, for masks.
 #pragma once
 
 #include <stdint.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #include "levels.h"
+
+// For lambdas in the hottest loops: where they are many, the compiler would call them.
+#define SOFTXENT_INLINE __attribute__((always_inline))
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
@@ -67,6 +73,48 @@ template <class T>
 inline void store_part(T* p, V<T> v, int64_t n) {
   for (int k = 0; k < n; ++k) p[k] = v[k];
 }
+#if defined(__AVX512F__)
+// With masks, the last few of a row cost as much as any vector.
+template <>
+inline V<float> load_part(const float* p, int64_t n, float filler) {
+  return _mm512_mask_loadu_ps(all(filler), static_cast<__mmask16>((1 << n) - 1), p);
+}
+template <>
+inline V<double> load_part(const double* p, int64_t n, double filler) {
+  return _mm512_mask_loadu_pd(all(filler), static_cast<__mmask8>((1 << n) - 1), p);
+}
+template <>
+inline void store_part(float* p, V<float> v, int64_t n) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1 << n) - 1), v);
+}
+template <>
+inline void store_part(double* p, V<double> v, int64_t n) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1 << n) - 1), v);
+}
+#endif
+
+// v without lane `at`: 0 there, if there is such a lane.
+template <class T>
+inline V<T> without(V<T> v, int64_t at) {
+  Mask<T> lane;
+  for (int k = 0; k < kLanes<T>; ++k) lane[k] = k;
+  return lane == static_cast<typename Vector<T>::index>(at) ? V<T>{} : v;
+}
+
+// kLanes<double> numbers as double, and back.
+inline V<double> load_wide(const double* p) { return load(p); }
+inline V<double> load_wide(const float* p) {
+  typedef float half __attribute__((vector_size(kVectorBytes / 2)));
+  half v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, V<double>);
+}
+inline void store_narrow(double* p, V<double> v) { store(p, v); }
+inline void store_narrow(float* p, V<double> v) {
+  typedef float half __attribute__((vector_size(kVectorBytes / 2)));
+  const half narrow = __builtin_convertvector(v, half);
+  __builtin_memcpy(p, &narrow, sizeof narrow);
+}
 
 // a * b + c * d, rounded once where there is a fused multiply-add: the compiler may fuse only the
 // first product.
@@ -100,12 +148,49 @@ inline V<T> larger(V<T> a, V<T> b) {  // b where either is NaN
   return a > b ? a : b;
 }
 template <class T>
-inline bool any(Mask<T> m) {
-  int64_t parts[kVectorBytes / 8], set = 0;
-  __builtin_memcpy(parts, &m, sizeof parts);
-  for (int64_t part : parts) set |= part;
-  return set != 0;
+inline V<T> smaller(V<T> a, V<T> b) {  // b where either is NaN
+  return a < b ? a : b;
 }
+
+// The first lane that holds x; kLanes where none does.
+template <class T>
+inline int first_lane(V<T> v, T x) {
+  const Mask<T> found = v == x;
+  int64_t parts[kVectorBytes / 8], set = 0;
+  __builtin_memcpy(parts, &found, sizeof parts);
+  for (int64_t part : parts) set |= part;
+  int k = set != 0 ? 0 : kLanes<T>;
+  while (k < kLanes<T> && found[k] == 0) ++k;
+  return k;
+}
+
+#if defined(__AVX512F__)
+// The compiler doesn't always see one instruction in these.
+template <>
+inline V<float> larger<float>(V<float> a, V<float> b) {
+  return _mm512_max_ps(a, b);
+}
+template <>
+inline V<double> larger<double>(V<double> a, V<double> b) {
+  return _mm512_max_pd(a, b);
+}
+template <>
+inline V<float> smaller<float>(V<float> a, V<float> b) {
+  return _mm512_min_ps(a, b);
+}
+template <>
+inline V<double> smaller<double>(V<double> a, V<double> b) {
+  return _mm512_min_pd(a, b);
+}
+template <>
+inline int first_lane<float>(V<float> v, float x) {
+  return __builtin_ctz(_mm512_cmpeq_ps_mask(v, all(x)) | 1 << kLanes<float>);
+}
+template <>
+inline int first_lane<double>(V<double> v, double x) {
+  return __builtin_ctz(_mm512_cmpeq_pd_mask(v, all(x)) | 1 << kLanes<double>);
+}
+#endif
 
 // Calls f(begin) for whole vectors of [0, n) and f(begin, count) for what is left.
 template <class T, class Whole, class Part>
