@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -52,3 +53,25 @@ def logits(family: str, rows: int, classes: int, dtype: Any) -> Array:
     """The same numbers in every run."""
     z = np.random.default_rng(classes).standard_normal((rows, classes))
     return FAMILIES[family](z, dtype).astype(dtype)
+
+
+def rows_of(classes: int) -> int:
+    """Enough rows for one to each lane, and then for one at a time."""
+    return 20 if classes <= 10 else 3 if classes <= 1000 else 1
+
+
+@functools.cache
+def places(classes: int) -> Array:
+    """Of long rows some classes: a few everywhere, the ends, and where blocks of 1024 meet."""
+    if classes <= 1000:
+        return np.arange(classes)
+    edges = np.arange(0, classes, 16_384)
+    some = [edges, edges - 1, np.arange(0, classes, 997), [classes // 2, classes - 1, classes - 2]]
+    return np.unique(np.concatenate(some) % classes)
+
+
+def targets(x: Array) -> list[int]:
+    """The likeliest class and the unlikeliest that isn't masked."""
+    wide = x.astype(np.float64)
+    unmasked = np.where(np.isfinite(wide), wide, np.inf)
+    return [int(wide.argmax()), int(unmasked.argmin())]

@@ -7,7 +7,6 @@ the unit is the last place of the larger term. Half types are held to 1 unit of 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,9 +17,8 @@ import softxent
 from softxent import _native
 
 from . import long_double, oracle, tolerances
-from .families import FAMILIES, SIZES, logits
+from .families import FAMILIES, SIZES, logits, places, rows_of, targets
 
-Array = Any
 pytestmark = pytest.mark.skipif(
     not long_double.AVAILABLE, reason="the oracle for long rows needs 80-bit long doubles"
 )
@@ -37,27 +35,6 @@ def levels() -> Iterator[list[str]]:
     before = _native.current_level()
     yield _native.levels()
     _native.select_level(before)
-
-
-def rows_of(classes: int) -> int:
-    """Enough rows for one to each lane, and then for one at a time."""
-    return 20 if classes <= 10 else 3 if classes <= 1000 else 1
-
-
-@functools.cache
-def places(classes: int) -> Array:
-    """Of long rows some classes: a few everywhere, the ends, and where blocks of 1024 meet."""
-    if classes <= 1000:
-        return np.arange(classes)
-    edges = np.arange(0, classes, 16_384)
-    some = [edges, edges - 1, np.arange(0, classes, 997), [classes // 2, classes - 1, classes - 2]]
-    return np.unique(np.concatenate(some) % classes)
-
-
-def targets(x: Array, row: long_double.Row) -> list[int]:
-    """The likeliest class and the unlikeliest that isn't masked."""
-    with_mass = np.where(np.isfinite(x.astype(np.float32)), x, np.inf).astype(np.float64)
-    return [row.at, int(with_mass.argmin())]
 
 
 def check(what: str, errors: Any, allowed: float) -> None:
@@ -89,7 +66,7 @@ def test_scores_and_losses(levels: list[str], classes: int, name: str, family: s
     if family == "masked" or (classes > 1000 and family != "ahead of noise"):
         del options["smoothing"]
     exact = [long_double.row(x) for x in batch]
-    chosen = np.array([targets(x, row) for x, row in zip(batch, exact, strict=True)])
+    chosen = np.array([targets(x) for x, row in zip(batch, exact, strict=True)])
     losses = {
         (option, k): [
             long_double.cross_entropy(row, int(y), places=some, **given)
@@ -134,7 +111,7 @@ def test_the_oracle_agrees_with_50_digits(name: str, family: str) -> None:
             ):
                 assert all(close(a, b, near) for a, b in zip(got, want, strict=True))
             assert close(row.lse, oracle.logsumexp(x), near, abs(row.top))
-            for y in targets(x, row):
+            for y in targets(x):
                 for given in ({}, {"weight": weight[:classes]}, {"label_smoothing": 0.1}):
                     if family == "masked" and "label_smoothing" in given:
                         continue

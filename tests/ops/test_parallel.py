@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -199,6 +200,69 @@ os._exit(0)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.returncode) == ("fine\n", 0), done.stderr
+
+
+def test_a_child_forked_while_others_compute() -> None:
+    """A lock that some thread held then stays locked in the child: nobody may wait for it."""
+    script = """
+import os, threading
+import numpy as np
+import softxent
+softxent.set_num_threads(3)
+x = np.random.default_rng(0).normal(size=(5000, 20))
+want = softxent.softmax(x).tobytes()
+stop = []
+
+def compute():
+    while not stop:
+        softxent.softmax(x)
+
+others = [threading.Thread(target=compute) for _ in range(2)]
+for other in others:
+    other.start()
+codes = []
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if softxent.softmax(x).tobytes() == want else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+stop.append(1)
+for other in others:
+    other.join()
+print(set(codes))
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("{0}\n", 0), done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_an_interrupt_is_honoured_between_calls() -> None:
+    """Ctrl-C ends a loop of calls, wherever it strikes, and the next call works."""
+    script = """
+import numpy as np
+import softxent
+softxent.set_num_threads(2)
+x = np.random.default_rng(0).normal(size=(5000, 200))
+want = softxent.softmax(x).tobytes()
+out = np.empty_like(x)
+print("ready", flush=True)
+try:
+    while True:
+        softxent.softmax(x, out=out)
+except KeyboardInterrupt:
+    print(softxent.softmax(x).tobytes() == want)
+"""
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        try:
+            out, _ = child.communicate(timeout=120)
+        finally:
+            child.kill()
+    assert (out, child.returncode) == ("True\n", 0)
 
 
 # --- what the environment says -------------------------------------------------------------------
