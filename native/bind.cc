@@ -3,16 +3,21 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cmath>
+#include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "kernels.h"
+#include "memory.h"
 #include "parallel.h"
 
 namespace nb = nanobind;
@@ -215,12 +220,60 @@ void logsumexp(In x, Numbers<double> out, int64_t axis) {
   kernels().logsumexp(task);
 }
 
-void cross_entropy(In logits, int64_t axis, std::optional<Numbers<const int64_t>> index,
-                   std::optional<In> probabilities, std::optional<In> weight, int64_t ignore_index,
-                   double label_smoothing, double z_loss, double softcap, double temperature,
-                   std::optional<Numbers<double>> loss, std::optional<Numbers<double>> summary,
-                   bool from_summary, double scale, std::optional<Numbers<const double>> upstream,
-                   std::optional<Out> grad) {
+// A sum that doesn't drift: it keeps what its additions lost.
+struct Total {
+  double hi = 0, lo = 0;
+
+  void add(double x) {
+    const double s = hi + x, b = s - hi;
+    lo += (hi - (s - b)) + (x - b);
+    hi = s;
+  }
+  // An infinite sum has lost inf - inf.
+  double value() const { return hi - hi == 0 ? hi + lo : hi; }
+};
+
+double sum(const double* x, int64_t count) {
+  Total lanes[8];  // side by side they don't wait for each other
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    for (int k = 0; k < 8; ++k) lanes[k].add(x[i + k]);
+  }
+  for (; i < count; ++i) lanes[i % 8].add(x[i]);
+  for (int k = 1; k < 8; ++k) {
+    lanes[0].add(lanes[k].hi);
+    lanes[0].lo += lanes[k].lo;
+  }
+  return lanes[0].value();
+}
+
+// What a mean divides by: the kept targets' weight, or the number of rows.
+double denominator_of(const CrossEntropyTask& task) {
+  const int64_t rows = task.shape.rows;
+  if (!task.index) return static_cast<double>(rows);
+  const auto weight = [&](int64_t y) {
+    return task.logits.type == Type::kFloat64 ? static_cast<const double*>(task.weight)[y]
+                                              : static_cast<const float*>(task.weight)[y];
+  };
+  int64_t kept = 0;
+  Total total;
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t y = task.index[i];
+    kept += y != task.ignore_index;
+    if (task.weight && y != task.ignore_index) total.add(static_cast<double>(weight(y)));
+  }
+  return task.weight ? total.value() : static_cast<double>(kept);
+}
+
+// The rows' losses are summed, and the gradient is that of the sum, or of the mean. Returns the sum
+// and what a mean divides by.
+std::pair<double, double> cross_entropy(
+    In logits, int64_t axis, std::optional<Numbers<const int64_t>> index,
+    std::optional<In> probabilities, std::optional<In> weight, int64_t ignore_index,
+    double label_smoothing, double z_loss, double softcap, double temperature,
+    std::optional<Numbers<double>> loss, std::optional<Numbers<double>> summary, bool from_summary,
+    double scale, bool mean, std::optional<Numbers<const double>> upstream,
+    std::optional<Out> grad) {
   CrossEntropyTask task{};
   Layout layout(logits, axis);
   layout.add(logits, task.logits);
@@ -281,7 +334,29 @@ void cross_entropy(In logits, int64_t axis, std::optional<Numbers<const int64_t>
   task.temperature = temperature;
   task.scale = scale;
   nb::gil_scoped_release release;
-  (from_summary ? kernels().cross_entropy_gradient : kernels().cross_entropy)(task);
+  const double denominator = denominator_of(task);
+  if (mean) task.scale = denominator == 0 ? NAN : task.scale / denominator;
+  if (from_summary) {
+    kernels().cross_entropy_gradient(task);
+    return {NAN, denominator};
+  }
+  std::unique_ptr<double[]> losses;
+  if (!task.loss) {
+    losses.reset(new double[static_cast<size_t>(rows)]);
+    task.loss = losses.get();
+  }
+  kernels().cross_entropy(task);
+  return {sum(task.loss, rows), denominator};
+}
+
+void give(void* data) noexcept { give_memory(data); }
+
+// Bytes that go back to the cache with the array.
+nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> empty(int64_t bytes) {
+  void* data = bytes < 0 ? nullptr : take_memory(bytes);
+  if (!data) throw std::bad_alloc();
+  nb::capsule owner(data, give);
+  return {data, {static_cast<size_t>(bytes)}, owner};
 }
 
 }  // namespace
@@ -301,7 +376,11 @@ NB_MODULE(_native, m) {
         arg("label_smoothing") = 0.0, arg("z_loss") = 0.0, arg("softcap") = 0.0,
         arg("temperature") = 1.0, arg("loss").noconvert() = nb::none(),
         arg("summary").noconvert() = nb::none(), arg("from_summary") = false, arg("scale") = 1.0,
-        arg("upstream").noconvert() = nb::none(), arg("grad").noconvert() = nb::none());
+        arg("mean") = false, arg("upstream").noconvert() = nb::none(),
+        arg("grad").noconvert() = nb::none());
+  m.def("empty", &empty);
+  m.def("held_memory", &held_memory);
+  m.def("release_memory", &release_memory);
   m.def("levels", [] {
     std::vector<std::string> names;
     for (const char* const* name = available_levels(); *name; ++name) names.emplace_back(*name);

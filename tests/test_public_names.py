@@ -29,6 +29,7 @@ SIGNATURES = {
         f"(logits: 'Any', target: 'Any', weight: 'Any' = None, *, {LOSS_OPTIONS}, "
         "out: 'Any' = None) -> 'tuple[Any, Any]'"
     ),
+    "empty_cache": "() -> 'None'",
     "explain": (
         "(logits: 'Any', target: 'Any' = None, weight: 'Any' = None, *, "
         "ignore_index: 'int' = -100, reduction: 'Reduction' = 'mean', "

@@ -14,7 +14,7 @@ from softxent.ops.api import (
     top_k,
 )
 from softxent.ops.mean import Mean
-from softxent.ops.native import get_num_threads, kernels, set_num_threads
+from softxent.ops.native import empty_cache, get_num_threads, kernels, set_num_threads
 
 __all__ = [
     "Mean",
@@ -22,6 +22,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "empty_cache",
     "get_num_threads",
     "kernels",
     "log_loss",

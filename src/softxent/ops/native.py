@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -16,6 +17,7 @@ from softxent.ops.spec import Loss, check_count, check_indices, describe
 __all__ = [
     "compute_dtype",
     "cross_entropy",
+    "empty_cache",
     "get_num_threads",
     "kernels",
     "logsumexp",
@@ -26,6 +28,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 _MOST_THREADS = 1024
+_FLOAT32_MAX = 3.4e38
 
 _forced = os.environ.get("SOFTXENT_KERNELS")
 if _forced and not _native.select_level(_forced):
@@ -123,12 +126,37 @@ def _product(shape: tuple[int, ...]) -> int:
 
 
 def _in_place(x: Array, out: Array) -> bool:
-    return (
+    return x is out or (
         x.ctypes.data == out.ctypes.data
         and x.strides == out.strides
         and x.dtype == out.dtype
         and x.shape == out.shape
     )
+
+
+_POOLED_BYTES = 1 << 20  # smaller arrays cost NumPy less than the detour
+
+
+def _fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array for a result; a large one in memory that earlier results have given back."""
+    size = _product(shape) * dtype.itemsize
+    if size < _POOLED_BYTES:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, _native.empty(size))
+
+
+def empty_cache() -> None:
+    """Give the memory of results that are no longer in use back to the system.
+
+    A fresh array costs its pages, which takes longer than a softmax over it. So results of 1 MiB
+    and more live in memory that is kept for the next one when their arrays are gone: at most
+    512 MiB in all, or as many bytes as the environment variable SOFTXENT_CACHE_BYTES says (0 keeps
+    none). Arrays in use are not touched.
+
+    Example:
+        >>> empty_cache()
+    """
+    _native.release_memory()
 
 
 class _Output:
@@ -142,29 +170,30 @@ class _Output:
         self, op: str, x: Array, inputs: tuple[Array | None, ...], out: Array | None
     ) -> None:
         dtype = result_dtype(op, "x", x.dtype)
-        direct = True
         if out is None:
-            out = np.empty(x.shape, dtype)
+            self.out = self.buffer = _fresh(x.shape, dtype)
         else:
             _check_out(op, out, x.shape, dtype)
-            direct = (
-                out.ndim <= 9
-                and _in_elements(out)
-                and not any(
-                    given is not None
-                    and np.may_share_memory(given, out)
-                    and not (given is x and _in_place(x, out))
-                    for given in inputs
-                )
-            )
-        self.out = out
-        self.buffer = out if direct else np.empty(x.shape, dtype)
+            self.out = out
+            self.buffer = out if _is_writable(out, x, inputs) else np.empty(x.shape, dtype)
         self.array = self.buffer.view(np.uint16) if is_bfloat16(dtype) else self.buffer
 
     def finish(self) -> Array:
         if self.buffer is not self.out:
             self.out[...] = self.buffer
         return self.out
+
+
+def _is_writable(out: Array, x: Array, inputs: tuple[Array | None, ...]) -> bool:
+    """Whether the kernels may write `out` while they read the inputs; x may be `out` itself."""
+    if out.ndim > 9 or not _in_elements(out):
+        return False
+    for given in inputs:
+        if given is None or not np.may_share_memory(given, out):
+            continue
+        if not (given is x and _in_place(x, out)):
+            return False
+    return True
 
 
 def _check_out(op: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -213,6 +242,7 @@ def cross_entropy(
     """
     dtype = compute_dtype(spec.op, "logits", logits.dtype)
     output = None
+    mean = spec.reduction == "mean"
     if with_grad:
         output = _Output(spec.op, logits, (logits, target, weight), out)
     readable = _readable(spec.op, "logits", logits)
@@ -223,10 +253,9 @@ def cross_entropy(
         probabilities = _readable(spec.op, "target", target)
     weight = None if weight is None else _contiguous(weight, dtype)
 
-    losses = np.empty(_product(spec.rows), np.float64)
+    losses = np.empty(_product(spec.rows), np.float64) if spec.reduction == "none" else None
     try:
-        denominator = _denominator(spec, index, weight)
-        _native.cross_entropy(
+        total, denominator = _native.cross_entropy(
             readable,
             axis=spec.axis,
             index=index,
@@ -238,13 +267,17 @@ def cross_entropy(
             softcap=spec.softcap or 0.0,
             temperature=spec.temperature,
             loss=losses,
-            scale=(1 / denominator if denominator else np.nan) if spec.reduction == "mean" else 1.0,
+            mean=mean,
             grad=None if output is None else output.array,
         )
     except IndexError:  # a class index out of range; nothing was written
         check_indices(spec.op, target, spec.classes, spec.ignore_index)
         raise
-    return reduce(spec, losses, denominator, dtype), None if output is None else output.finish()
+    if losses is None:
+        value = _conclude(total, denominator if mean else 1.0, dtype)
+    else:
+        value = reduce(spec, losses, denominator, dtype)
+    return value, None if output is None else output.finish()
 
 
 def _contiguous(x: Array, dtype: np.dtype[Any]) -> Array:
@@ -253,24 +286,19 @@ def _contiguous(x: Array, dtype: np.dtype[Any]) -> Array:
     return np.require(x, dtype, ["C", "A"])
 
 
-def _denominator(spec: Loss, index: Array | None, weight: Array | None) -> float:
-    """What `mean` divides by, as torch: the kept targets' summed weight, or the rows."""
-    if index is None:
-        return float(_product(spec.rows))
-    if weight is None:
-        ignored = 0 if spec.ignore_index is None else np.count_nonzero(index == spec.ignore_index)
-        return float(len(index) - ignored)
-    kept = index if spec.ignore_index is None else index[index != spec.ignore_index]
-    return float(weight[kept].sum(dtype=np.float64))
-
-
 def reduce(spec: Loss, losses: Array, denominator: float, dtype: np.dtype[Any]) -> Any:
     """Losses a row as the caller wants them: each, their sum, or the sum over a denominator."""
-    with np.errstate(over="ignore"):  # a loss beyond the dtype's largest number is inf
-        if spec.reduction == "none":
+    if spec.reduction == "none":
+        with np.errstate(over="ignore"):
             rows = losses.astype(dtype, copy=False).reshape(spec.rows)
-            return rows if spec.rows else rows[()]
-        total = losses.sum()
-        if spec.reduction == "mean":
-            total = total / denominator if denominator else np.float64(np.nan)
-        return dtype.type(total)
+        return rows if spec.rows else rows[()]
+    return _conclude(float(losses.sum()), denominator if spec.reduction == "mean" else 1.0, dtype)
+
+
+def _conclude(total: float, denominator: float, dtype: np.dtype[Any]) -> Any:
+    """A sum over its denominator as a scalar; a loss beyond the dtype's largest number is inf."""
+    value = total / denominator if denominator else math.nan
+    if abs(value) < _FLOAT32_MAX:
+        return dtype.type(value)
+    with np.errstate(over="ignore"):
+        return dtype.type(value)

@@ -6,6 +6,7 @@ that every backend refuses the same input with the same words.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -93,8 +94,42 @@ class Loss:
             ignore_index, reduction, label_smoothing, z_loss, softcap, temperature: as
                 `cross_entropy`.
             scores: what the scores are called in messages.
+
+        A training loop asks for the same again and again: the answers are remembered.
         """
-        logits_shape, target_shape = tuple(logits_shape), tuple(target_shape)
+        shapes = tuple(logits_shape), tuple(target_shape)
+        options = (
+            axis,
+            ignore_index,
+            reduction,
+            label_smoothing,
+            z_loss,
+            softcap,
+            temperature,
+            scores,
+        )
+        try:
+            return cls._checked(op, *shapes, target_kind, *options)
+        except TypeError:  # an option that can't be remembered, such as an array of one number
+            return cls._checked.__wrapped__(cls, op, *shapes, target_kind, *options)
+
+    @classmethod
+    @functools.lru_cache(maxsize=256, typed=True)
+    def _checked(
+        cls,
+        op: str,
+        logits_shape: tuple[int, ...],
+        target_shape: tuple[int, ...],
+        target_kind: str,
+        axis: int,
+        ignore_index: int | None,
+        reduction: str,
+        label_smoothing: float,
+        z_loss: float,
+        softcap: float | None,
+        temperature: float,
+        scores: str,
+    ) -> Loss:
         axis = check_axis(op, axis, len(logits_shape), scores)
         rows = logits_shape[:axis] + logits_shape[axis + 1 :]
         return cls(

@@ -1,0 +1,19 @@
+// Large buffers for results, kept for the next one when they are given back.
+//
+// A fresh array costs its pages: the system clears and maps each of them, which for a result of
+// many megabytes takes longer than computing it. Held here are at most as many bytes as the limit
+// says; what doesn't fit is given back to the system at once, the oldest first.
+#pragma once
+
+#include <cstdint>
+
+namespace softxent {
+
+// Memory for `bytes`, aligned to 64. Null where there is none.
+void* take_memory(int64_t bytes);
+void give_memory(void* data);
+
+int64_t held_memory();
+void release_memory();  // all that is held goes back to the system
+
+}  // namespace softxent
