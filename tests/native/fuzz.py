@@ -274,7 +274,8 @@ class Fuzz:
         again = grad is not None and not np.may_share_memory(x, grad)
         before = x.copy() if grad is None or again else None
         given = {**given, **options, "scale": scale, "upstream": upstream, "axis": axis}
-        _native.cross_entropy(x, **given, loss=loss, summary=summary, grad=grad)
+        total, _ = _native.cross_entropy(x, **given, loss=loss, summary=summary, grad=grad)
+        self.compare("total", np.array([total]), loss.sum(keepdims=True), np.float64, 1.0)
         if before is not None:
             assert x.tobytes() == before.tobytes(), "an input was changed"
         if again:

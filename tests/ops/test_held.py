@@ -1,4 +1,5 @@
-"""What the functions hold beside their inputs and results, as NumPy reports it."""
+"""What the functions hold beside their inputs, as NumPy reports it: python -m benches.growth sees the
+kernels' own memory too."""
 
 from __future__ import annotations
 
