@@ -1,5 +1,7 @@
-"""What the functions hold beside their inputs, as NumPy reports it: python -m benches.growth sees the
-kernels' own memory too."""
+"""What the functions hold beside their inputs, as NumPy reports it.
+
+`python -m benches.growth` sees the kernels' own memory too.
+"""
 
 from __future__ import annotations
 
