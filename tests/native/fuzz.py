@@ -238,7 +238,7 @@ class Fuzz:
                 return
         else:
             scale = self.choose(1.0, 1.0, 0.25)
-            got_loss, grad = self.native_loss(x, out, axis, rows, given, options, scale)
+            got_loss, grad, scale = self.native_loss(x, out, axis, rows, given, options, scale)
         if classes == 0 or not rows:
             return
         dtype = np.float64 if x.dtype.kind == "i" else x.dtype.type
@@ -266,7 +266,7 @@ class Fuzz:
     def native_loss(
         self, x: np.ndarray, out: np.ndarray, axis: int, rows: int, given: dict[str, Any],
         options: dict[str, Any], scale: float,
-    ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    ) -> tuple[np.ndarray, np.ndarray | None, Any]:  # fmt: skip
         loss = np.empty(rows) if self.chance(0.5) else self.array((rows,), np.float64, writes=True)
         summary = np.empty((rows + int(self.chance(0.01)), 2))
         grad = out if self.chance(0.8) else None
@@ -282,16 +282,11 @@ class Fuzz:
             want = wide(grad)
             _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=grad)
             assert np.array_equal(wide(grad), want, equal_nan=True), "forward and backward disagree"
-        if upstream is not None and grad is not None:
-            # The reference knows no upstream: the gradient of each row alone.
-            wider = np.expand_dims(upstream.reshape(np.delete(x.shape, axis)), axis)
-            with np.errstate(all="ignore"):
-                return loss, None if (upstream < 0.01).any() else wide(grad) / wider
-        return loss, grad
+        return loss, grad, scale if upstream is None else scale * upstream[:, None]
 
     def check_loss(
         self, z: np.ndarray, loss: np.ndarray, grad: np.ndarray | None, axis: int,
-        given: dict[str, Any], options: dict[str, Any], scale: float, dtype: Any,
+        given: dict[str, Any], options: dict[str, Any], scale: Any, dtype: Any,
     ) -> None:  # fmt: skip
         classes = z.shape[1]
         y, q = given.get("index"), given.get("probabilities")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -121,6 +123,79 @@ def test_bits_depend_on_the_row_alone(dtype: type, classes: int) -> None:
     assert over.tobytes() == want[-1].tobytes()
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "probabilities": {"probabilities": ...},
+    "weight": {"weight": ...},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "z_loss": {"z_loss": 1e-3},
+    "softcap": {"softcap": 20.0},
+    "temperature": {"temperature": 0.7},
+    "upstream": {"upstream": ..., "scale": 0.3},
+    "everything": {
+        "probabilities": ..., "weight": ..., "label_smoothing": 0.2, "z_loss": 1e-3,
+        "softcap": 20.0, "temperature": 2.0, "upstream": ..., "scale": 0.3,
+    },
+}  # fmt: skip
+
+
+def with_option(x: np.ndarray, rows: slice, option: str, place: Any) -> list[np.ndarray]:
+    """Loss, gradient and summary of these rows, and the gradient from the summary."""
+    every, classes = x.shape
+    rng = np.random.default_rng(0)
+    wide = np.float64 if x.dtype == np.float64 else np.float32
+    arrays = {
+        "weight": rng.random(classes).astype(wide),
+        "upstream": rng.random(every)[rows].copy(),
+        "probabilities": rng.random((every, classes)).astype(x.dtype)[rows],
+        "index": rng.integers(0, classes, every)[rows].copy(),
+    }
+    given = {k: arrays[k] if v is ... else v for k, v in OPTIONS[option].items()}
+    if "probabilities" in given:
+        given["probabilities"] = place(given["probabilities"])
+    else:
+        given["index"] = arrays["index"]
+    x = place(x[rows])
+    loss, summary = np.empty(len(x)), np.empty((len(x), 2))
+    grad, again = place(np.empty_like(x)), place(np.empty_like(x))
+    _native.cross_entropy(x, **given, loss=loss, summary=summary, grad=grad)
+    _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=again)
+    assert grad.tobytes() == again.tobytes()
+    return [loss, grad, summary]
+
+
+def unaligned(x: np.ndarray) -> np.ndarray:
+    buffer = np.empty(x.nbytes + 1, np.uint8)
+    moved = np.ndarray(x.shape, x.dtype, buffer.data, 1)
+    moved[...] = x
+    return moved
+
+
+def one_element_on(x: np.ndarray) -> np.ndarray:
+    moved = np.empty(x.size + 1, x.dtype)[1:].reshape(x.shape)
+    moved[...] = x
+    return moved
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(400, 10), (40, 333), (3, 20_000)], ids=str)
+@pytest.mark.usefixtures("threads")
+def test_bits_of_every_option(shape: tuple[int, int], dtype: type, option: str) -> None:
+    """They depend neither on threads, nor on other rows, nor on alignment."""
+    x = (5 * np.random.default_rng(1).standard_normal(shape)).astype(dtype)
+    whole = slice(0, len(x))
+    _native.set_num_threads(1)
+    want = with_option(x, whole, option, np.array)
+    for count in (2, 5):
+        _native.set_num_threads(count)
+        assert same_bits(with_option(x, whole, option, np.array), want)
+    for place in (unaligned, one_element_on):
+        assert same_bits(with_option(x, whole, option, place), want)
+    for rows in (slice(0, 1), slice(len(x) - 1, len(x)), slice(1, 2 * len(x) // 3)):
+        got = with_option(x, rows, option, np.array)
+        assert same_bits(got, [a[rows] for a in want])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "shape", [(4, 19, 5, 6), (2, 3, 4, 5), (3, 100, 40), (0, 3), (1, 1, 1), (5,)]
@@ -224,6 +299,45 @@ def test_many_python_threads_at_once() -> None:
     for worker in workers:
         worker.join()
     assert not failures
+
+
+@pytest.fixture
+def no_switching() -> Iterator[None]:
+    """Python threads take turns only where one lets go of the interpreter."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("operation", ["softmax", "logsumexp", "cross_entropy", "gradient"])
+@pytest.mark.usefixtures("threads", "no_switching")
+def test_python_goes_on_while_kernels_run(operation: str) -> None:
+    """A thread that computes lets another one in before it is done, so the interpreter is free."""
+    x = np.random.default_rng(4).standard_normal((2000, 500)).astype(np.float32)
+    y, out, losses = np.zeros(2000, np.int64), np.empty_like(x), np.empty(2000)
+    summary = np.empty((2000, 2))
+    _native.cross_entropy(x, index=y, summary=summary)
+    work = {
+        "softmax": lambda: _native.softmax(x, out),
+        "logsumexp": lambda: _native.logsumexp(x, losses),
+        "cross_entropy": lambda: _native.cross_entropy(x, index=y, loss=losses),
+        "gradient": lambda: _native.cross_entropy(
+            x, index=y, summary=summary, from_summary=True, grad=out
+        ),
+    }[operation]
+    seen, calls = [], []
+
+    def compute() -> None:
+        while not seen and len(calls) < 500:
+            work()
+            calls.append(1)
+
+    worker = threading.Thread(target=compute)
+    worker.start()
+    seen.append(len(calls))
+    worker.join()
+    assert seen[0] < 500
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
