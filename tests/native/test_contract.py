@@ -123,6 +123,34 @@ def test_bits_depend_on_the_row_alone(dtype: type, classes: int) -> None:
     assert over.tobytes() == want[-1].tobytes()
 
 
+def to_bfloat16(x: np.ndarray) -> np.ndarray:
+    """The bits of the nearest bfloat16 numbers, as the binding takes them."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5, 64, 200, 1000, 40_000])
+def test_bfloat16_is_float32_rounded(classes: int) -> None:
+    """Ordinary rows, and those with NaN, infinities, masks, and an ignored target."""
+    x = (4 * np.random.default_rng(0).standard_normal((8, classes))).astype(np.float32)
+    x[1, -1], x[2, 0], x[3], x[4, classes // 2] = np.nan, np.inf, -np.inf, np.nan
+    x[7, ::2] = -np.inf
+    x[7, -1] = 2.5
+    y = np.array([0, 0, 0, 0, -100, -100, 0, classes - 1])
+    short = to_bfloat16(x)
+    wide = (short.astype(np.uint32) << 16).view(np.float32)
+    for got, want in zip(everything(short, y), everything(wide, y), strict=True):
+        if got.dtype == np.float64:  # lse and loss
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+            continue
+        nan = np.isnan(want)
+        assert ((got & 0x7FFF) > 0x7F80)[nan].all()
+        bits = to_bfloat16(want).astype(np.int64), got.astype(np.int64)
+        place = [np.where(b >= 0x8000, 0x8000 - b, b) for b in bits]  # neighbours differ by 1
+        assert (np.abs(place[0] - place[1])[~nan] <= 1).all()
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "probabilities": {"probabilities": ...},
     "weight": {"weight": ...},
