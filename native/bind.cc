@@ -19,6 +19,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "parallel.h"
+#include "processors.h"
 
 namespace nb = nanobind;
 
@@ -388,6 +389,7 @@ NB_MODULE(_native, m) {
   });
   m.def("current_level", [] { return std::string(current_level()); });
   m.def("select_level", [](const std::string& name) { return select_level(name.c_str()); });
+  m.def("processors_granted", &processors_granted, arg("root") = "");
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](int count) {
     if (count < 1) throw nb::value_error("the number of threads is at least 1");
