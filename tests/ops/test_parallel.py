@@ -248,8 +248,8 @@ softxent.set_num_threads(2)
 x = np.random.default_rng(0).normal(size=(5000, 200))
 want = softxent.softmax(x).tobytes()
 out = np.empty_like(x)
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True:
         softxent.softmax(x, out=out)
 except KeyboardInterrupt:
