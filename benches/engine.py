@@ -184,7 +184,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path(".bench/engine.json"))
     args = parser.parse_args()
     cases = [case for part in args.parts or PARTS for case in PARTS[part](args)]
-    save(args.json, cases, level=_native.current_level(), threads=_native.get_num_threads())
+    save(
+        args.json,
+        cases,
+        level=_native.current_level(),
+        threads=_native.get_num_threads(),
+        megabytes=args.megabytes,
+    )
 
 
 if __name__ == "__main__":

@@ -204,6 +204,7 @@ inline int64_t chunks_of(int64_t classes) { return (classes + kChunk - 1) / kChu
 template <class T>
 struct Chunk {
   T max, top;      // top: exp(0) as the chunk's Pivot has it, or -1 where there is no number
+  T away, round;   // of its Pivot
   Pair rest;       // sum of the chunk's exponentials but that of its first maximum
   Pair scale;      // times its exponentials are exp(u - max of the row) times the row's `top`
   Pair mass, gap;  // sums of t and of t (max of the chunk - u)
@@ -238,14 +239,15 @@ inline int64_t chunk_size(int64_t classes, int64_t begin) {
 template <class T>
 constexpr double kLift = sizeof(T) == 8 ? 0x1p256 : 1;
 
-// What exponentials relative to `from` are to be multiplied by, to be relative to `to` and times
+// What the exponentials of one chunk are to be multiplied by, to be those of another, and times
 // kLift.
 template <class T>
-inline Pair rescale(const Pivot<T>& from, const Pivot<T>& to) {
+inline Pair rescale(const Chunk<T>& from, const Chunk<T>& to) {
   using C = ExpConstants<double>;
-  const double s = static_cast<double>(from.away[0]) - static_cast<double>(to.away[0]);
-  const double k = static_cast<double>(to.round[0]) - static_cast<double>(from.round[0]);
   constexpr int lift = sizeof(T) == 8 ? 256 : 0;
+  const double s = static_cast<double>(from.away) - static_cast<double>(to.away);
+  const double k = static_cast<double>(to.round) - static_cast<double>(from.round);
+  if (s == 0 && k == 0) return {kLift<T>, 0};
   if (!(s * 1.44269504088896340736 + k > -1000 - lift)) return {};
   const double exponent = C::kExponentZero + lift + k;
   const Exponential<double> e = exponential<double>(all(s), all(C::kRound + exponent));
@@ -278,6 +280,8 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
     }
     const Pivot<T> pivot(all(peak.max));
     chunk.top = pivot.exp(all(peak.max))[0];
+    chunk.away = pivot.away[0];
+    chunk.round = pivot.round[0];
     const bool inside = c + 1 < count;
     const T* next_u = inside ? u + kChunk : next.u ? next.u : u;
     T* const at = e ? e + begin : nullptr;
@@ -295,15 +299,16 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
   const T max = count > 0 ? chunks[first].max : static_cast<T>(-INFINITY);
   if (!(fabs(static_cast<double>(max)) < INFINITY)) return {{max, NAN}, 1};
   Pair rest;
-  const Pivot<T> pivot(all(max));
   for (int64_t c = 0; c < count; ++c) {
     Chunk<T>& chunk = chunks[c];
-    chunk.scale = {kLift<T>, 0};
-    if (c != first) {
-      chunk.scale = chunk.top < 0 ? Pair{} : rescale(Pivot<T>(all(chunk.max)), pivot);
-      if (chunk.top >= 0) rest.add(chunk.scale.times({static_cast<double>(chunk.top), 0}));
+    if (chunk.top < 0) {
+      chunk.scale = {};
+      rest.add(chunk.rest);  // 0, or NaN
+      continue;
     }
-    rest.add(chunk.top < 0 ? chunk.rest : chunk.scale.times(chunk.rest));
+    chunk.scale = rescale(chunk, chunks[first]);
+    if (c != first) rest.add(chunk.scale.times({static_cast<double>(chunk.top), 0}));
+    rest.add(chunk.scale.times(chunk.rest));
   }
   const double top = static_cast<double>(chunks[first].top);
   return {{max, rest.value() / kLift<T> / top}, top};

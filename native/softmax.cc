@@ -51,7 +51,17 @@ void softmax_rows(const SoftmaxTask& task) {
         normaliser.apply(part, size);
       } else {
         const T* u = u_of(begin, size, local);
-        for (int64_t j = 0; j < size; ++j) part[j] = (u[j] - max) - log_sum;
+        // What is written first is fetched first, well ahead of the arithmetic.
+        const auto at = [&](V<T> x) { return (x - max) - log_sum; };
+        over_vectors<T>(
+            size,
+            [&](int64_t j) {
+              __builtin_prefetch(part + j + kChunk, 1, 3);
+              store(part + j, at(load(u + j)));
+            },
+            [&](int64_t j, int64_t left) {
+              store_part(part + j, at(load_part(u + j, left, T(0))), left);
+            });
       }
       if (!plain_out) write(task.out, to + begin * task.out.class_stride, size, part);
     });

@@ -10,7 +10,7 @@ import pytest
 
 from softxent import doctor
 from softxent.cli import main
-from softxent.doctor.log import read
+from softxent.doctor.log_reading import read
 from softxent.errors import DataError, OptionError
 
 # What the last of the notes prints: batch means added up and divided by the number of rows.
@@ -319,6 +319,12 @@ def test_only_counted_rows_make_an_impossible_loss_an_error(
             "validation", 0.4459, 0.8688,
         ),
         (
+            "  epoch    train_loss    valid_acc    valid_loss     dur\n"
+            "-------  ------------  -----------  ------------  ------\n"
+            "      1        0.8387       \x1b[32m0.8688\x1b[0m        0.4459  0.1012\n",
+            "validation", 0.4459, 0.8688,
+        ),
+        (
             "done\n{'loss': [1.2, 0.9], 'val_loss': [0.4459, 0.3], 'val_accuracy': [0.8688, 0.9]}",
             "validation", 0.4459, 0.8688,
         ),
@@ -337,3 +343,69 @@ def test_a_printed_history_has_a_row_an_epoch() -> None:
     assert [(row.split, row.loss.value) for row in rows if row.loss] == [
         ("", 1.25), ("validation", 1.0), ("", 0.9), ("validation", 0.75),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Accuracy: 8,688",
+        "Test set: Average loss: 0.4459, Accuracy: 8,688",
+        "Test set: Average loss: 0.4459, Accuracy: 8688",
+        '{"eval_loss": 0.4459, "eval_accuracy": 8688}',
+    ],
+)
+def test_a_count_without_a_total_is_no_percentage(text: str) -> None:
+    log = read(text)
+    assert not any(row.accuracy for row in log.rows)
+    assert log.uncounted == (1,)
+
+
+def test_a_count_without_a_total_is_said() -> None:
+    diagnosis = doctor.audit_log("test loss 0.4459, test accuracy 8,688")
+    assert diagnosis.rules == ()
+    assert any("without a total, in line 1 alone" in words for words in diagnosis.not_checked)
+
+
+@pytest.mark.parametrize(
+    ("text", "accuracy"),
+    [
+        ("Verlust: 0,4459\nloss: 0,4459, accuracy: 86,880", 0.8688),
+        ("loss: 1,25, accuracy: 8,688", 0.08688),
+        ("loss: 1.25, accuracy: 8,688/10,000", 0.8688),
+        ("loss: 1.25, accuracy: 100", 1.0),
+    ],
+)
+def test_what_a_comma_means_is_read_off_the_whole_log(text: str, accuracy: float) -> None:
+    (row,) = (row for row in read(text).rows if row.accuracy)
+    assert row.accuracy is not None
+    assert row.accuracy.value == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(
+    ("training", "level", "confidence"),
+    [
+        (None, "warning", "likely"),
+        ([0.9, 0.6, 0.3], "error", "certain"),
+        # Too low itself, as where both are averaged over labels.
+        ([0.12, 0.08, 0.04], "warning", "likely"),
+    ],
+)
+def test_percentages_alone_are_certain_where_the_training_loss_fits_them(
+    training: list[float] | None, level: str, confidence: str
+) -> None:
+    text = ""
+    for epoch, loss in enumerate([0.012, 0.008, 0.004]):
+        text += f"Train Epoch: {epoch} Loss: {training[epoch]}\n" if training else ""
+        text += f"Test set: Average loss: {loss}, Accuracy: 86.8%\n"
+    (found,) = doctor.audit_log(text).findings
+    assert (found.rule, found.level, found.confidence) == ("impossible-loss", level, confidence)
+
+
+@pytest.mark.parametrize("extra", [2.0, 20.0])
+def test_a_term_that_only_training_has_is_no_factor(extra: float) -> None:
+    held_out = [1.2, 0.6, 0.3, 0.15, 0.08, 0.04]
+    lines = "epoch {}  train loss {:.4f}  test loss {:.4f}"
+    regular = "\n".join(lines.format(i, extra + x, x) for i, x in enumerate(held_out))
+    assert doctor.audit_log(regular).rules == ()
+    divided = "\n".join(lines.format(i, 1.1 * x, x / 64) for i, x in enumerate(held_out))
+    assert doctor.audit_log(divided).rules == ("small-held-out-loss",)

@@ -291,3 +291,106 @@ def test_columns_in_the_order_of_text() -> None:
     order = sorted(range(12), key=str)
     found = {one.rule: one for one in doctor.check(logits[:, order], labels)}["column-order"]
     assert "order of the numbers as text" in found.evidence
+
+
+def _weak(classes: int, strength: float, rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that know a little: each class is higher in its own column, below the noise."""
+    rng = np.random.default_rng(classes)
+    target = rng.integers(0, classes, rows)
+    return strength * np.eye(classes)[target] + rng.standard_normal((rows, classes)), target
+
+
+@pytest.mark.parametrize(("classes", "strength"), [(2, 6.0), (5, 5.0), (10, 1.6), (30, 2.5)])
+def test_columns_of_weak_models(classes: int, strength: float) -> None:
+    scores, target = _weak(classes, strength)
+    assert "column-order" not in doctor.check(scores, target).rules
+    order = np.random.default_rng(1).permutation(classes)
+    order = order if np.any(order != np.arange(classes)) else order[::-1]
+    (found,) = doctor.check(scores[:, order], target).above_notes()
+    assert found.rule == "column-order"
+    assert found.numbers["order"] == np.argsort(order).tolist()
+
+
+def test_two_columns_that_changed_places() -> None:
+    scores, target = _weak(10, 4.0)
+    scores[:, [3, 7]] = scores[:, [7, 3]]
+    (found,) = doctor.check(scores, target).above_notes()
+    assert found.rule == "column-order"
+    assert found.numbers["order"] == [0, 1, 2, 7, 4, 5, 6, 3, 8, 9]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("size", [0.3, 1.5, 3.0])
+@pytest.mark.parametrize("classes", [8, 10, 26])
+def test_what_is_chance_in_an_untrained_model_is_said_not_claimed(
+    classes: int, size: float, seed: int
+) -> None:
+    """Separated classes under random weights: some order of the columns always goes with them."""
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, classes, 600)
+    scores = size * rng.standard_normal((classes, classes))[target]
+    scores += 0.1 * rng.standard_normal(scores.shape)
+    diagnosis = doctor.check(scores, target)
+    assert diagnosis.above_notes() == ()
+    assert any("the order of the columns" in words for words in diagnosis.not_checked)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.3, 3.0, 30.0])
+@pytest.mark.parametrize("classes", [3, 10, 100])
+def test_swapped_arguments_of_every_kind(classes: int, scale: float) -> None:
+    rng = np.random.default_rng(classes)
+    logits, target = scale * rng.standard_normal((64, classes)), rng.integers(0, classes, 64)
+    one_hot, probs = np.eye(classes)[target], softxent.softmax(logits)
+    smooth, yes = 0.9 * one_hot + 0.1 / classes, (target == 0).astype(float)
+    once = 1 / (1 + np.exp(-logits[:, 0]))
+    right = [
+        (logits, one_hot, "cross_entropy"),
+        (logits, smooth, "cross_entropy"),
+        (logits, target, "cross_entropy"),
+        (logits, target.astype(float), "cross_entropy"),
+        (logits, target[:, None], "cross_entropy"),
+        (probs, one_hot, "cross_entropy"),
+        (probs, one_hot, "log_loss"),
+        (probs, smooth, "log_loss"),
+        (softxent.log_softmax(logits), one_hot, "nll_loss"),
+        (logits[:, 0], yes, "binary_cross_entropy_with_logits"),
+        (once, yes, "binary_cross_entropy"),
+    ]
+    for scores, labels, loss in right:
+        if loss == "log_loss" and labels is smooth and scale == 30:
+            continue  # probabilities that rounded to 0 and 1 look like labels themselves
+        assert "swapped-arguments" in doctor.check(labels, scores, loss=loss).rules, loss
+        assert "swapped-arguments" not in doctor.check(scores, labels, loss=loss).rules, loss
+
+
+def test_two_kinds_of_probabilities_have_no_order() -> None:
+    rows = softxent.softmax(np.random.default_rng(0).standard_normal((2, 64, 10)))
+    diagnosis = doctor.check(rows[0], rows[1], loss="log_loss")
+    assert diagnosis.rules == ()
+    assert "the order of the arguments: both are class probabilities." in diagnosis.not_checked
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 9, 30])
+def test_sigmoid_of_an_untrained_model_is_more_than_a_note(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    logits, target = 0.2 * rng.standard_normal((64, classes)), rng.integers(0, classes, 64)
+    (found,) = doctor.check(1 / (1 + np.exp(-logits)), target).findings
+    assert (found.rule, found.level) == ("sigmoid-before-softmax", "warning")
+    small = 0.1 * rng.standard_normal((64, classes)) + np.linspace(0.3, 0.9, classes)
+    assert doctor.check(small, target).worst in (None, "note")
+
+
+def test_sigmoid_twice_is_told_by_what_predicts_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.uniform(-2, 2, 1000)  # sigmoid: 0.12 to 0.88
+    once = 1 / (1 + np.exp(-logits))
+    yes = (rng.random(1000) < once).astype(float)
+    for scores, loss in (
+        (once, "binary_cross_entropy_with_logits"),
+        (1 / (1 + np.exp(-once)), "binary_cross_entropy"),
+    ):
+        (found,) = doctor.check(scores, yes, loss=loss).findings
+        assert (found.rule, found.level) == ("sigmoid-twice", "warning")
+        assert found.numbers["loss_once"] < found.numbers["loss"]
+        shuffled = rng.permutation(yes)
+        assert doctor.check(scores, shuffled, loss=loss).worst == "note"

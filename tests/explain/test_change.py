@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import softxent
@@ -99,6 +99,7 @@ def test_the_margin_of_each_logit() -> None:
     assert explain(np.zeros((0, 3))).margin.shape == (0, 3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-40, 40), min_size=2, max_size=8, unique=True))
 def test_beyond_the_margin_the_answer_changes_and_before_it_does_not(row: list[int]) -> None:
     logits = np.array(row, np.float64)
@@ -124,6 +125,7 @@ def test_the_margin_is_told() -> None:
 # Two classes.
 
 
+@settings(deadline=None)
 @given(st.floats(-800, 800), st.floats(-800, 800), st.integers(0, 1))
 def test_two_classes_are_binary_cross_entropy(a: float, b: float, y: int) -> None:
     trace = explain([a, b], y)

@@ -11,7 +11,7 @@ import unicodedata
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import softxent
@@ -175,6 +175,7 @@ def test_it_shows_the_numbers_of_the_library() -> None:
 finite = st.floats(-50, 50)
 
 
+@settings(deadline=None)
 @given(st.lists(finite, min_size=1, max_size=30), st.data())
 def test_probabilities_add_up_to_1_and_gradients_to_0(
     row: list[float], data: st.DataObject

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softxent import Trace, explain, markup
@@ -42,6 +42,7 @@ def test_json_reads_back_to_the_same_numbers() -> None:
     assert trace.to_json(indent=2).count("\n") > 100
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(), min_size=1, max_size=5))
 def test_any_float64_survives(row: list[float]) -> None:
     text = explain(row).to_json()
@@ -194,7 +195,9 @@ def test_colours_change_nothing_but_colours(told: Trace) -> None:
     assert "\x1b" not in told.text()
 
 
-@pytest.mark.parametrize("module", [sys.modules[Trace.__module__], markup])
+@pytest.mark.parametrize(
+    "module", [sys.modules[Trace.__module__], sys.modules[explain.__module__], markup]
+)
 def test_the_examples_in_the_docstrings(module: object) -> None:
     names = {"explain": explain}
     failed, tried = doctest.testmod(module, extraglobs=names)

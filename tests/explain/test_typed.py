@@ -60,7 +60,8 @@ def test_the_results_are_those_of_the_library(dtype: type, options: dict) -> Non
 
 def test_every_step_stands_in_the_type_too() -> None:
     trace = explain(LOGITS.astype(np.float32), TARGET, WEIGHT, **OPTIONS)
-    for name in ("scaled", "maximum", "shifted", "shifted_exponentials", "shifted_sum", "lse"):
+    steps = ("scaled", "maximum", "shifted", "shifted_exponentials", "shifted_sum", "lse")
+    for name in (*steps, "mass", "mass_sum", "target_probability"):
         value, truth = getattr(trace.computed, name), getattr(trace, name)
         assert value.dtype == np.float32
         np.testing.assert_allclose(value, truth, rtol=2e-6, atol=1e-6)

@@ -10,6 +10,12 @@ all_rules()                     every rule with its docs
 
 Each returns a `Diagnosis`: findings with a rule's name, the evidence in numbers, how sure it is and
 why, a remedy in one line of code, and what was not checked.
+
+A rule is a function in `rules`, registered by name (registry.py) and documented by its docstring
+(pages.py). What they look at is gathered before: arrays (cases.py, looks.py, columns.py), a log
+(log.py, read by log_reading.py), a model tried on a batch (examination.py with batch.py, probing.py
+and overfitting.py), a loop (watching.py, which sees it through calls.py). Which loss it is says
+known_losses.py.
 """
 
 import importlib

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from softxent.doctor.finding import Diagnosis
-from softxent.doctor.log import Log, read
+from softxent.doctor.log import Log
+from softxent.doctor.log_reading import read
 from softxent.doctor.registry import ask
 from softxent.errors import DataError, OptionError
 
@@ -64,6 +65,11 @@ def _not_checked(log: Log) -> list[str]:
     unseen = []
     if not log.pairs:
         unseen.append("losses against accuracies: no line has both.")
+    if log.uncounted:
+        unseen.append(
+            f"accuracies that are a number of rows without a total, in line {log.uncounted[0]} "
+            f"{'and others' if len(log.uncounted) > 1 else 'alone'}."
+        )
     if log.classes is None:
         guess = log.start_classes
         unseen.append(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from softxent import ops
+from softxent.doctor.columns import Columns, judge_columns
 from softxent.doctor.looks import Look, look_of, tolerance_of
 from softxent.errors import OptionError, ShapeError
 from softxent.ops import intake, spec
@@ -147,13 +148,26 @@ class Arrays:
             return "index"
         if target.shape in ((*self.row_shape, 1), (1, *self.row_shape)):
             return "column"
-        if (
-            target.ndim == self.scores.ndim + 1
-            and target.shape[:-1] == self.scores.shape
-            and self.scores.dtype.kind in "iu"
-        ):
+        if self._is_index_of(target):
             return "swapped"
         return "unknown"
+
+    def _is_index_of(self, target: Array) -> bool:
+        """Whether the scores would be the class indices of that target's rows."""
+        shape = self.scores.shape
+        rows = (shape, shape[:-1]) if shape[-1:] == (1,) else (shape,)
+        if target.ndim < 2 or target.shape[:-1] not in rows or target.shape[-1] < 2:
+            return False
+        if self.scores.dtype.kind in "iub":
+            return True
+        whole = self.scores == np.round(self.scores)
+        return bool(
+            self.scores.dtype.kind == "f"
+            and self.scores.size >= 8
+            and np.all(whole)
+            and self.scores.min() >= 0
+            and self.scores.max() < target.shape[-1]
+        )
 
     @cached_property
     def index(self) -> npt.NDArray[np.int64] | None:
@@ -223,6 +237,17 @@ class Arrays:
     def look(self) -> Look:
         """What the rows look like."""
         return look_of(self.rows, self.tolerance)
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        """How the columns fit the labels in another order; None where they fit as they stand."""
+        if self.labels is None or self.classes < 2 or not np.all(np.isfinite(self.rows)):
+            return None
+        if self.loss == "cross_entropy" and self.look != "probabilities":
+            return judge_columns(self.rows, self.labels)
+        if self.loss == "log_loss" and self.look == "probabilities":
+            return judge_columns(np.log(np.maximum(self.rows, 1e-12)), self.labels)
+        return None
 
     @cached_property
     def softmaxed_axis(self) -> int | None:

@@ -95,6 +95,22 @@ def _not_checked(case: Arrays) -> list[str]:
             f"the target's values: its shape {case.target.shape} fits scores of shape "
             f"{case.scores.shape} in no way that {case.loss} takes."
         )
+    if case.look == "probabilities" and case.masses is not None and case.masses.size:
+        sure = (case.masses == 0) | (case.masses == 1)
+        if not sure.all() and np.all(case.masses >= 0) and np.all(case.masses <= 1):
+            unseen.append("the order of the arguments: both are class probabilities.")
+    columns = case.columns
+    if columns is not None and columns.verdict == "unclear":
+        unseen.append(
+            f"the order of the columns: in another one the loss falls from {columns.loss:.4g} to "
+            f"{columns.reordered_loss:.4g}, which may be chance before training, or a weak model "
+            "whose columns stand in the wrong order."
+        )
+    elif columns is not None and columns.verdict == "too few rows":
+        unseen.append(
+            f"the order of the columns: {len(case.rows):,} rows are too few for {case.classes:,} "
+            "classes, and the loss is above that of the class frequencies."
+        )
     if case.value is None:
         unseen.append("the reduction: pass value= (the loss that you got) to have it recomputed.")
     if len(case.sample) < case.row_count and not case.binary:

@@ -98,12 +98,14 @@ class Diagnosis:
         checked: Sequence[str],
         not_checked: Sequence[str] = (),
     ) -> Diagnosis:
-        """A diagnosis with its findings in order; of two by the same rule the first is kept."""
-        first: dict[str, Finding] = {}
-        for finding in findings:
-            first.setdefault(finding.rule, finding)
-        ordered = sorted(first.values(), key=lambda one: -LEVELS.index(one.level))
-        return cls(subject, tuple(ordered), tuple(dict.fromkeys(checked)), tuple(not_checked))
+        """A diagnosis with its findings in order: of each rule the first of the worst."""
+        ordered = sorted(findings, key=lambda one: -LEVELS.index(one.level))
+        worst: dict[str, Finding] = {}
+        for finding in ordered:
+            worst.setdefault(finding.rule, finding)
+        return cls(
+            subject, tuple(worst.values()), tuple(dict.fromkeys(checked)), tuple(not_checked)
+        )
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)

@@ -1,51 +1,67 @@
 """`watch`: look at a few steps of a training loop while it runs.
 
-The loss module is hooked. Steps 1, 2, 4, 8 ... and then each 256th are looked at, each as soon as
-looking has taken less than a two-hundredth of the time since the beginning; all other steps cost a
-few additions. The last loss and the parameters are looked at when the loop ends.
+The calls of the loss are seen. Steps 1, 2, 4, 8 ... and then each 256th are looked at, each as soon
+as all looks together have taken less than 0.2% of the thread's time since the beginning; all other
+steps cost half a microsecond. The parameters are looked at when the loop begins and when it ends.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from softxent.doctor.check import check
-from softxent.doctor.examination import loss_name, options_of
+from softxent.doctor import rules as rules  # loaded with this module, not in the first step
+from softxent.doctor.calls import Calls
 from softxent.doctor.finding import Diagnosis, Finding
+from softxent.doctor.known_losses import (
+    FUNCTIONS,
+    KnownLoss,
+    Loss,
+    known_loss,
+    recognised,
+    title,
+)
 from softxent.doctor.log import Log, Row
 from softxent.doctor.printed import Printed
 from softxent.doctor.registry import ask
 from softxent.doctor.trial import Training
-from softxent.errors import OptionError
+from softxent.errors import OptionError, SoftxentError
 
 __all__ = ["Watch", "watch"]
 
 _LONGEST_PAUSE = 256  # steps between two looks, so that the end of a long loop is seen too
-_SHARE = 0.005  # of the loop's time; the rest of a hundredth is for the start and the end
+_SHARE = 0.002  # of the loop's time; the rest of a hundredth is for steps, start and end
+_FEW = 16  # numbers of a parameter that are compared one by one
+_SIGNATURES: dict[str, inspect.Signature] = {
+    name: inspect.signature(function) for name, function in FUNCTIONS.items()
+}
 
 
-def watch(model: nn.Module, loss: nn.Module) -> Watch:
+def watch(model: nn.Module, loss: Loss) -> Watch:
     """Watch a training loop: a context manager around it.
 
     Args:
         model: the model that is trained; its parameters are compared at the end with the beginning.
-        loss: the loss module, as it is called in the loop with (scores, target).
+        loss: the loss, as it is called in the loop with (scores, target): a module or a function.
+            Of a function that isn't torch's own, a lambda say, the calls of `torch.nn.functional`'s
+            losses are watched.
 
     Returns:
         A `Watch`; its `diagnosis` can be asked at any time and is complete after the block.
 
     Raises:
-        OptionError: loss is no module; a function can't be hooked.
+        OptionError: loss can't be called.
 
-    Cost: at most a two-hundredth of the loop's time beyond the first look (about a millisecond),
-    and one sum over the parameters at each end. On a GPU only the steps that are looked at wait for
-    it.
+    Cost: at most a hundredth of the time of a loop of a quarter of a second or more; a shorter one
+    pays for the first look, half a millisecond or so. On a GPU only the steps that are looked at
+    wait for it. In code that torch.compile compiles nothing is seen, and nothing costs.
 
     Example:
         >>> import torch
@@ -55,10 +71,10 @@ def watch(model: nn.Module, loss: nn.Module) -> Watch:
         >>> watching.diagnosis.rules
         ('softmax-twice',)
     """
-    if not isinstance(loss, nn.Module):
+    if not callable(loss):
         raise OptionError(
-            "[watch] loss is not a module, and a function can't be watched: pass e.g. "
-            "torch.nn.CrossEntropyLoss() and call that in the loop."
+            f"[watch] loss is a {type(loss).__name__}: pass the module or the function that the "
+            "loop calls with (scores, target)."
         )
     return Watch(model, loss)
 
@@ -66,28 +82,32 @@ def watch(model: nn.Module, loss: nn.Module) -> Watch:
 class Watch:
     """What has been seen of a training loop so far."""
 
-    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
-        self.steps = 0
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
         self._model, self._loss = model, loss
-        self._next = 1
+        self._calls = Calls(loss, self._step)
         self._spent = 0.0
         self._began = 0.0
-        self._hook: Any = None
         self._findings: list[Finding] = []
         self._asked: list[str] = []
         self._losses: list[Row] = []
+        self._known: KnownLoss | None = None
         self._classes: int | None = None
         self._seen: list[int] = []
-        self._at_start: dict[str, tuple[float, float]] = {}
+        self._at_start: dict[str, tuple[float, ...]] = {}
         self._unchanged: tuple[str, ...] = ()
         self._not_finite: tuple[str, ...] = ()
-        self._last: Any = None
+        self._refused = ""
         self._ended = False
 
+    @property
+    def steps(self) -> int:
+        """How often the loss was called."""
+        return self._calls.count
+
     def __enter__(self) -> Watch:
+        self._began = time.thread_time()
         self._at_start = _fingerprints(self._model)
-        self._began = time.perf_counter()
-        self._hook = self._loss.register_forward_hook(self._step, with_kwargs=True)
+        self._calls.begin()
         return self
 
     def __exit__(
@@ -96,7 +116,7 @@ class Watch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._hook.remove()
+        self._calls.end()
         now = _fingerprints(self._model)
         self._unchanged = tuple(
             name for name, value in self._at_start.items() if now.get(name) == value
@@ -104,49 +124,45 @@ class Watch:
         self._not_finite = tuple(
             name for name, sums in now.items() if not all(map(math.isfinite, sums))
         )
-        if self.steps and (not self._seen or self._seen[-1] != self.steps):
-            self._keep(self._last)
-        self._last = None
         self._ended = True
 
     def _step(
-        self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any
+        self, loss: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any
     ) -> None:
-        self.steps += 1
-        self._last = value.detach() if isinstance(value, Tensor) else None
-        if self.steps < self._next:
+        began = time.thread_time()
+        if self._spent > _SHARE * (began - self._began):
+            self._calls.wanted += 1 + self.steps // 16  # ask again a little later
             return
-        began = time.perf_counter()
-        if self.steps > 1 and self._spent > _SHARE * (began - self._began):
-            return  # the next step asks again
-        self._next = min(2 * self.steps, self.steps + _LONGEST_PAUSE)
-        self._look(args, kwargs, value)
-        if self.steps > 1:  # the first look warms up; it is what every loop pays once
-            self._spent += time.perf_counter() - began
+        self._calls.wanted = min(2 * self.steps, self.steps + _LONGEST_PAUSE)
+        self._look(loss, args, kwargs, value)
+        self._spent += time.thread_time() - began
 
-    def _look(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> None:
+    def _look(
+        self, loss: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any
+    ) -> None:
         scores = args[0] if args else kwargs.get("input")
         target = args[1] if len(args) > 1 else kwargs.get("target")
-        name = loss_name(self._loss)
         if not isinstance(scores, Tensor) or not isinstance(target, Tensor):
             return
         self._seen.append(self.steps)
-        if name is not None:
-            options = options_of(self._loss)
-            if name.startswith("binary"):
-                options, axis = {"reduction": options["reduction"]}, None
-                self._classes = 2
+        known = known_loss(loss, _options(loss, args, kwargs))
+        known = known or self._known or recognised(value, scores, target)
+        if known is not None:
+            self._known = known
+            self._classes = 2 if known.binary else scores.shape[1 if scores.ndim > 1 else 0]
+            try:
+                diagnosis = known.check(scores, target)
+            except SoftxentError as error:  # no reason to stop somebody's training
+                self._refused = str(error)
             else:
-                axis = 1 if scores.ndim > 1 else None
-                self._classes = scores.shape[1] if scores.ndim > 1 else scores.shape[0]
-            diagnosis = check(scores, target, loss=name, axis=axis, **options)
-            self._findings += diagnosis.findings
-            self._asked += diagnosis.checked
+                self._findings += diagnosis.findings
+                self._asked += diagnosis.checked
         self._keep(value)
 
     def _keep(self, value: Any) -> None:
         """Note the loss of this step."""
-        if isinstance(value, Tensor) and value.ndim == 0 and _is_mean(self._loss):
+        reduction = getattr(self._known or self._loss, "reduction", "mean")
+        if isinstance(value, Tensor) and value.ndim == 0 and reduction == "mean":
             number = Printed.read(repr(float(value.detach())))
             self._losses.append(
                 Row(line=self.steps, split="train", epoch=None, loss=number, accuracy=None)
@@ -170,25 +186,47 @@ class Watch:
             )
             more, asked_more = ask("training", training)
             findings, asked = findings + more, asked + asked_more
-        if loss_name(self._loss) is None:
-            unseen.append(f"the arguments of {type(self._loss).__name__}: it is not known here.")
-        unseen.append(
-            f"all steps but {len(self._seen)} of {self.steps}: "
-            f"{', '.join(map(str, self._seen[:8]))}{' ...' if len(self._seen) > 8 else ''}."
-        )
+        if not self.steps:
+            unseen.append(
+                f"the loop: {title(self._loss)} was not called in it where that can be seen; "
+                "torch's functions are seen as `torch.nn.functional.NAME`, and not in compiled "
+                "code."
+            )
+            return Diagnosis.of("no step", findings, asked, unseen)
+        if self._known is None:
+            unseen.append(f"the arguments of {title(self._loss)}: it is not known here.")
+        elif self._known.by_value:
+            unseen.append(
+                f"the code of {title(self._loss)}: its value was the {self._known.reduction} of "
+                f"{self._known.name}, and it was judged as that."
+            )
+        if self._refused:
+            unseen.append(f"the arguments of {title(self._loss)}: {self._refused}")
+        if len(self._seen) < self.steps:
+            unseen.append(
+                f"all steps but {len(self._seen)} of {self.steps}: "
+                f"{', '.join(map(str, self._seen[:8]))}{' ...' if len(self._seen) > 8 else ''}."
+            )
         return Diagnosis.of(f"{self.steps} watched steps", findings, asked, unseen)
 
 
-def _is_mean(loss: nn.Module) -> bool:
-    return getattr(loss, "reduction", "mean") == "mean"
+def _options(loss: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a call of one of torch's functions was given."""
+    signature = _SIGNATURES.get(getattr(loss, "__name__", ""))
+    return {} if signature is None else dict(signature.bind(*args, **kwargs).arguments)
 
 
-def _fingerprints(model: nn.Module) -> dict[str, tuple[float, float]]:
-    """Two sums over each parameter that wants a gradient: an update changes one of them."""
-    sums = {}
+def _fingerprints(model: nn.Module) -> dict[str, tuple[float, ...]]:
+    """Two sums over each parameter that wants a gradient, and some of its numbers.
+
+    An update that is lost in the rounding of the sums still changes the numbers themselves.
+    """
+    seen = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             values = parameter.detach()
-            size = torch.linalg.vector_norm(values, dtype=torch.float64)
-            sums[name] = float(values.sum(dtype=torch.float64)), float(size)
-    return sums
+            dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
+            size = torch.linalg.vector_norm(values, dtype=dtype)
+            few = values.reshape(-1)[:: max(1, values.numel() // _FEW)]
+            seen[name] = (float(values.sum(dtype=dtype)), float(size), *few.tolist())
+    return seen

@@ -1,66 +1,32 @@
-"""The trace of one loss: every number between the logits and the loss, then the gradient.
-
-The results are the library's own (`softxent.ops`), in float64; beside them is what they are made
-of. What the logits' own type makes of them is in `typed.py`.
-"""
+"""The trace of one loss: every number between the logits and the loss, then the gradient."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from softxent.errors import DTypeError, OptionError, ShapeError
+from softxent.errors import OptionError, ShapeError
 from softxent.explain import typed
 from softxent.explain.batch import SHOWN_ROWS, batch_story
+from softxent.explain.binary import Binary, binary_of
 from softxent.explain.change import WhatIf
+from softxent.explain.numbers import margin_of, numbers_of
 from softxent.explain.page import Detail, write_fragment, write_page
 from softxent.explain.plain_data import plain_data
 from softxent.explain.steps import row_story
 from softxent.explain.story import Story
 from softxent.explain.text import write_text
-from softxent.ops import spec
-from softxent.ops.api import (
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    cross_entropy_with_grad,
-    log_softmax,
-    logsumexp,
-    softmax,
-)
-from softxent.ops.intake import is_tensor, kind_of, receive
 from softxent.ops.mean import Mean
-from softxent.ops.reference import target_mass
 from softxent.ops.spec import Reduction
 
-__all__ = ["Binary", "Trace", "explain"]
+__all__ = ["Trace"]
 
 Float64 = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Binary:
-    """Two classes seen as one yes-or-no question, whether it is the second.
-
-    Attributes:
-        difference: (N,) u_1 - u_0, the only thing that counts.
-        probability: (N,) its sigmoid, which is p_1.
-        target: (N,) the target's share of the second class, t_1 / s; NaN where s is 0.
-        losses: (N,) binary cross-entropy, times s; what `losses` of the trace holds, up to rounding
-            and without z_loss. 0 in ignored rows.
-    """
-
-    difference: Float64
-    probability: Float64
-    target: Float64 | None = None
-    losses: Float64 | None = None
-
-    def __post_init__(self) -> None:
-        typed.freeze(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -134,6 +100,28 @@ class Trace:
     softcap: float | None
     temperature: float
 
+    @classmethod
+    def of(
+        cls,
+        logits: Float64,
+        dtype: str,
+        target: npt.NDArray[Any] | None,
+        options: dict[str, Any],
+        *,
+        reduction: Reduction,
+        classes: tuple[str, ...],
+        named: bool,
+    ) -> Trace:
+        """The trace of logits (N, C) and a target, both checked; `explain` checks them."""
+        return cls(
+            dtype=dtype,
+            **numbers_of(logits, target, options, reduction),
+            classes=classes,
+            named=named,
+            reduction=reduction,
+            **options,
+        )
+
     def __post_init__(self) -> None:
         typed.freeze(self)
 
@@ -150,7 +138,9 @@ class Trace:
     @property
     def binary(self) -> Binary | None:
         """Two classes as binary cross-entropy; None for any other number of classes."""
-        return _binary(self) if len(self.classes) == 2 else None
+        if len(self.classes) != 2:
+            return None
+        return binary_of(self.scaled, self.mass, self.mass_sum)
 
     @property
     def margin(self) -> Float64:
@@ -159,7 +149,7 @@ class Trace:
         (N, C): the rise that brings a logit level with the highest; for the highest itself the fall
         to the next, below 0. Infinite where nothing that is finite does it; NaN in rows with a NaN.
         """
-        return _margin(self.logits)
+        return margin_of(self.logits)
 
     def row(self, index: int) -> Trace:
         """One row of the batch alone, with the same options, before the reduction.
@@ -224,7 +214,7 @@ class Trace:
     def _again(
         self, logits: Float64, target: npt.NDArray[Any] | None, reduction: Reduction
     ) -> Trace:
-        return _trace(
+        return Trace.of(
             logits,
             self.dtype,
             target,
@@ -308,251 +298,3 @@ class Trace:
         rows, classes = self.logits.shape
         loss = "" if self.value is None else f", {self.reduction}={self.value!r}"
         return f"<Trace of {rows} x {classes} logits{loss}>"
-
-
-def explain(
-    logits: Any,
-    target: Any = None,
-    weight: Any = None,
-    *,
-    ignore_index: int = -100,
-    reduction: Reduction = "mean",
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    temperature: float = 1.0,
-    classes: Sequence[str] | None = None,
-) -> Trace:
-    """Show how a loss comes about: every number from the logits to the gradient.
-
-        u = softcap(logits / temperature),  lse = log sum_j exp(u_j),  p_j = exp(u_j - lse)
-        loss = s lse - sum_j t_j u_j + z_loss lse^2,  with the target's mass t and its sum s
-
-    Args:
-        logits: (C,) or (N, C), any real dtype; an array, a sequence or a torch tensor.
-        target: a class index, or (N,) of them; or class probabilities of the logits' shape; or None
-            for the probabilities alone.
-        weight: (C,) class weights, or None for ones.
-        ignore_index: the class index of rows that don't count.
-        reduction: "mean", "sum" or "none".
-        label_smoothing: from 0 to 1, the share of the target spread evenly over the classes.
-        z_loss: the factor of lse^2.
-        softcap: u = softcap tanh(logits / (temperature softcap)); None for none.
-        temperature: what the logits are divided by, > 0.
-        classes: (C,) class names for the text.
-
-    Returns:
-        A `Trace`: print it, or read its numbers.
-
-    Raises:
-        ShapeError, DTypeError, TargetError, OptionError: as `softxent.cross_entropy`; ShapeError
-            also for logits of more than two axes and for names that aren't C.
-
-    Cost: about ten float64 arrays of the logits' shape. Meant for rows to look at, not for speed.
-
-    Example:
-        >>> trace = explain([2, -1, 0.1], 2)
-        >>> round(trace.value, 4)
-        2.0818
-        >>> trace.probabilities.round(4)
-        array([[0.8338, 0.0415, 0.1247]])
-    """
-    dtype = _type_of(logits)
-    given = _numbers("logits", logits)
-    if given.ndim not in (1, 2) or given.shape[-1] == 0:
-        raise ShapeError(
-            f"[explain] logits has shape {given.shape}: pass one row (C,) or a batch of rows "
-            "(N, C), with at least one class."
-        )
-    count = given.shape[-1]
-    names = tuple(map(str, range(count) if classes is None else classes))
-    if len(names) != count:
-        raise ShapeError(
-            f"[explain] classes has {len(names)} names, but a row has {count} logits: "
-            "pass one name a class."
-        )
-    y = None if target is None else _numbers("target", target)
-    w = None if weight is None else _numbers("weight", weight)
-    if y is not None and y.size == 0 and y.ndim < given.ndim:
-        y = y.astype(np.int64)  # an empty list is one of floats
-    # Even where no loss is asked for, its options are checked.
-    checked = np.zeros(given.shape[:-1], np.int64) if y is None else y
-    loss = spec.Loss.of(
-        "explain",
-        given.shape,
-        checked.shape,
-        checked.dtype.kind,
-        axis=-1,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
-        softcap=softcap,
-        temperature=temperature,
-    )
-    if loss.target_kind == "probabilities":
-        spec.check_masses("explain", checked)
-    elif y is not None:
-        spec.check_indices("explain", checked, count, loss.ignore_index)
-    if w is not None:
-        spec.check_weight("explain", w.shape, w, count)
-    if y is not None:
-        index = loss.target_kind == "index"
-        y = np.atleast_1d(y).astype(np.int64) if index else np.atleast_2d(y).astype(np.float64)
-    options: dict[str, Any] = {
-        "weight": None if w is None else w.astype(np.float64),
-        "ignore_index": loss.ignore_index,
-        "label_smoothing": loss.label_smoothing,
-        "z_loss": loss.z_loss,
-        "softcap": loss.softcap,
-        "temperature": loss.temperature,
-    }
-    return _trace(
-        np.atleast_2d(given).astype(np.float64),
-        dtype,
-        y,
-        options,
-        reduction=loss.reduction,
-        classes=names,
-        named=classes is not None,
-    )
-
-
-def _trace(
-    z: Float64,
-    dtype: str,
-    target: npt.NDArray[Any] | None,
-    options: dict[str, Any],
-    *,
-    reduction: Reduction,
-    classes: tuple[str, ...],
-    named: bool,
-) -> Trace:
-    """The trace of logits (N, C) and a target, both checked."""
-    temperature, softcap = options["temperature"], options["softcap"]
-    with np.errstate(all="ignore"):  # inf and NaN are shown, not warned about
-        u = z / temperature
-        if softcap is not None:
-            u = softcap * np.tanh(u / softcap)
-        maximum = u.max(axis=1)
-        shifted = u - maximum[:, None]
-        exponentials = np.exp(u)
-        shifted_exponentials = np.exp(shifted)
-        exponential_sum = exponentials.sum(axis=1)
-    probabilities = softmax(u)
-    about_target: dict[str, Any] = {}
-    if target is not None:
-        value, gradient = cross_entropy_with_grad(z, target, reduction=reduction, **options)
-        about_target = {
-            **_about_target(z, target, probabilities, options),
-            "value": None if reduction == "none" else float(value),
-            "gradient": gradient,
-        }
-    return Trace(
-        dtype=dtype,
-        logits=z,
-        scaled=u,
-        maximum=maximum,
-        shifted=shifted,
-        exponentials=exponentials,
-        exponential_sum=exponential_sum,
-        shifted_exponentials=shifted_exponentials,
-        shifted_sum=shifted_exponentials.sum(axis=1),
-        lse=logsumexp(u),
-        log_probabilities=log_softmax(u),
-        probabilities=probabilities,
-        **about_target,
-        classes=classes,
-        named=named,
-        reduction=reduction,
-        **options,
-    )
-
-
-def _type_of(logits: Any) -> str:
-    """The logits' type by name; what isn't floating point is taken as float64."""
-    if is_tensor(logits):
-        name = str(logits.dtype).removeprefix("torch.") if logits.is_floating_point() else "float64"
-    else:
-        dtype = receive("explain", "logits", logits)[0].dtype
-        name = dtype.name if kind_of(dtype) == "f" else "float64"
-    if name not in typed.EPSILON:
-        raise DTypeError(
-            f"[explain] logits has dtype {name}: pass one of {', '.join(typed.EPSILON)}."
-        )
-    return name
-
-
-def _numbers(name: str, values: Any) -> npt.NDArray[Any]:
-    """A copy as an array, floating point as float64."""
-    if is_tensor(values) and values.is_floating_point():
-        values = values.detach().cpu().double()  # NumPy has no bfloat16
-    array = receive("explain", name, values)[0]
-    return array.astype(np.float64) if kind_of(array.dtype) == "f" else array.copy()
-
-
-def _about_target(
-    z: Float64, target: npt.NDArray[Any], probabilities: Float64, options: dict[str, Any]
-) -> dict[str, Any]:
-    """What a trace has only with a target: its mass, the losses and their gradient."""
-    rows, count = probabilities.shape
-    weight, smoothing = options["weight"], options["label_smoothing"]
-    target_probability = None
-    if target.ndim == 1:
-        ignored = target == options["ignore_index"]
-        kept, classes = np.flatnonzero(~ignored), target[~ignored]
-        target_probability = np.full(rows, np.nan)
-        target_probability[kept] = probabilities[kept, classes]
-        denominator = float(len(kept) if weight is None else weight[classes].sum())
-    else:
-        ignored = np.zeros(rows, np.bool_)
-        denominator = float(rows)
-    mass = target_mass(target, count, weight, smoothing)
-    mass[ignored] = 0
-    losses = cross_entropy(z, target, reduction="none", **options)
-    # The gradient of the sum holds each row's own.
-    total, row_gradient = cross_entropy_with_grad(z, target, reduction="sum", **options)
-    return {
-        "target": target,
-        "ignored": ignored,
-        "mass": mass,
-        "mass_sum": mass.sum(axis=1),
-        "target_probability": target_probability,
-        "losses": losses,
-        "row_gradient": row_gradient,
-        "mean": Mean(float(total), denominator),
-    }
-
-
-def _binary(trace: Trace) -> Binary:
-    """Two classes as binary cross-entropy."""
-    with np.errstate(all="ignore"):
-        difference = trace.scaled[:, 1] - trace.scaled[:, 0]
-        small = np.exp(-np.abs(difference))  # the sigmoid without overflow
-        probability = np.where(difference >= 0, 1 / (1 + small), small / (1 + small))
-        if trace.mass is None or trace.mass_sum is None:
-            return Binary(difference=difference, probability=probability)
-        target = trace.mass[:, 1] / trace.mass_sum
-        counts = trace.mass_sum > 0
-        share = np.where(counts, target, 0)
-        losses = binary_cross_entropy_with_logits(difference, share, reduction="none")
-        return Binary(
-            difference=difference,
-            probability=probability,
-            target=target,
-            losses=np.where(counts, losses, 0) * trace.mass_sum,
-        )
-
-
-def _margin(logits: Float64) -> Float64:
-    """What brings each logit level with the highest, and the highest with the next."""
-    rows = np.arange(len(logits))
-    if not len(rows):
-        return logits.copy()
-    best = logits.argmax(axis=1)
-    others = logits.copy()
-    others[rows, best] = -np.inf
-    with np.errstate(invalid="ignore", over="ignore"):
-        margin = np.asarray(logits.max(axis=1)[:, None] - logits)
-        margin[rows, best] = others.max(axis=1) - logits[rows, best]
-    return margin

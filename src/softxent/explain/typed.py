@@ -46,6 +46,9 @@ class Computed:
     lse: Array
     log_probabilities: Array
     probabilities: Array
+    mass: Array | None = None
+    mass_sum: Array | None = None
+    target_probability: Array | None = None
     losses: Array | None = None
     row_gradient: Array | None = None
     value: float | None = None
@@ -119,11 +122,22 @@ def compute(
         maximum = u.max(axis=1)
         shifted = u - maximum[:, None]
         shifted_exponentials = np.exp(shifted)
+    probabilities = rounded(softmax(u), dtype)
     about_target: dict[str, Any] = {}
     if y is not None:
+        mass = target_mass(y, z.shape[1], options["weight"], options["label_smoothing"])
+        target_probability = None
+        if y.ndim == 1:
+            kept = y != options["ignore_index"]
+            mass[~kept] = 0
+            target_probability = np.full(len(y), np.nan, probabilities.dtype)
+            target_probability[kept] = probabilities[kept, y[kept]]
         value, gradient = cross_entropy_with_grad(z, y, reduction=reduction, **options)
         losses, row_gradient = cross_entropy_with_grad(z, y, reduction="none", **options)
         about_target = {
+            "mass": rounded(mass, dtype),
+            "mass_sum": rounded(mass.sum(axis=1), dtype),
+            "target_probability": target_probability,
             "losses": losses,
             "row_gradient": rounded(row_gradient, dtype),
             "value": None if reduction == "none" else float(value),
@@ -138,7 +152,7 @@ def compute(
         shifted_sum=shifted_exponentials.sum(axis=1),
         lse=rounded(logsumexp(u), dtype),
         log_probabilities=rounded(log_softmax(u), dtype),
-        probabilities=rounded(softmax(u), dtype),
+        probabilities=probabilities,
         **about_target,
     )
 

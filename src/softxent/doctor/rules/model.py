@@ -1,4 +1,4 @@
-"""Rules on a torch model: tried on one batch, or watched while it is trained."""
+"""Rules on a torch model that is tried on one batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from softxent.doctor.finding import Evidence, Level
 from softxent.doctor.registry import rule
-from softxent.doctor.trial import Training, Trial
+from softxent.doctor.trial import Trial
 
 __all__: list[str] = []
 
@@ -319,93 +319,4 @@ def mixed_samples(case: Trial) -> Evidence | None:
         ),
         remedy="x = x.permute(0, 2, 1)  # axis 0 stays the batch; batch_first=True",
         not_checked="whether the model is meant to compare rows.",
-    )
-
-
-@rule("training")
-def parameters_not_finite(case: Training) -> Evidence | None:
-    """Parameters are NaN or infinite after training.
-
-    Symptom: from some step on the loss is NaN and stays so.
-
-    Cause: a rate that is too high, an infinite loss in one batch, a division by zero; one such step
-    is enough, and nothing mends it afterwards.
-
-    Cure: clip gradients, lower the rate; stop at the first loss that isn't finite.
-
-    Failing:
-        >>> model, loss = nn.Linear(8, 4), nn.CrossEntropyLoss()
-        >>> with doctor.watch(model, loss) as watching:
-        ...     _ = loss(model(batch[0]), batch[1])
-        ...     _ = nn.init.constant_(model.weight, float("nan"))
-        >>> watching.diagnosis.rules
-        ('parameters-not-finite',)
-
-    Mended:
-        >>> _ = nn.init.zeros_(model.weight)
-        >>> with doctor.watch(model, loss) as watching:
-        ...     _ = loss(model(batch[0]), batch[1])
-        >>> 'parameters-not-finite' in watching.diagnosis.rules
-        False
-    """
-    if not case.not_finite:
-        return None
-    shown = ", ".join(case.not_finite[:4]) + (" ..." if len(case.not_finite) > 4 else "")
-    return Evidence(
-        level="error",
-        text=f"After {case.steps} steps {len(case.not_finite)} of {len(case.parameters)} "
-        f"parameters hold NaN or infinity: {shown}.",
-        numbers={"steps": case.steps, "not_finite": list(case.not_finite)},
-        confidence="certain",
-        why="their sums are not finite",
-        remedy="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # and a lower rate",
-        not_checked="the step in which it happened.",
-    )
-
-
-@rule("training")
-def never_updated(case: Training) -> Evidence | None:
-    """Parameters are the same after training as before.
-
-    Symptom: the loss doesn't fall; or part of the model stays as it was initialised.
-
-    Cause: an optimiser that was built from other parameters (before `model.to(device)`, or before
-    the last layer was replaced), `step()` that is never called, a gradient that doesn't arrive.
-
-    Cure: build the optimiser from the finished model.
-
-    Failing:
-        >>> model, loss = nn.Linear(8, 4), nn.CrossEntropyLoss()
-        >>> optimizer = torch.optim.SGD(nn.Linear(8, 4).parameters(), lr=0.1)
-        >>> with doctor.watch(model, loss) as watching:
-        ...     for _ in range(10):
-        ...         loss(model(batch[0]), batch[1]).backward()
-        ...         optimizer.step()
-        >>> watching.diagnosis.rules
-        ('never-updated',)
-
-    Mended:
-        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> with doctor.watch(model, loss) as watching:
-        ...     for _ in range(10):
-        ...         loss(model(batch[0]), batch[1]).backward()
-        ...         optimizer.step()
-        >>> watching.diagnosis.rules
-        ()
-    """
-    if case.steps < 8 or not case.unchanged:
-        return None
-    every = len(case.unchanged) == len(case.parameters)
-    shown = ", ".join(case.unchanged[:4]) + (" ..." if len(case.unchanged) > 4 else "")
-    return Evidence(
-        level="warning" if every else "note",
-        text=(
-            f"{len(case.unchanged)} of {len(case.parameters)} parameters are what they were "
-            f"{case.steps} steps ago: {shown}."
-        ),
-        numbers={"steps": case.steps, "unchanged": list(case.unchanged)},
-        confidence="likely" if every else "possible",
-        why="none of them moved" if every else "unused or conditional layers don't move either",
-        remedy="optimizer = torch.optim.SGD(model.parameters(), lr=0.1)",
-        not_checked="the optimiser itself.",
     )

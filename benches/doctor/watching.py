@@ -1,0 +1,88 @@
+"""What `doctor.watch` costs: loops with it and without, in turn, in one process."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from softxent import doctor
+
+_ROUNDS = 21
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a loop of so many steps: processor time a step, and the share that watching adds.
+
+    Attributes:
+        name, steps: the loop.
+        step: microseconds a step, the median of the loops that nobody watches.
+        share: the median of the ratios of neighbouring loops, less 1.
+        low, high: the quartiles of these.
+    """
+
+    name: str
+    steps: int
+    step: float
+    share: float
+    low: float
+    high: float
+
+
+def costs() -> list[Cost]:
+    """Three loops, from the smallest step that there is to that of a small network."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    widths = (784, 520, 320, 240, 120, 10)
+    layers = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+    few, three = torch.randn(32, 8), torch.randint(0, 3, (32,))
+    yes = torch.randint(0, 2, (32, 1)).float()
+    hidden = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    images, labels = torch.randn(64, 784), torch.randint(0, 10, (64,))
+    note = nn.Sequential(*layers[:-1], layers[-1][0])
+    return [
+        _cost(
+            "one layer, BCEWithLogitsLoss", nn.Linear(8, 1), nn.BCEWithLogitsLoss(), few, yes, 3000
+        ),
+        _cost("two layers, CrossEntropyLoss", hidden, nn.CrossEntropyLoss(), few, three, 2000),
+        _cost("the last note's five layers", note, nn.CrossEntropyLoss(), images, labels, 300),
+    ]
+
+
+def _cost(name: str, model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, steps: int) -> Cost:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def loop() -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss(model(x), y).backward()
+            optimizer.step()
+
+    def watched() -> None:
+        with doctor.watch(model, loss):
+            loop()
+
+    loop()
+    watched()
+    plain, shares = [], []
+    for _ in range(_ROUNDS):  # each watched loop stands between two that aren't
+        first = _seconds(loop)
+        between = _seconds(watched)
+        last = _seconds(loop)
+        plain.append((first + last) / 2)
+        shares.append(between / plain[-1] - 1)
+    low, middle, high = statistics.quantiles(shares)
+    return Cost(name, steps, 1e6 * statistics.median(plain) / steps, middle, low, high)
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    """Of the processor, for this thread: what others do meanwhile doesn't count."""
+    began = time.thread_time()
+    run()
+    return time.thread_time() - began

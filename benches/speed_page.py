@@ -1,0 +1,55 @@
+"""docs/speed.md from what benches.engine has stored: python -m benches.speed_page FILE.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+PAGE = Path("docs/speed.md")
+
+_HEAD = """# Speed
+
+Medians of runs that take turns in one process, on {megabytes} MB of float32 unless the shape says
+otherwise: {cpus} processors ({machine}), kernels for {level}, {threads} threads. Each answer is
+checked before it is timed. The numbers beside a time are the peers' times over it: above 1, softxent
+is faster. GB/s counts what must be moved at the least, one read and one write.
+
+"fresh array" returns the gradient in a new array, "reused out" in one of the caller's, and "over
+the logits" writes it in place. "multiply" is `a *= c` in place by as many threads: what the memory
+of this machine allows. Written by `python -m benches.engine --compile --megabytes 64` and
+`python -m benches.speed_page`.
+"""
+
+
+def page(record: dict[str, Any]) -> str:
+    """The record as Markdown; cases with the same peers share a table."""
+    lines = [_HEAD.format(**record)]
+    peers: list[str] = []
+    for case in record["cases"]:
+        ours, *others = case["seconds"]
+        if [ours, *others] != peers:
+            peers = [ours, *others]
+            lines.append(f"\n| | {ours} | GB/s | " + " | ".join(others) + " |")
+            lines.append("| --- |" + " ---: |" * (len(peers) + 1))
+        best = case["seconds"][ours]
+        cells = [case["name"], _time(best), f"{case['bytes'] / best / 1e9:.1f}"]
+        cells += [f"{case['seconds'][peer] / best:.2f}" for peer in others]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _time(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f} ms" if seconds > 1e-3 else f"{1e6 * seconds:.1f} µs"
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("record", type=Path, nargs="?", default=Path(".bench/engine.json"))
+    PAGE.write_text(page(json.loads(parser.parse_args().record.read_text())))
+
+
+if __name__ == "__main__":
+    main()

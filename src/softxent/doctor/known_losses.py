@@ -1,0 +1,154 @@
+"""Which loss a module or a function is: by its name, or by the value that it returned."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from softxent.doctor.cases import LossName
+from softxent.doctor.check import check
+from softxent.doctor.finding import Diagnosis
+from softxent.ops.spec import IGNORE_INDEX
+
+__all__ = ["FUNCTIONS", "KnownLoss", "Loss", "averaged", "known_loss", "recognised", "title"]
+
+Loss = Callable[[Any, Any], Any]
+
+# In the order in which a value is compared with theirs: nll_loss and cross_entropy of
+# log-probabilities are the same, and the former is what these are meant for.
+FUNCTIONS: dict[LossName, Callable[..., Tensor]] = {
+    "nll_loss": functional.nll_loss,
+    "cross_entropy": functional.cross_entropy,
+    "binary_cross_entropy": functional.binary_cross_entropy,
+    "binary_cross_entropy_with_logits": functional.binary_cross_entropy_with_logits,
+}
+_NAMES: dict[str, LossName] = {
+    "CrossEntropyLoss": "cross_entropy",
+    "cross_entropy": "cross_entropy",
+    "NLLLoss": "nll_loss",
+    "nll_loss": "nll_loss",
+    "log_loss": "log_loss",
+    "BCELoss": "binary_cross_entropy",
+    "binary_cross_entropy": "binary_cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits": "binary_cross_entropy_with_logits",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownLoss:
+    """A loss whose formula is known.
+
+    Attributes:
+        name: which one it is.
+        weight, ignore_index, reduction, label_smoothing: as it applies them.
+        by_value: whether it was recognised by what it returned, not by its name.
+    """
+
+    name: LossName
+    weight: Tensor | None = None
+    ignore_index: int = IGNORE_INDEX
+    reduction: str = "mean"
+    label_smoothing: float = 0.0
+    by_value: bool = False
+
+    @property
+    def binary(self) -> bool:
+        """Whether each score stands for itself."""
+        return self.name.startswith("binary")
+
+    def check(self, scores: Tensor, target: Tensor) -> Diagnosis:
+        """What the rules on arrays say about its arguments, with the classes on torch's axis."""
+        if self.binary:
+            if self.by_value and target.numel() == scores.numel():
+                target = target.reshape(scores.shape)
+            return check(scores, target, loss=self.name, reduction=self.reduction)
+        return check(
+            scores,
+            target,
+            loss=self.name,
+            axis=1 if scores.ndim > 1 else None,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+def known_loss(loss: object, given: Mapping[str, Any] | None = None) -> KnownLoss | None:
+    """The loss that a module or function is by its name; None for any other.
+
+    Args:
+        loss: a module, a function, or a `functools.partial` of one.
+        given: the options of a call, where the loss is a function.
+    """
+    options: dict[str, Any] = {}
+    loss = getattr(loss, "_orig_mod", loss)  # what torch.compile wraps
+    if isinstance(loss, functools.partial):
+        options = dict(loss.keywords)
+        loss = loss.func
+    name = _NAMES.get(getattr(loss, "__name__", None) or type(loss).__name__)
+    if name is None:
+        return None
+    options |= given or {}
+
+    def option(key: str, default: Any) -> Any:
+        return options.get(key, getattr(loss, key, default))
+
+    weight = option("weight", None)
+    return KnownLoss(
+        name=name,
+        weight=weight if isinstance(weight, Tensor) else None,
+        ignore_index=int(option("ignore_index", IGNORE_INDEX)),
+        reduction=str(option("reduction", "mean")),
+        label_smoothing=float(option("label_smoothing", 0.0)),
+    )
+
+
+def recognised(value: Any, scores: Tensor, target: Tensor) -> KnownLoss | None:
+    """The loss whose value, of these arguments, is the one that came out; None where none fits.
+
+    It sees through whatever stands around a loss: a lambda, a method, a module of one's own.
+    """
+    if not isinstance(value, Tensor) or value.ndim:
+        return None
+    wanted, scores, target = float(value.detach()), scores.detach(), target.detach()
+    if not math.isfinite(wanted):
+        return None
+    with torch.no_grad():
+        for name, function in FUNCTIONS.items():
+            goal = target
+            if name.startswith("binary") and target.numel() == scores.numel():
+                goal = target.reshape(scores.shape)
+            for reduction in ("mean", "sum"):
+                try:
+                    own = float(function(scores, goal, reduction=reduction))
+                except (RuntimeError, ValueError, IndexError, TypeError):
+                    break  # these arguments aren't for this function
+                if math.isclose(own, wanted, rel_tol=1e-5, abs_tol=1e-9):
+                    return KnownLoss(name=name, reduction=reduction, by_value=True)
+    return None
+
+
+def averaged(loss: Loss, reduction: str) -> Loss:
+    """The same loss as a mean over the rows."""
+
+    def mean(scores: Any, target: Any) -> Any:
+        value = loss(scores, target)
+        if value.ndim:
+            return value.mean()
+        return value / len(target) if reduction == "sum" else value
+
+    return mean
+
+
+def title(loss: object) -> str:
+    """What to call a loss in a sentence."""
+    return str(getattr(loss, "__name__", None) or type(loss).__name__)

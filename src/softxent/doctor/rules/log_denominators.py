@@ -1,0 +1,297 @@
+"""Rules on printed losses that were divided by the wrong number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from softxent.doctor.finding import Confidence, Evidence, Level
+from softxent.doctor.log import Accuracy, Log, Row
+from softxent.doctor.registry import rule
+
+__all__: list[str] = []
+
+_USUAL_SIZES = (64, 32, 128, 256, 100, 16, 512, 1000, 1024, 50, 200, 8, 20, 10, 4)
+_SHOWN = 12  # rows of a table
+
+
+def _least(accuracy: Accuracy) -> float:
+    """The lowest mean loss that an accuracy allows: every wrong row has p <= 1/2."""
+    return max(0.0, 1 - accuracy.value - accuracy.unit) * math.log(2)
+
+
+def _is_impossible(row: Row) -> bool:
+    loss, accuracy = row.both
+    return loss.value >= 0 and loss.value + loss.unit < _least(accuracy)
+
+
+@rule("log")
+def impossible_loss(log: Log) -> Evidence | None:
+    """The mean loss is lower than the accuracy allows.
+
+    Symptom: a test loss of 0.0017 at 97% accuracy, far below the training loss.
+
+    Cause: a row that is predicted wrongly gives its target at most probability 1/2, so it costs at
+    least ln 2: with accuracy a the mean is at least (1-a) ln 2. Usually batch means were added up
+    (`total += loss.item()`) and divided by the number of rows.
+
+    Cure: `total += loss.item() * len(target)`, or divide by the number of batches.
+
+    Failing:
+        >>> log = "Test set: Average loss: 0.0070, Accuracy: 8688/10000 (87%)"
+        >>> doctor.audit_log(log).rules
+        ('impossible-loss',)
+
+    Mended:
+        >>> log = "Test set: Average loss: 0.4459, Accuracy: 8688/10000 (87%)"
+        >>> doctor.audit_log(log).rules
+        ()
+    """
+    held_out = [row for row in log.pairs if row.held_out]
+    rows = held_out if any(map(_is_impossible, held_out)) else list(log.pairs)
+    bad = [row for row in rows if _is_impossible(row)]
+    if not bad:
+        return None
+    kind = f"{bad[0].split} loss" if bad[0].split else "loss"
+    first = (
+        f"Every {kind} is impossible"
+        if len(bad) == len(rows) > 1
+        else f"{len(bad)} of {len(rows)} {kind}es are impossible"
+        if len(rows) > 1
+        else f"The {kind} is impossible"
+    )
+    totals = {row.both[1].total for row in bad}
+    total = totals.pop() if len(totals) == 1 else None
+    least_factor = max(_needed(row) for row in bad)
+    sizes = _sizes(log, total, least_factor)
+    text = f"{first}: with accuracy a the mean loss is at least (1-a) ln 2."
+    numbers: dict[str, object] = {
+        "lines": [row.line for row in bad],
+        "printed": [row.both[0].value for row in bad],
+        "least": [_least(row.both[1]) for row in bad],
+        "least_factor": least_factor if math.isfinite(least_factor) else None,
+        "rows": total,
+    }
+    factor = None
+    if sizes:
+        size, source = sizes[0]
+        factor, words = _factor(size, total)
+        numbers |= {"batch_size": size, "factor": factor}
+        numbers |= {"true": [row.both[0].value * factor for row in bad]}
+        numbers |= {"other_batch_sizes": [other for other, _ in sizes[1:]]}
+        text += (
+            f"\nThey are what comes out when batch means are added up and divided by the number of "
+            f"rows. With batch size {size} ({source}) the factor is {words}; it must be at least "
+            f"{least_factor:.3g}."
+        )
+        if len(sizes) > 1:
+            text += " Other sizes that fit: " + ", ".join(
+                f"{other} ({_factor(other, total)[0]:.1f})" for other, _ in sizes[1:6]
+            )
+            text += "."
+    text += "\n" + "\n".join(_table(bad, factor))
+    level, confidence, why = _sureness(log, bad)
+    return Evidence(
+        level=level,
+        text=text,
+        numbers=numbers,
+        confidence=confidence,
+        why=why + ("; the cause and the factor are the likely explanation" if factor else ""),
+        remedy="total += loss.item() * len(target)  # then total / len(dataset)",
+        not_checked=(
+            "whether the loss is a cross-entropy over the rows that the accuracy counts: a binary "
+            "loss averaged over labels, a loss a token beside an accuracy a sequence, class "
+            "weights, focal or squared losses may all be lower; a short last batch, which a sum of "
+            "means counts like a full one."
+        ),
+    )
+
+
+def _sureness(log: Log, bad: Sequence[Row]) -> tuple[Level, Confidence, str]:
+    """How much of what the bound takes for granted the log itself shows."""
+    if not any(row.held_out for row in bad):
+        return (
+            "note",
+            "possible",
+            "the log doesn't say that both are of the same held-out rows: a last batch's loss "
+            "beside a test accuracy, or class weights in training, would explain it",
+        )
+    counted = all(row.both[1].total is not None and not row.guessed for row in bad)
+    ratios = _ratios(log)
+    beside = [row for row in bad if row.line in ratios]
+    training = sum(row.both[0].value * ratios[row.line] for row in beside)
+    fits = training >= sum(_least(row.both[1]) for row in beside)
+    steady = bool(beside) and max(ratios.values()) <= 4 * min(ratios.values())
+    if not counted and _is_constant_factor(log) and steady and fits:
+        return (
+            "error",
+            "certain",
+            "a loss that is lower for another reason, averaged over labels or tokens say, would be "
+            f"so in training too, but the training loss is {_middle(ratios.values()):.3g} times as "
+            "high and fits the accuracy",
+        )
+    if not counted:
+        return (
+            "warning",
+            "likely",
+            "no model has such numbers if both are means over the same rows and the loss is a "
+            "cross-entropy in nats; the log doesn't count rows, so neither is sure",
+        )
+    return (
+        "error",
+        "certain",
+        "no model has such numbers, if loss and accuracy are means over the same rows and the "
+        "loss is a cross-entropy in nats",
+    )
+
+
+def _needed(row: Row) -> float:
+    """What the printed loss has to be multiplied by, at least, to be possible."""
+    loss, accuracy = row.both
+    highest = loss.value + loss.unit
+    return _least(accuracy) / highest if highest > 0 else math.inf
+
+
+def _factor(size: int, total: int | None) -> tuple[float, str]:
+    """Rows over batches, and how to say it."""
+    if total is None:
+        return float(size), f"about {size}"
+    batches = math.ceil(total / size)
+    return total / batches, f"{total}/{batches} = {total / batches:.1f}"
+
+
+def _sizes(log: Log, total: int | None, least: float) -> list[tuple[int, str]]:
+    """Batch sizes that would explain it, the likeliest first, and where each comes from."""
+    if log.batch_size is not None:
+        known = [(log.batch_size, "as given")]
+    else:
+        known = [
+            (log.stride // every, f"the log's training lines step by {log.stride} rows")
+            for every in (10, 1, 100, 20, 50)
+            if log.stride is not None and log.stride % every == 0
+        ]
+        known = [one for one in known if one[0] in _USUAL_SIZES]
+        if log.written_batch_size is not None:
+            known.insert(0, (log.written_batch_size, "as the text says"))
+        known += [
+            (size, "not in the log; the usual one" if size == 64 else "not in the log; a usual one")
+            for size in _USUAL_SIZES
+        ]
+    fitting: dict[int, str] = {}
+    for size, source in known:
+        if size <= (total or size) and _factor(size, total)[0] >= least:
+            fitting.setdefault(size, source)
+    return list(fitting.items())
+
+
+def _table(bad: Sequence[Row], factor: float | None) -> list[str]:
+    head = f"  {'line':>6}  {'printed':>9}  {'accuracy':>18}  {'at least':>8}"
+    lines = [head + ("  true value" if factor else "")]
+    for row in bad[:_SHOWN]:
+        loss, accuracy = row.both
+        line = f"  {row.line:>6}  {loss.text:>9}  {accuracy.text:>18}  {_least(accuracy):>8.4f}"
+        if factor:
+            line += f"  {_with_error(loss.value * factor, loss.half * factor)}"
+        lines.append(line)
+    if len(bad) > _SHOWN:
+        lines.append(f"  and {len(bad) - _SHOWN} more lines")
+    return lines
+
+
+def _with_error(value: float, half: float) -> str:
+    """A number with as many decimals as its uncertainty leaves."""
+    decimals = max(0, -math.floor(math.log10(half))) if half > 0 else 4
+    return f"{value:.{decimals}f} ± {half:.{decimals}f}"
+
+
+@rule("log")
+def small_held_out_loss(log: Log) -> Evidence | None:
+    r"""The held-out loss is a constant factor below the training loss.
+
+    Symptom: a test loss of 0.03 beside a training loss of 1.9, from the first epoch on.
+
+    Cause: the two are divided by different numbers: batch means added up and divided by the number
+    of rows, as a rule.
+
+    Cure: divide both by what was added up (`softxent.Mean`).
+
+    Failing:
+        >>> one = "epoch 1  train loss 1.92  test loss 0.0271"
+        >>> two = "epoch 2  train loss 0.52  test loss 0.0074"
+        >>> doctor.audit_log(f"{one}\n{two}").rules
+        ('small-held-out-loss',)
+
+    Mended:
+        >>> one = "epoch 1  train loss 1.92  test loss 1.7266"
+        >>> two = "epoch 2  train loss 0.52  test loss 0.4713"
+        >>> doctor.audit_log(f"{one}\n{two}").rules
+        ()
+    """
+    if any(map(_is_impossible, log.pairs)):
+        return None  # impossible-loss says it, and more surely
+    ratios = _ratios(log)
+    if not _is_constant_factor(log):
+        return None
+    middle = _middle(ratios.values())
+    size = min(_USUAL_SIZES, key=lambda one: abs(math.log(one / middle)))
+    return Evidence(
+        level="warning",
+        text=(
+            f"In all {len(ratios)} places where both are printed the training loss is at least "
+            f"{min(ratios.values()):.3g} times the held-out one, {middle:.3g} "
+            "times "
+            f"as a rule. Batch means divided by rows would give about the batch size, {size} say."
+        ),
+        numbers={
+            "lines": list(ratios),
+            "ratios": list(ratios.values()),
+            "batch_size": size,
+        },
+        confidence="likely",
+        why="both fall together; augmentation, smoothing and dropout explain a factor of two or "
+        "three, and not at once",
+        remedy="total += loss.item() * len(target)  # then total / len(dataset)",
+        not_checked="whether training uses mixup or a loss with other terms.",
+    )
+
+
+def _beside(log: Log) -> list[tuple[int, float, float]]:
+    """By line: a held-out loss that was printed, and the training loss before it."""
+    both: list[tuple[int, float, float]] = []
+    train: float | None = None
+    for row in log.losses:
+        assert row.loss is not None
+        if row.split == "train":
+            train = row.loss.value
+        elif row.held_out and train is not None and row.loss.value > 0 and train > 0:
+            both.append((row.line, row.loss.value, train))
+    return both
+
+
+def _ratios(log: Log) -> dict[int, float]:
+    """By line of a held-out loss: how many times as high the training loss before it is."""
+    return {line: train / held_out for line, held_out, train in _beside(log)}
+
+
+def _middle(values: Iterable[float]) -> float:
+    # The training loss is that of one batch, as a rule, and noisy.
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
+
+
+def _is_constant_factor(log: Log) -> bool:
+    """Whether the training loss is about a batch size above the held-out one, throughout.
+
+    It has to fall with it, too: a term that only training has, weight decay or mixup, stays.
+    """
+    both = _beside(log)
+    ratios = [train / held_out for _, held_out, train in both]
+    if len(both) < 2 or _middle(ratios) < 8 or min(ratios) < 3:
+        return False
+    part = max(1, len(both) // 3)
+    falls = [
+        _middle(pair[which] for pair in both[:part]) / _middle(pair[which] for pair in both[-part:])
+        for which in (1, 2)
+    ]
+    held_out, train = falls
+    return held_out >= 1.1 and math.log(train) >= 0.4 * math.log(held_out)

@@ -1,0 +1,148 @@
+"""`explain`: its arguments, checked, and the trace of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from softxent.errors import DTypeError, ShapeError
+from softxent.explain import typed
+from softxent.explain.trace import Trace
+from softxent.ops import spec
+from softxent.ops.intake import is_tensor, kind_of, receive
+from softxent.ops.spec import Reduction
+
+__all__ = ["explain"]
+
+
+def explain(
+    logits: Any,
+    target: Any = None,
+    weight: Any = None,
+    *,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    classes: Sequence[str] | None = None,
+) -> Trace:
+    """Show how a loss comes about: every number from the logits to the gradient.
+
+        u = softcap(logits / temperature),  lse = log sum_j exp(u_j),  p_j = exp(u_j - lse)
+        loss = s lse - sum_j t_j u_j + z_loss lse^2,  with the target's mass t and its sum s
+
+    Args:
+        logits: (C,) or (N, C), any real dtype; an array, a sequence or a torch tensor.
+        target: a class index, or (N,) of them; or class probabilities of the logits' shape; or None
+            for the probabilities alone.
+        weight: (C,) class weights, or None for ones.
+        ignore_index: the class index of rows that don't count.
+        reduction: "mean", "sum" or "none".
+        label_smoothing: from 0 to 1, the share of the target spread evenly over the classes.
+        z_loss: the factor of lse^2.
+        softcap: u = softcap tanh(logits / (temperature softcap)); None for none.
+        temperature: what the logits are divided by, > 0.
+        classes: (C,) class names for the text.
+
+    Returns:
+        A `Trace`: print it, or read its numbers.
+
+    Raises:
+        ShapeError, DTypeError, TargetError, OptionError: as `softxent.cross_entropy`; ShapeError
+            also for logits of more than two axes and for names that aren't C.
+
+    Cost: about ten float64 arrays of the logits' shape. Meant for rows to look at, not for speed.
+
+    Example:
+        >>> trace = explain([2, -1, 0.1], 2)
+        >>> round(trace.value, 4)
+        2.0818
+        >>> trace.probabilities.round(4)
+        array([[0.8338, 0.0415, 0.1247]])
+    """
+    dtype = _type_of(logits)
+    given = _numbers("logits", logits)
+    if given.ndim not in (1, 2) or given.shape[-1] == 0:
+        raise ShapeError(
+            f"[explain] logits has shape {given.shape}: pass one row (C,) or a batch of rows "
+            "(N, C), with at least one class."
+        )
+    count = given.shape[-1]
+    names = tuple(map(str, range(count) if classes is None else classes))
+    if len(names) != count:
+        raise ShapeError(
+            f"[explain] classes has {len(names)} names, but a row has {count} logits: "
+            "pass one name a class."
+        )
+    y = None if target is None else _numbers("target", target)
+    w = None if weight is None else _numbers("weight", weight)
+    if y is not None and y.size == 0 and y.ndim < given.ndim:
+        y = y.astype(np.int64)  # an empty list is one of floats
+    # Even where no loss is asked for, its options are checked.
+    checked = np.zeros(given.shape[:-1], np.int64) if y is None else y
+    loss = spec.Loss.of(
+        "explain",
+        given.shape,
+        checked.shape,
+        checked.dtype.kind,
+        axis=-1,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        softcap=softcap,
+        temperature=temperature,
+    )
+    if loss.target_kind == "probabilities":
+        spec.check_masses("explain", checked)
+    elif y is not None:
+        spec.check_indices("explain", checked, count, loss.ignore_index)
+    if w is not None:
+        spec.check_weight("explain", w.shape, w, count)
+    if y is not None:
+        index = loss.target_kind == "index"
+        y = np.atleast_1d(y).astype(np.int64) if index else np.atleast_2d(y).astype(np.float64)
+    options: dict[str, Any] = {
+        "weight": None if w is None else w.astype(np.float64),
+        "ignore_index": loss.ignore_index,
+        "label_smoothing": loss.label_smoothing,
+        "z_loss": loss.z_loss,
+        "softcap": loss.softcap,
+        "temperature": loss.temperature,
+    }
+    return Trace.of(
+        np.atleast_2d(given).astype(np.float64),
+        dtype,
+        y,
+        options,
+        reduction=loss.reduction,
+        classes=names,
+        named=classes is not None,
+    )
+
+
+def _type_of(logits: Any) -> str:
+    """The logits' type by name; what isn't floating point is taken as float64."""
+    if is_tensor(logits):
+        name = str(logits.dtype).removeprefix("torch.") if logits.is_floating_point() else "float64"
+    else:
+        dtype = receive("explain", "logits", logits)[0].dtype
+        name = dtype.name if kind_of(dtype) == "f" else "float64"
+    if name not in typed.EPSILON:
+        raise DTypeError(
+            f"[explain] logits has dtype {name}: pass one of {', '.join(typed.EPSILON)}."
+        )
+    return name
+
+
+def _numbers(name: str, values: Any) -> npt.NDArray[Any]:
+    """A copy as an array, floating point as float64."""
+    if is_tensor(values) and values.is_floating_point():
+        values = values.detach().cpu().double()  # NumPy has no bfloat16
+    array = receive("explain", name, values)[0]
+    return array.astype(np.float64) if kind_of(array.dtype) == "f" else array.copy()
