@@ -273,8 +273,9 @@ std::pair<double, double> cross_entropy(
     std::optional<In> probabilities, std::optional<In> weight, int64_t ignore_index,
     double label_smoothing, double z_loss, double softcap, double temperature,
     std::optional<Numbers<double>> loss, std::optional<Numbers<double>> summary, bool from_summary,
-    double scale, bool mean, std::optional<Numbers<const double>> upstream,
-    std::optional<Out> grad) {
+    double scale, bool mean, std::optional<Numbers<const double>> upstream, std::optional<Out> grad,
+    int64_t k, std::optional<Numbers<double>> entropy, std::optional<Numbers<int64_t>> argmax,
+    std::optional<Numbers<bool>> hits) {
   CrossEntropyTask task{};
   Layout layout(logits, axis);
   layout.add(logits, task.logits);
@@ -334,6 +335,13 @@ std::pair<double, double> cross_entropy(
   task.softcap = softcap;
   task.temperature = temperature;
   task.scale = scale;
+  StatsTask stats{};
+  if (entropy || argmax || hits) {
+    if (!(entropy && argmax && hits && loss && summary) || from_summary || grad) {
+      throw nb::value_error("statistics come together, with loss and summary, without grad");
+    }
+    stats = {task, k, numbers(*entropy, rows), numbers(*argmax, rows), numbers(*hits, rows)};
+  }
   nb::gil_scoped_release release;
   const double denominator = denominator_of(task);
   if (mean) task.scale = denominator == 0 ? NAN : task.scale / denominator;
@@ -346,8 +354,41 @@ std::pair<double, double> cross_entropy(
     losses.reset(new double[static_cast<size_t>(rows)]);
     task.loss = losses.get();
   }
-  kernels().cross_entropy(task);
+  if (stats.entropy) {
+    kernels().cross_entropy_stats(stats);
+  } else {
+    kernels().cross_entropy(task);
+  }
   return {sum(task.loss, rows), denominator};
+}
+
+// The reduced loss of a small batch and its gradient, of contiguous rows by their addresses: for 64
+// rows of 10 classes, taking arrays apart and putting them together would cost more than the loss.
+double small_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, bool wide,
+                           int64_t rows, int64_t classes, int64_t ignore_index,
+                           double label_smoothing, bool mean) {
+  CrossEntropyTask task{};
+  task.shape = {rows, classes, 1, {rows}};
+  const Type type = wide ? Type::kFloat64 : Type::kFloat32;
+  task.logits = {reinterpret_cast<void*>(logits), type, 1, {classes}};
+  task.grad = {reinterpret_cast<void*>(grad), type, 1, {classes}};  // null where none is wanted
+  task.index = reinterpret_cast<const int64_t*>(index);
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t y = task.index[i];
+    if (y != ignore_index && (y < 0 || y >= classes)) {
+      throw nb::index_error("class index out of range");
+    }
+  }
+  std::vector<double> losses(static_cast<size_t>(rows));
+  task.loss = losses.data();
+  task.ignore_index = ignore_index;
+  task.label_smoothing = label_smoothing;
+  task.temperature = 1;
+  task.scale = 1;
+  const double denominator = mean ? denominator_of(task) : 1;
+  task.scale = denominator == 0 ? NAN : 1 / denominator;
+  kernels().cross_entropy(task);
+  return denominator == 0 ? NAN : sum(task.loss, rows) / denominator;
 }
 
 void give(void* data) noexcept { give_memory(data); }
@@ -378,7 +419,9 @@ NB_MODULE(_native, m) {
         arg("temperature") = 1.0, arg("loss").noconvert() = nb::none(),
         arg("summary").noconvert() = nb::none(), arg("from_summary") = false, arg("scale") = 1.0,
         arg("mean") = false, arg("upstream").noconvert() = nb::none(),
-        arg("grad").noconvert() = nb::none());
+        arg("grad").noconvert() = nb::none(), arg("k") = 1, arg("entropy").noconvert() = nb::none(),
+        arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());
+  m.def("small_cross_entropy", &small_cross_entropy);
   m.def("empty", &empty);
   m.def("held_memory", &held_memory);
   m.def("release_memory", &release_memory);

@@ -27,7 +27,22 @@ def cross_entropy(
     mean: bool = False,
     upstream: _Float64s | None = None,
     grad: _Array | None = None,
+    k: int = 1,
+    entropy: _Float64s | None = None,
+    argmax: npt.NDArray[np.int64] | None = None,
+    hits: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[float, float]: ...
+def small_cross_entropy(
+    logits: int,
+    index: int,
+    grad: int,
+    wide: bool,
+    rows: int,
+    classes: int,
+    ignore_index: int,
+    label_smoothing: float,
+    mean: bool,
+) -> float: ...
 def empty(bytes: int) -> npt.NDArray[np.uint8]: ...
 def held_memory() -> int: ...
 def release_memory() -> None: ...

@@ -1,7 +1,7 @@
 """How far a result may be off, in units in the last place (ulp) of the exact result.
 
 One bound holds for every function, dtype and case. What can't keep it stands below as an exception:
-what computes ("arrays": the compiled kernels, "tensors": torch's operations), why, and for each
+what computes ("arrays": the compiled kernels, "composed": torch's operations), why, and for each
 function and named case what was measured, rounded up. Exceptions are lowered and removed; nothing
 here is raised to make a test pass.
 
@@ -47,19 +47,19 @@ GROUPS = [
         unit="terms",
     ),
     Exceptions(
-        "tensors",
+        "composed",
         "float32",
         "torch.softmax adds up a million numbers in float32",
         {("softmax", "million"): 4000},
     ),
     Exceptions(
-        "tensors",
+        "composed",
         "float64",
         "torch.softmax adds up a million numbers one by one",
         {("softmax", "million"): 2000},
     ),
     Exceptions(
-        "tensors",
+        "composed",
         "float32",
         "u - maximum and exp are rounded to float32, and sums of a thousand classes are torch's",
         {
@@ -78,7 +78,7 @@ GROUPS = [
         },
     ),
     Exceptions(
-        "tensors",
+        "composed",
         "float64",
         "u - maximum is rounded to float64, and sums of a thousand classes are torch's",
         {
@@ -98,7 +98,7 @@ GROUPS = [
     ),
     *(
         Exceptions(
-            "tensors",
+            "composed",
             dtype,
             "the logits are rounded once more by temperature and softcap; where the cap is reached "
             "torch's derivative of tanh, 1 - tanh^2, has no digits left",
@@ -121,7 +121,7 @@ GROUPS = [
     ),
     *(
         Exceptions(
-            "tensors",
+            "composed",
             dtype,
             "the maximum and log1p(rest) cancel where the maximum is negative",
             {("logsumexp", "*"): 4},

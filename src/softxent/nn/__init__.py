@@ -22,13 +22,17 @@ from softxent.nn.modules import (
     NLLLoss,
     Softmax,
 )
+from softxent.nn.patching import patch
+from softxent.nn.stats import LossStats
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "LogSoftmax",
+    "LossStats",
     "NLLLoss",
     "Softmax",
     "functional",
+    "patch",
 ]
