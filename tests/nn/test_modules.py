@@ -15,6 +15,31 @@ from softxent.errors import TargetError
 N, C, L = 4, 3, 5
 
 
+def test_names() -> None:
+    """A change here is a change for every user."""
+    modules = {
+        "BCELoss",
+        "BCEWithLogitsLoss",
+        "CrossEntropyLoss",
+        "LogSoftmax",
+        "NLLLoss",
+        "Softmax",
+    }
+    assert set(nn.__all__) == {*modules, "LossStats", "functional", "patch"}
+    losses = {
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "cross_entropy",
+        "nll_loss",
+    }
+    assert set(nn.functional.__all__) == {
+        *losses, "cross_entropy_with_stats", "log_softmax", "softmax"
+    }  # fmt: skip
+    assert nn.LossStats._fields == ("loss", "lse", "entropy", "argmax", "hits")
+    extras = list(inspect.signature(nn.functional.cross_entropy).parameters)[8:]
+    assert extras == ["axis", "z_loss", "softcap", "temperature", "inplace_backward"]
+
+
 def batch(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(N, C, L, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -161,7 +161,7 @@ def test_gpt2_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(
         n_layer=2, n_head=2, n_embd=32, n_positions=16, vocab_size=211,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, loss_type="ForCausalLM",
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     )  # fmt: skip
     tokens = torch.randint(211, (3, 16), generator=torch.Generator().manual_seed(1))
     labels = tokens.clone()
