@@ -21,6 +21,7 @@ def test_names() -> None:
         "BCELoss",
         "BCEWithLogitsLoss",
         "CrossEntropyLoss",
+        "LinearCrossEntropyLoss",
         "LogSoftmax",
         "NLLLoss",
         "Softmax",
@@ -30,11 +31,15 @@ def test_names() -> None:
         "binary_cross_entropy",
         "binary_cross_entropy_with_logits",
         "cross_entropy",
+        "linear_cross_entropy",
         "nll_loss",
     }
-    assert set(nn.functional.__all__) == {
-        *losses, "cross_entropy_with_stats", "log_softmax", "softmax"
-    }  # fmt: skip
+    ours = {
+        "cross_entropy_with_stats",
+        "linear_cross_entropy_with_stats",
+        "linear_log_prob_and_entropy",
+    }
+    assert set(nn.functional.__all__) == {*losses, *ours, "log_softmax", "softmax"}
     assert nn.LossStats._fields == ("loss", "lse", "entropy", "argmax", "hits")
     extras = list(inspect.signature(nn.functional.cross_entropy).parameters)[8:]
     assert extras == ["axis", "z_loss", "softcap", "temperature", "inplace_backward"]
