@@ -91,6 +91,16 @@ def test_leading_dimensions(lead: tuple[int, ...], kind: str) -> None:
             assert_close(g, w, 1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.uint8, torch.uint16], ids=str)
+def test_one_hot_rows_of_whole_numbers(dtype: torch.dtype) -> None:
+    given = inputs()
+    kept = given.target.clamp(0)
+    one_hot = F.one_hot(kept, CLASSES).to(dtype)
+    want = softxent.linear_cross_entropy(given.features, given.classifier, kept)
+    got = softxent.linear_cross_entropy(given.features, given.classifier, one_hot)
+    assert_close(got, want, 1e-12)
+
+
 @pytest.mark.usefixtures("few_rows")
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 def test_layouts(reduction: str) -> None:

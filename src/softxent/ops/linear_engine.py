@@ -68,6 +68,8 @@ class Problem:
         if self.loss.target_kind == "index":
             rows = as_array(target.reshape(-1).long().contiguous())
         else:
+            if not target.is_floating_point():  # one-hot rows of whole numbers
+                target = target.to(products.sum_dtype)
             rows = as_array(target.detach().reshape(-1, self.loss.classes))
         return Head(
             loss=self.loss,
