@@ -24,6 +24,7 @@ MODULES = {
         "binary_cross_entropy",
         "binary_cross_entropy_with_logits",
     },
+    "softxent.ops.linear": {"linear_cross_entropy", "linear_cross_entropy_with_grad"},
     "softxent.ops.mean": {"Mean"},
     "softxent.ops.native": {"kernels"},
     "softxent.nn.functional": {

@@ -14,6 +14,7 @@ except ImportError:
     raise missing_extra("torch", needed_by="nn", extra="torch") from None
 
 from softxent.nn import functional
+from softxent.nn.linear import LinearCrossEntropyLoss
 from softxent.nn.modules import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -29,6 +30,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "LinearCrossEntropyLoss",
     "LogSoftmax",
     "LossStats",
     "NLLLoss",

@@ -14,6 +14,11 @@ import torch
 from torch import Tensor
 
 from softxent.errors import OptionError
+from softxent.nn.linear import (
+    linear_cross_entropy,
+    linear_cross_entropy_with_stats,
+    linear_log_prob_and_entropy,
+)
 from softxent.nn.stats import LossStats
 from softxent.ops import tensor
 
@@ -22,6 +27,9 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "cross_entropy_with_stats",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_stats",
+    "linear_log_prob_and_entropy",
     "log_softmax",
     "nll_loss",
     "softmax",

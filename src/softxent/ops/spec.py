@@ -31,9 +31,12 @@ __all__ = [
     "check_indices",
     "check_is_index",
     "check_k",
+    "check_linear",
     "check_masses",
+    "check_max_bytes",
     "check_probabilities",
     "check_reduction",
+    "check_skip_below",
     "check_unit_interval",
     "check_weight",
     "describe",
@@ -255,6 +258,50 @@ def check_k(op: str, k: Any, classes: int) -> int:
             f"[{op}] k is {count}, but there are {classes} classes: valid are 1 to {classes}."
         )
     return count
+
+
+def check_linear(
+    op: str,
+    features_shape: Sequence[int],
+    classifier_shape: Sequence[int],
+    bias_shape: Sequence[int] | None,
+) -> tuple[int, ...]:
+    """The shape of the logits of features (..., D), a classifier (C, D) and a bias (C,)."""
+    features_shape, classifier_shape = tuple(features_shape), tuple(classifier_shape)
+    if len(features_shape) == 0 or len(classifier_shape) != 2:
+        raise ShapeError(
+            f"[{op}] features have shape {describe(features_shape)} and the classifier "
+            f"{describe(classifier_shape)}: pass features (..., D) and one row a class, (C, D)."
+        )
+    if features_shape[-1] != classifier_shape[-1]:
+        message = (
+            f"[{op}] features of shape {describe(features_shape)} have {features_shape[-1]} "
+            f"numbers a row, but a classifier of shape {describe(classifier_shape)} wants "
+            f"{classifier_shape[-1]}."
+        )
+        if features_shape[-1] == classifier_shape[0]:
+            message += " Is it transposed? Pass classifier.T: one row a class."
+        raise ShapeError(message)
+    classes = classifier_shape[0]
+    if bias_shape is not None and tuple(bias_shape) != (classes,):
+        raise ShapeError(
+            f"[{op}] bias has shape {describe(bias_shape)}: pass one number a class, shape "
+            f"({classes},)."
+        )
+    return (*features_shape[:-1], classes)
+
+
+def check_max_bytes(op: str, value: Any) -> int:
+    """How many bytes may be held."""
+    count = _integer(op, "max_bytes", value)
+    if count < 2**20:
+        raise OptionError(f"[{op}] max_bytes is {count}: pass at least 1 MiB, {2**20}.")
+    return count
+
+
+def check_skip_below(op: str, value: Any) -> float:
+    """A bound of probabilities, in [0, 1]."""
+    return _number(op, "skip_below", value, 0, 1)
 
 
 def check_reduction(op: str, reduction: str) -> Reduction:
