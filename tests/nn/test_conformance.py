@@ -129,6 +129,7 @@ def test_modules(info: Any, dtype: torch.dtype) -> None:
         )
         assert repr(mine) == repr(theirs)
         mine.load_state_dict(theirs.state_dict())
+        wide.load_state_dict({name: widened(x) for name, x in theirs.state_dict().items()})
         assert mine(*forward.args, **forward.kwargs).dtype == theirs(*forward.args).dtype
         check(mine, theirs, wide, list(forward.args), forward.kwargs)
         if sample.reference_fn is not None and dtype not in HALF:

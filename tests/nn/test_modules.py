@@ -21,6 +21,7 @@ def test_names() -> None:
         "BCELoss",
         "BCEWithLogitsLoss",
         "CrossEntropyLoss",
+        "LinearCrossEntropyLoss",
         "LogSoftmax",
         "NLLLoss",
         "Softmax",
