@@ -25,15 +25,22 @@ def test_names() -> None:
         "NLLLoss",
         "Softmax",
     }
-    assert set(nn.__all__) == {*modules, "LossStats", "functional", "patch"}
+    assert set(nn.__all__) == {
+        *modules,
+        "LinearCrossEntropyLoss",
+        "LossStats",
+        "functional",
+        "patch",
+    }
     losses = {
         "binary_cross_entropy",
         "binary_cross_entropy_with_logits",
         "cross_entropy",
         "nll_loss",
     }
+    linear = {"linear_cross_entropy", "linear_cross_entropy_with_stats"}
     assert set(nn.functional.__all__) == {
-        *losses, "cross_entropy_with_stats", "log_softmax", "softmax"
+        *losses, *linear, "linear_log_prob_and_entropy", "cross_entropy_with_stats", "log_softmax", "softmax"
     }  # fmt: skip
     assert nn.LossStats._fields == ("loss", "lse", "entropy", "argmax", "hits")
     extras = list(inspect.signature(nn.functional.cross_entropy).parameters)[8:]
