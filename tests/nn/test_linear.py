@@ -567,6 +567,24 @@ def test_skipping_stays_within_its_bound(dtype: torch.dtype, reduction: str) -> 
 
 
 @pytest.mark.usefixtures("few_rows")
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("options", [{}, {"z_loss": 2.0}, {"label_smoothing": 0.3}], ids=str)
+def test_skipping_looks_at_both_signs(options: dict[str, Any], sign: float) -> None:
+    """With a z-loss and logits far below 0, or an upstream gradient below 0, G is negative."""
+    given, exact = inputs(classes=400), inputs(classes=400)
+    for x in (given, exact):
+        assert x.bias is not None
+        with torch.no_grad():
+            x.bias.sub_(30)
+    up = torch.full((ROWS,), sign, dtype=torch.float64)
+    every: dict[str, Any] = {**options, "reduction": "none"}
+    got = gradients(ours(given, skip_below=1e-4, **every), up, given.leaves())
+    want = gradients(ours(exact, **every), up, exact.leaves())
+    bound = 1e-4 * given.features.detach().abs()[given.target != -100].sum(0)
+    assert ((got[1] - want[1]).abs() <= bound + 1e-12).all()
+
+
+@pytest.mark.usefixtures("few_rows")
 def test_skipping_nothing_is_exact() -> None:
     given, same = inputs(), inputs()
     ours(given, skip_below=1e-30).backward()

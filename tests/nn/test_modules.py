@@ -21,30 +21,28 @@ def test_names() -> None:
         "BCELoss",
         "BCEWithLogitsLoss",
         "CrossEntropyLoss",
+        "LinearCrossEntropyLoss",
         "LogSoftmax",
         "NLLLoss",
         "Softmax",
     }
-    assert set(nn.__all__) == {
-        *modules,
-        "LinearCrossEntropyLoss",
-        "LossStats",
-        "functional",
-        "patch",
-    }
+    assert set(nn.__all__) == {*modules, "LossStats", "functional", "patch"}
     losses = {
         "binary_cross_entropy",
         "binary_cross_entropy_with_logits",
         "cross_entropy",
         "nll_loss",
     }
-    linear = {"linear_cross_entropy", "linear_cross_entropy_with_stats"}
-    assert set(nn.functional.__all__) == {
-        *losses, *linear, "linear_log_prob_and_entropy", "cross_entropy_with_stats", "log_softmax", "softmax"
-    }  # fmt: skip
+    linear = {
+        "linear_cross_entropy",
+        "linear_cross_entropy_with_stats",
+        "linear_log_prob_and_entropy",
+    }
+    extras = {"cross_entropy_with_stats", "log_softmax", "softmax"}
+    assert set(nn.functional.__all__) == losses | linear | extras
     assert nn.LossStats._fields == ("loss", "lse", "entropy", "argmax", "hits")
-    extras = list(inspect.signature(nn.functional.cross_entropy).parameters)[8:]
-    assert extras == ["axis", "z_loss", "softcap", "temperature", "inplace_backward"]
+    keywords = list(inspect.signature(nn.functional.cross_entropy).parameters)[8:]
+    assert keywords == ["axis", "z_loss", "softcap", "temperature", "inplace_backward"]
 
 
 def batch(kind: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,7 +15,7 @@ from softxent import nn
 from softxent.errors import TargetError
 from softxent.nn import functional
 
-NAMES = [n for n in functional.__all__ if hasattr(F, n) and not n.startswith("linear")]
+NAMES = [name for name in functional.__all__ if hasattr(F, name) and "linear" not in name]
 TORCHS = {name: getattr(F, name) for name in NAMES}
 SURE = torch.tensor([[20.0, 0.0]])  # torch's loss is 0, softxent's 2.06e-9
 

@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 MAX_BYTES = 64 * 2**20
 # What the libraries that multiply were seen to hold for themselves after their first products, with
 # room for the blocks that are copied.
-_LIBRARIES = 32 * 2**20
+_LIBRARIES = 28 * 2**20
 
 
 @dataclass(slots=True)
@@ -85,6 +85,14 @@ class Chunk:
     rows: Any
     x: Any  # their features, (rows, D)
     tile: Any  # room for their logits, (rows, C)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Below it, a class's gradient may be left out."""
+
+    value: float
+    positive: bool  # whether the factors of all rows are
 
 
 @dataclass(slots=True, kw_only=True)
@@ -224,7 +232,7 @@ class Head:
             **self._options(rows),
         )
 
-    def collect(self, chunk: Chunk, into: Gradients, limit: float = 0.0) -> None:
+    def collect(self, chunk: Chunk, into: Gradients, limit: Limit | None = None) -> None:
         """What a chunk's gradient gives to the others, but for classes below the limit."""
         x, tile, products = chunk.x, chunk.tile, self.products
         if into.bias is not None:
@@ -233,29 +241,43 @@ class Head:
         if into.features is None and into.classifier is None:
             return
         width = self.features.shape[-1]
-        active = self._active(tile, limit)
+        active = self._active(chunk, limit)
         scratch = products.scratch(max(self._block_size(products.adds_in_place), len(x)) * width)
         if into.features is not None:
             dx = products.zeros(len(x), width)
             for block in self._blocks(not products.widens, active):
-                products.add_features(tile[:, block], self.classifier[block], dx, scratch)
+                products.add_features(
+                    products.columns(tile, block), self.classifier[block], dx, scratch
+                )
             products.put(dx, into.features, chunk.rows)
         if into.classifier is not None:
             for block in self._blocks(products.adds_in_place, active):
                 total = into.classifier[block]
-                products.add_classifier(tile[:, block], x, total, scratch)
+                products.add_classifier(products.columns(tile, block), x, total, scratch)
                 if active is not None:  # then the total is a copy
                     into.classifier[block] = total
 
-    def _limit(self, chunk: Chunk, scale: float, upstream: Array | None = None) -> float:
-        largest = 1.0 if upstream is None else float(np.abs(upstream[chunk.rows]).max())
-        return self.skip_below * abs(scale) * largest
-
-    def _active(self, tile: Any, limit: float) -> Array | None:
-        """The classes that aren't below the limit in all rows, or None where they are many."""
-        if limit <= 0:
+    def _limit(self, chunk: Chunk, scale: float, upstream: Array | None = None) -> Limit | None:
+        if self.skip_below == 0:
             return None
-        active = np.flatnonzero(~(self.products.reach(tile) < limit))  # keeps NaN
+        largest = 1.0 if upstream is None else float(np.abs(upstream[chunk.rows]).max())
+        return Limit(self.skip_below * abs(scale) * largest, upstream is None and scale > 0)
+
+    def _active(self, chunk: Chunk, limit: Limit | None) -> Array | None:
+        """The classes that aren't below the limit in all rows, or None where they are many."""
+        if limit is None:
+            return None
+        products, tile = self.products, chunk.tile
+        loss = self.loss
+        # Then only targets have a negative gradient: elsewhere it is p >= 0 times a factor.
+        positive = limit.positive and loss.target_kind == "index"
+        positive &= loss.label_smoothing == 0 and loss.z_loss == 0
+        counts = np.empty(loss.classes, bool)
+        for block in self._blocks(True):
+            counts[block] = products.reach(tile[:, block], limit.value, both_sides=not positive)
+        if positive:
+            counts[self.target[chunk.rows]] = True
+        active = np.flatnonzero(counts)
         # Fetching scattered classes costs about as much as multiplying half of all.
         return active if 2 * len(active) < self.loss.classes else None
 

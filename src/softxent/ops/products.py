@@ -55,8 +55,11 @@ class Products(Protocol):
     def put(self, values: Any, out: Any, rows: Any) -> None:
         """out[rows] = values, in the dtype of `out`."""
 
-    def reach(self, g: Any) -> Array:
-        """The largest absolute value of each column of a tile."""
+    def columns(self, tile: Any, classes: Any) -> Any:
+        """The tile's columns of a block of classes, or a copy of scattered ones."""
+
+    def reach(self, g: Any, limit: float, *, both_sides: bool) -> Array:
+        """Whether each column has a number >= limit, or <= -limit, or NaN."""
 
 
 class NumpyProducts:
@@ -109,10 +112,15 @@ class NumpyProducts:
         """out[rows] = values, in the dtype of `out`."""
         out[rows] = values
 
-    def reach(self, g: Array) -> Array:
-        """The largest absolute value of each column."""
-        largest: Array = np.maximum(g.max(axis=0), -g.min(axis=0))
-        return largest
+    def columns(self, tile: Array, classes: Any) -> Array:
+        """A view of a block's columns, or a copy of scattered ones."""
+        part: Array = tile[:, classes]
+        return part
+
+    def reach(self, g: Array, limit: float, *, both_sides: bool) -> Array:
+        """Whether each column has a number >= limit, or <= -limit, or NaN."""
+        reached: Array = ~(g.max(axis=0) < limit)
+        return reached | (g.min(axis=0) <= -limit) if both_sides else reached
 
     def _wide(self, x: Array) -> Array:
         result: Array = x.astype(self.dtype, copy=False)

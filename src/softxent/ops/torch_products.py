@@ -199,10 +199,19 @@ class TorchProducts:
         """out[rows] = values, in the dtype of `out`."""
         out[rows] = values.to(out.dtype)
 
-    def reach(self, g: Tensor) -> npt.NDArray[Any]:
-        """The largest absolute value of each column."""
-        low, high = torch.aminmax(g, dim=0)
-        return torch.maximum(high, -low).float().numpy()
+    def columns(self, tile: Tensor, classes: Any) -> Tensor:
+        """A view of a block's columns, or a copy of scattered ones."""
+        if isinstance(classes, slice):
+            return tile[:, classes]
+        return tile.index_select(1, torch.from_numpy(classes))
+
+    def reach(self, g: Tensor, limit: float, *, both_sides: bool) -> npt.NDArray[Any]:
+        """Whether each column has a number >= limit, or <= -limit, or NaN."""
+        reached = ~(g.amax(dim=0) < limit)  # aminmax takes five times as long
+        if both_sides:
+            reached |= g.amin(dim=0) <= -limit
+        result: npt.NDArray[Any] = reached.numpy()
+        return result
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
