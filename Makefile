@@ -31,6 +31,7 @@ check: $(READY)
 # Speed beside the peers, answers checked first.
 bench: $(READY)
 	$(BIN)/python -m benches.engine
+	$(BIN)/python -m benches.face
 
 # An sdist, and the wheel that is built from it, both looked into.
 wheel: $(READY)

@@ -36,13 +36,12 @@ OPS = [
     if op.name in NAMES
     for dtype in sorted(op.supported_dtypes("cpu"), key=str)
 ]
-# It holds weights, which a module of another dtype doesn't share, and its half-precision loss is
-# float32: tests/nn/test_linear.py compares it with torch's.
-OWN_TESTS = {"LinearCrossEntropyLoss"}
+# The linear head is held to the full logits in test_linear.py: its loss is float32 for half types.
+CONFORMING = {*nn.__all__} - {"LinearCrossEntropyLoss"}
 MODULES = [
     pytest.param(info, dtype, id=f"{info.module_cls.__name__}-{dtype}")
     for info in module_db
-    if info.module_cls.__name__ in nn.__all__ and info.module_cls.__name__ not in OWN_TESTS
+    if info.module_cls.__name__ in CONFORMING
     for dtype in sorted(set(info.dtypes) | {torch.bfloat16}, key=str)
 ]
 
@@ -50,10 +49,7 @@ MODULES = [
 def test_there_are_samples_of_everything() -> None:
     assert {param.values[0].name for param in OPS} == {*NAMES}
     names = {param.values[0].module_cls.__name__ for param in MODULES}
-    assert names == {name for name in nn.__all__ if hasattr(torch.nn, name)} - {
-        "functional",
-        *OWN_TESTS,
-    }
+    assert names == {name for name in CONFORMING if hasattr(torch.nn, name)} - {"functional"}
 
 
 @pytest.mark.filterwarnings("ignore:Casting complex values to real", "ignore:ComplexHalf")

@@ -31,18 +31,18 @@ def test_names() -> None:
         "binary_cross_entropy",
         "binary_cross_entropy_with_logits",
         "cross_entropy",
-        "linear_cross_entropy",
         "nll_loss",
     }
-    ours = {
-        "cross_entropy_with_stats",
+    linear = {
+        "linear_cross_entropy",
         "linear_cross_entropy_with_stats",
         "linear_log_prob_and_entropy",
     }
-    assert set(nn.functional.__all__) == {*losses, *ours, "log_softmax", "softmax"}
+    extras = {"cross_entropy_with_stats", "log_softmax", "softmax"}
+    assert set(nn.functional.__all__) == losses | linear | extras
     assert nn.LossStats._fields == ("loss", "lse", "entropy", "argmax", "hits")
-    extras = list(inspect.signature(nn.functional.cross_entropy).parameters)[8:]
-    assert extras == ["axis", "z_loss", "softcap", "temperature", "inplace_backward"]
+    keywords = list(inspect.signature(nn.functional.cross_entropy).parameters)[8:]
+    assert keywords == ["axis", "z_loss", "softcap", "temperature", "inplace_backward"]
 
 
 def batch(kind: str) -> tuple[torch.Tensor, torch.Tensor]:

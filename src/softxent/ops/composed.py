@@ -14,6 +14,7 @@ from softxent.ops import spec
 
 __all__ = [
     "Row",
+    "binary_losses",
     "computed",
     "cross_entropy",
     "cross_entropy_with_stats",
@@ -186,6 +187,12 @@ def pick(loss: spec.Loss, log_probs: Tensor, target: Tensor, weight: Tensor | No
     w = torch.where(kept, w, torch.zeros_like(w))
     picked = torch.where(w == 0, torch.zeros_like(w), _at(log_probs, index))
     return reduce(loss, 0 - w * picked, w.sum())  # 0.0 for a certain row, never -0.0
+
+
+def binary_losses(x: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Losses of two classes with the logits [0, x] and the masses [no, yes]."""
+    pairs, mass = torch.stack([torch.zeros_like(x), x], -1), torch.stack([no, yes], -1)
+    return expected(mass, Row(pairs))
 
 
 def reduce(loss: spec.Loss, losses: Tensor, denominator: Tensor | float) -> Tensor:

@@ -21,6 +21,7 @@ from softxent.ops import composed, native, spec
 
 __all__ = [
     "array",
+    "binary_losses",
     "cross_entropy",
     "cross_entropy_with_grad",
     "cross_entropy_with_stats",
@@ -130,6 +131,63 @@ class _LogSumExp(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> Any:
         (x,) = ctx.saved_tensors
         return upstream.unsqueeze(ctx.axis) * softmax(x, ctx.axis, log=False), None
+
+
+# --- binary cross-entropy ---
+
+
+def binary_losses(x: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Losses of two classes with the logits [0, x] and the masses [no, yes].
+
+        no log(1 + exp(x)) + yes log(1 + exp(-x))
+
+    No term is negative, so that nothing cancels; there is no kernel for it: torch's operations do.
+    """
+    return _applied(_BinaryLosses, x, yes, no)
+
+
+class _BinaryLosses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+        ctx.save_for_backward(x, yes, no)
+        above, below = _costs(x)
+        return _share(no, above) + _share(yes, below)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        x, yes, no = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        if torch.is_grad_enabled() or _is_batched(upstream):
+            with torch.enable_grad():
+                given = [v.view_as(v) for v in (x, yes, no)]
+                losses = composed.binary_losses(*given)
+            inputs = [v for v, want in zip(given, wanted, strict=True) if want]
+            grads = iter(_differentiate([losses], inputs, [upstream]))
+            return tuple(next(grads) if want else None for want in wanted)
+        by_x = by_yes = by_no = None
+        if wanted[0]:
+            z = _without_infinity(x)
+            by_x = upstream * (no * z.sigmoid() - yes * (-z).sigmoid())
+        if wanted[1] or wanted[2]:
+            above, below = _costs(x)
+            by_yes, by_no = upstream * below, upstream * above
+        return by_x, by_yes, by_no
+
+
+def _costs(x: Tensor) -> tuple[Tensor, Tensor]:
+    """log(1 + exp(x)) and log(1 + exp(-x))."""
+    x = _without_infinity(x)
+    tail = x.abs().neg_().exp_().log1p_()
+    return tail + x.clamp(min=0), tail - x.clamp(max=0)
+
+
+def _without_infinity(x: Tensor) -> Tensor:
+    """A row with +inf has no loss; -inf is a masked class."""
+    return x.masked_fill(x == math.inf, math.nan)
+
+
+def _share(mass: Tensor, cost: Tensor) -> Tensor:
+    return (mass * cost).masked_fill_((mass == 0) & (cost == math.inf), 0)  # 0 log 0 = 0
 
 
 # --- cross-entropy ---

@@ -126,6 +126,8 @@ def receive(
     logits = features.new_empty(()).expand(shape)  # their shape, without their memory
     target, weight, loss = intake.receive_loss(op, logits, target, weight, {**options, "axis": -1})
     intake.check_target(loss, target)
+    if loss.target_kind == "probabilities" and not target.is_floating_point():
+        target = target.to(features.dtype)  # one-hot rows of whole numbers
     problem = Problem(
         loss, spec.check_max_bytes(op, max_bytes), spec.check_skip_below(op, skip_below)
     )

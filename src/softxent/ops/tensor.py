@@ -286,10 +286,9 @@ def binary_cross_entropy_with_logits(
     loss = spec.Loss.elementwise(op, logits.shape, reduction)
     x = computed(logits)
     y = _receive_binary(op, "logits", logits, target).to(x.dtype)
-    pairs = torch.stack([torch.zeros_like(x), x], dim=-1)
-    positive = intake.weigh(op, y, pos_weight, any_weight=any_weight)
-    mass = torch.stack([1 - y, positive], dim=-1)
-    losses = composed.expected(mass, composed.Row(pairs))
+    yes = intake.weigh(op, y, pos_weight, any_weight=any_weight)
+    by_engine = kernels_take(logits, y, yes) and not is_traced()
+    losses = (engine if by_engine else composed).binary_losses(x, yes, 1 - y)
     losses = intake.weigh(op, losses, weight, any_weight=any_weight)
     return composed.reduce(loss, losses, losses.numel())
 
