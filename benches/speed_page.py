@@ -13,8 +13,8 @@ _HEAD = """# Speed
 
 Medians of runs that take turns in one process, on {megabytes} MB of float32 unless the shape says
 otherwise: {cpus} processors ({machine}), kernels for {level}, {threads} threads. Each answer is
-checked before it is timed. The numbers beside a time are the peers' times over it: above 1, softxent
-is faster. GB/s counts what must be moved at the least, one read and one write.
+checked before it is timed. The numbers beside a time are the peers' times over it: above 1,
+softxent is faster. GB/s counts what must be moved at the least, one read and one write.
 
 "fresh array" returns the gradient in a new array, "reused out" in one of the caller's, and "over
 the logits" writes it in place. "multiply" is `a *= c` in place by as many threads: what the memory

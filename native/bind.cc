@@ -7,6 +7,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <new>
@@ -18,6 +19,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "parallel.h"
+#include "processors.h"
 
 namespace nb = nanobind;
 
@@ -133,6 +135,59 @@ class Layout {
   std::vector<Member> arrays_;
 };
 
+// The bytes that an array's elements lie in, from the first to behind the last.
+struct Extent {
+  uintptr_t begin, end;
+
+  template <class A>
+  explicit Extent(const A& a) : begin(reinterpret_cast<uintptr_t>(a.data())), end(begin) {
+    if (a.size() == 0) return;
+    for (size_t d = 0; d < a.ndim(); ++d) {
+      const int64_t span =
+          (static_cast<int64_t>(a.shape(d)) - 1) * a.stride(d) * static_cast<int64_t>(a.itemsize());
+      (span < 0 ? begin : end) += static_cast<uintptr_t>(span);
+    }
+    end += a.itemsize();
+  }
+  bool meets(Extent other) const { return begin < other.end && other.begin < end; }
+};
+
+// A thread would write what another has yet to read.
+template <class A, class B>
+void check_apart(const A& output, const B& other) {
+  if (Extent(output).meets(Extent(other))) throw nb::value_error("an output lies on another array");
+}
+
+template <class A, class B>
+void check_apart(const std::optional<A>& output, const std::optional<B>& other) {
+  if (output && other) check_apart(*output, *other);
+}
+
+// What has the input's shape may also be written over the very elements that it is made from.
+void check_in_place(const Out& output, const In& input) {
+  bool same = static_cast<const void*>(output.data()) == input.data();
+  for (size_t d = 0; same && d < output.ndim(); ++d) {
+    same = output.shape(d) == 1 || output.stride(d) == input.stride(d);
+  }
+  if (!same) check_apart(output, input);
+}
+
+// No two of an output's elements are one.
+template <class A>
+void check_distinct(const A& output) {
+  std::vector<std::pair<int64_t, int64_t>> steps;
+  for (size_t d = 0; d < output.ndim(); ++d) {
+    const int64_t stride = output.stride(d);
+    if (output.shape(d) > 1) steps.emplace_back(stride < 0 ? -stride : stride, output.shape(d));
+  }
+  std::sort(steps.begin(), steps.end());
+  int64_t reach = 0;
+  for (const auto& [stride, size] : steps) {
+    if (stride <= reach && output.size() > 0) throw nb::value_error("an output lies on itself");
+    reach += stride * (size - 1);
+  }
+}
+
 template <class A>
 auto* numbers(const A& a, int64_t count) {
   if (static_cast<int64_t>(a.size()) != count) throw nb::value_error("sizes don't fit together");
@@ -149,6 +204,8 @@ void softmax(In x, Out out, int64_t axis, bool log) {
   layout.add(x, task.x);
   layout.add(out, task.out);
   task.shape = layout.shape();
+  check_distinct(out);
+  check_in_place(out, x);
   nb::gil_scoped_release release;
   kernels().softmax(task);
 }
@@ -159,6 +216,7 @@ void logsumexp(In x, Numbers<double> out, int64_t axis) {
   layout.add(x, task.x);
   task.shape = layout.shape();
   task.out = numbers(out, task.shape.rows);
+  check_apart(out, x);
   nb::gil_scoped_release release;
   kernels().logsumexp(task);
 }
@@ -215,8 +273,9 @@ std::pair<double, double> cross_entropy(
     std::optional<In> probabilities, std::optional<In> weight, int64_t ignore_index,
     double label_smoothing, double z_loss, double softcap, double temperature,
     std::optional<Numbers<double>> loss, std::optional<Numbers<double>> summary, bool from_summary,
-    double scale, bool mean, std::optional<Numbers<const double>> upstream,
-    std::optional<Out> grad) {
+    double scale, bool mean, std::optional<Numbers<const double>> upstream, std::optional<Out> grad,
+    int64_t k, std::optional<Numbers<double>> entropy, std::optional<Numbers<int64_t>> argmax,
+    std::optional<Numbers<bool>> hits) {
   CrossEntropyTask task{};
   Layout layout(logits, axis);
   layout.add(logits, task.logits);
@@ -252,12 +311,37 @@ std::pair<double, double> cross_entropy(
   if (from_summary && !(summary && grad)) {
     throw nb::value_error("a gradient from a summary needs both");
   }
+  if (grad) {
+    check_distinct(*grad);
+    check_in_place(*grad, logits);
+  }
+  const auto check_output = [&](const auto& output) {
+    check_apart(output, index);
+    check_apart(output, probabilities);
+    check_apart(output, weight);
+    check_apart(output, upstream);
+  };
+  check_output(grad);
+  check_output(loss);
+  check_output(summary);
+  check_apart(loss, std::optional<In>(logits));
+  check_apart(summary, std::optional<In>(logits));
+  check_apart(grad, loss);
+  check_apart(grad, summary);
+  check_apart(loss, summary);
   task.ignore_index = ignore_index;
   task.label_smoothing = label_smoothing;
   task.z_loss = z_loss;
   task.softcap = softcap;
   task.temperature = temperature;
   task.scale = scale;
+  StatsTask stats{};
+  if (entropy || argmax || hits) {
+    if (!(entropy && argmax && hits && loss && summary) || from_summary || grad) {
+      throw nb::value_error("statistics come together, with loss and summary, without grad");
+    }
+    stats = {task, k, numbers(*entropy, rows), numbers(*argmax, rows), numbers(*hits, rows)};
+  }
   nb::gil_scoped_release release;
   const double denominator = denominator_of(task);
   if (mean) task.scale = denominator == 0 ? NAN : task.scale / denominator;
@@ -270,8 +354,41 @@ std::pair<double, double> cross_entropy(
     losses.reset(new double[static_cast<size_t>(rows)]);
     task.loss = losses.get();
   }
-  kernels().cross_entropy(task);
+  if (stats.entropy) {
+    kernels().cross_entropy_stats(stats);
+  } else {
+    kernels().cross_entropy(task);
+  }
   return {sum(task.loss, rows), denominator};
+}
+
+// The reduced loss of a small batch and its gradient, of contiguous rows by their addresses: for 64
+// rows of 10 classes, taking arrays apart and putting them together would cost more than the loss.
+double small_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, bool wide,
+                           int64_t rows, int64_t classes, int64_t ignore_index,
+                           double label_smoothing, bool mean) {
+  CrossEntropyTask task{};
+  task.shape = {rows, classes, 1, {rows}};
+  const Type type = wide ? Type::kFloat64 : Type::kFloat32;
+  task.logits = {reinterpret_cast<void*>(logits), type, 1, {classes}};
+  task.grad = {reinterpret_cast<void*>(grad), type, 1, {classes}};  // null where none is wanted
+  task.index = reinterpret_cast<const int64_t*>(index);
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t y = task.index[i];
+    if (y != ignore_index && (y < 0 || y >= classes)) {
+      throw nb::index_error("class index out of range");
+    }
+  }
+  std::vector<double> losses(static_cast<size_t>(rows));
+  task.loss = losses.data();
+  task.ignore_index = ignore_index;
+  task.label_smoothing = label_smoothing;
+  task.temperature = 1;
+  task.scale = 1;
+  const double denominator = mean ? denominator_of(task) : 1;
+  task.scale = denominator == 0 ? NAN : 1 / denominator;
+  kernels().cross_entropy(task);
+  return denominator == 0 ? NAN : sum(task.loss, rows) / denominator;
 }
 
 void give(void* data) noexcept { give_memory(data); }
@@ -302,7 +419,9 @@ NB_MODULE(_native, m) {
         arg("temperature") = 1.0, arg("loss").noconvert() = nb::none(),
         arg("summary").noconvert() = nb::none(), arg("from_summary") = false, arg("scale") = 1.0,
         arg("mean") = false, arg("upstream").noconvert() = nb::none(),
-        arg("grad").noconvert() = nb::none());
+        arg("grad").noconvert() = nb::none(), arg("k") = 1, arg("entropy").noconvert() = nb::none(),
+        arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());
+  m.def("small_cross_entropy", &small_cross_entropy);
   m.def("empty", &empty);
   m.def("held_memory", &held_memory);
   m.def("release_memory", &release_memory);
@@ -313,6 +432,7 @@ NB_MODULE(_native, m) {
   });
   m.def("current_level", [] { return std::string(current_level()); });
   m.def("select_level", [](const std::string& name) { return select_level(name.c_str()); });
+  m.def("processors_granted", &processors_granted, arg("root") = "");
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](int count) {
     if (count < 1) throw nb::value_error("the number of threads is at least 1");

@@ -86,12 +86,13 @@ D loss_of(const CrossEntropyTask& task, D max, D log_sum, D mass, D gap) {
 // rounds to 1. There, pull p - t = pull (p - 1) + (s - t) + 2 z_loss lse.
 template <class D>
 struct Factors {
-  D pull, extra, above, upstream;
+  D mass, pull, extra, above, upstream;
 
   // share: p of the maximum, 1 / (1 + ratio).
   Factors(const CrossEntropyTask& task, const Scale& scale, D given, D ratio, D share, D lse,
-          D mass)
-      : extra(task.z_loss == 0 ? D{} : 2 * task.z_loss * lse),
+          D mass_)
+      : mass(mass_),
+        extra(task.z_loss == 0 ? D{} : 2 * task.z_loss * lse),
         above(-ratio * share),
         upstream(given * task.scale) {
     pull = mass + extra;
@@ -102,7 +103,7 @@ struct Factors {
   template <class Bool>
   D at_target(Bool at_max, D p) const {
     const D less = at_max ? above : p - 1;
-    return upstream * (pull * less + extra);
+    return upstream * (mass * less + extra * p);
   }
 };
 

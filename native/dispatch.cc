@@ -13,11 +13,12 @@ struct Level {
   Kernels kernels;
 };
 
-#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                        \
-  Level {                                                                                   \
-    name, runs_here, {                                                                      \
-      level::softmax, level::logsumexp, level::cross_entropy, level::cross_entropy_gradient \
-    }                                                                                       \
+#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                         \
+  Level {                                                                                    \
+    name, runs_here, {                                                                       \
+      level::softmax, level::logsumexp, level::cross_entropy, level::cross_entropy_gradient, \
+          level::cross_entropy_stats                                                         \
+    }                                                                                        \
   }
 
 const Level kLevels[] = {

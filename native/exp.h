@@ -62,7 +62,7 @@ struct Exponential {
 // `round` is kRound + kExponentZero + k: the low bits of s / ln 2 + round are then the exponent
 // field of 2^(n + k), and `power` comes out times 2^k.
 template <class T>
-inline Exponential<T> exponential(V<T> s, V<T> round) {
+SOFTXENT_INLINE inline Exponential<T> exponential(V<T> s, V<T> round) {
   using C = ExpConstants<T>;
   const V<T> t = s * static_cast<T>(1.44269504088896340736) + round;
   const V<T> n = t - round;
@@ -99,7 +99,7 @@ struct Pivot {
 
   // Times a factor between 1/sqrt(2) and sqrt(2) that is the same for the whole row. Error at most
   // 1 ulp. Exactly 0 far below the maximum and for -inf; NaN for NaN.
-  V<T> exp(V<T> x) const {
+  SOFTXENT_INLINE V<T> exp(V<T> x) const {
     const Exponential<T> e = exponential<T>(larger<T>(lowest, x - away), round);
     return e.power * e.p + e.power;
   }
@@ -107,7 +107,7 @@ struct Pivot {
   // Whether x from `smallest` up to the maximum may go to exp_near, which has the same bits and
   // takes less time.
   bool is_near(T smallest) const { return away[0] == 0 && smallest >= lowest[0]; }
-  V<T> exp_near(V<T> x) const {
+  SOFTXENT_INLINE V<T> exp_near(V<T> x) const {
     const Exponential<T> e = exponential<T>(x, round);
     return e.power * e.p + e.power;
   }

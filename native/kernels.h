@@ -78,12 +78,24 @@ struct CrossEntropyTask {
   Array grad;              // as the logits in shape and type
 };
 
+// The loss with what else a row can say: its entropy, -sum_j p_j log p_j; the class with the
+// largest logit; and whether the target (the likeliest class of a mass) is among the k largest. The
+// first among equals comes first, a NaN before any number. An ignored row gives 0, -1 and false.
+struct StatsTask {
+  CrossEntropyTask loss;  // with loss and summary, without grad
+  int64_t k;
+  double* entropy;  // (rows)
+  int64_t* argmax;  // (rows)
+  bool* hits;       // (rows)
+};
+
 // One instruction set's kernels.
 struct Kernels {
   void (*softmax)(const SoftmaxTask&);
   void (*logsumexp)(const LogSumExpTask&);
   void (*cross_entropy)(const CrossEntropyTask&);           // loss, summary and grad as asked for
   void (*cross_entropy_gradient)(const CrossEntropyTask&);  // grad, from the summary
+  void (*cross_entropy_stats)(const StatsTask&);
 };
 
 // The best instruction set that both this build and this processor have, or the one that

@@ -14,6 +14,7 @@
   void logsumexp(const LogSumExpTask&);                 \
   void cross_entropy(const CrossEntropyTask&);          \
   void cross_entropy_gradient(const CrossEntropyTask&); \
+  void cross_entropy_stats(const StatsTask&);           \
   }                                                     \
   }
 

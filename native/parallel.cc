@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "processors.h"
+
 namespace softxent {
 namespace {
 
@@ -144,13 +146,7 @@ int default_threads() {
     const int count = std::atoi(text);
     if (count >= 1) return std::min(count, 1024);
   }
-#ifdef __linux__
-  cpu_set_t set;
-  if (pthread_getaffinity_np(pthread_self(), sizeof(set), &set) == 0) {
-    return std::max(1, CPU_COUNT(&set));
-  }
-#endif
-  return std::max(1u, std::thread::hardware_concurrency());
+  return usable_processors();
 }
 
 std::atomic<int>& thread_count() {

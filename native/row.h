@@ -41,7 +41,7 @@ template <class T>
 struct Sum {
   V<T> hi{}, lo{};
 
-  void add(V<T> x) {
+  SOFTXENT_INLINE void add(V<T> x) {
     const V<T> s = hi + x, b = s - hi;
     lo += (hi - (s - b)) + (x - b);
     hi = s;

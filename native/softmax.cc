@@ -98,6 +98,9 @@ void softmax_lanes(const SoftmaxTask& task) {
         store(tile.at(j) + l, task.log ? (v - h) - o : two_products<T>(v, h, v, o));
       }
     }
+    if (tile.classes == 1 && !task.log) {  // 1, not e times 1 / e
+      for (int64_t l = 0; l < width; ++l) tile.data[l] = static_cast<T>(1 + lanes.ratio[l]);
+    }
     write_tile(shape, task.out, tile);
   });
 }

@@ -9,7 +9,7 @@
 
 #include "levels.h"
 
-// For lambdas in the hottest loops: where they are many, the compiler would call them.
+// For what is called in the hottest loops: where the calls are many, the compiler would leave them.
 #define SOFTXENT_INLINE __attribute__((always_inline))
 
 namespace softxent {

@@ -12,6 +12,11 @@ LOSS_OPTIONS = (
     "label_smoothing: 'float' = 0.0, z_loss: 'float' = 0.0, softcap: 'float | None' = None, "
     "temperature: 'float' = 1.0"
 )
+HEAD_OPTIONS = LOSS_OPTIONS.removeprefix("axis: 'int' = -1, ")
+HEAD = (
+    "features: 'Any', classifier: 'Any', target: 'Any', bias: 'Any' = None, weight: 'Any' = None, "
+    f"*, {HEAD_OPTIONS}, max_bytes: 'int' = 67108864, skip_below: 'float' = 0.0"
+)
 
 SIGNATURES = {
     "Mean": "(total: 'float', weight: 'float') -> None",
@@ -38,6 +43,11 @@ SIGNATURES = {
     ),
     "get_num_threads": "() -> 'int'",
     "kernels": "() -> 'str'",
+    "linear_cross_entropy": f"({HEAD}) -> 'Any'",
+    "linear_cross_entropy_with_grad": (
+        f"({HEAD}, wanted: 'Collection[str]' = ('features', 'classifier', 'bias')) "
+        "-> 'tuple[Any, LinearGradients]'"
+    ),
     "log_loss": (
         "(probs: 'Any', target: 'Any', weight: 'Any' = None, *, axis: 'int' = -1, "
         "reduction: 'str' = 'mean') -> 'Any'"

@@ -1,6 +1,11 @@
 """Random calls of the kernels' binding: an error or a right answer, never a write outside.
 
-python tests/native/fuzz.py [calls] [seed]; a few hundred of them are part of the test suite.
+python tests/native/fuzz.py [calls] [seed]; a few thousand of them are part of the test suite, and
+`make fuzz` makes a million. Each call takes arrays of random shape, strides, alignment and dtype,
+now and then of the wrong one, read-only, or lying on each other. Answers are compared with the
+float64 reference; every buffer that is written lies between guard bytes.
+
+One call in four goes through the public functions, which copy where the binding refuses.
 """
 
 from __future__ import annotations
@@ -10,11 +15,25 @@ from typing import Any
 
 import numpy as np
 
+import softxent
 from softxent import _native
+from softxent.ops import reference
 
 GUARD = 0xA5
-ERRORS = (TypeError, ValueError, IndexError)
-TYPES = (np.float32, np.float64, np.float16, np.uint16, np.int32)
+ERRORS = (TypeError, ValueError, IndexError)  # softxent's own are among them
+TYPES = (np.float32, np.float64, np.float16, np.uint16, np.int32)  # uint16: bfloat16's bits
+# The reference is a plain float64 formula, which loses digits where logits are 1e4 apart.
+RELATIVE = {np.float32: 4e-6, np.float64: 1e-9, np.float16: 1.1e-3, np.uint16: 2.0**-7}
+SMALLEST = {np.float32: 1e-37, np.float64: 1e-300, np.float16: 7e-8, np.uint16: 1e-37}
+LARGEST = {np.float32: 3.4e38, np.float64: np.inf, np.float16: 65504, np.uint16: 3.38e38}
+
+
+def wide(x: np.ndarray) -> np.ndarray:
+    """The numbers that an array stands for, in float64."""
+    if x.dtype == np.uint16:
+        with np.errstate(invalid="ignore"):  # signaling NaN
+            return (x.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    return x.astype(np.float64)
 
 
 class Fuzz:
@@ -26,116 +45,277 @@ class Fuzz:
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
 
-    def array(self, shape: tuple[int, ...], dtype: Any, *, writes: bool) -> np.ndarray:
-        """Somewhere inside a larger buffer, with random strides, between guard bytes."""
-        order = self.rng.permutation(len(shape))
-        gaps = self.rng.integers(1, 3, len(shape)) if self.chance(0.5) else [1] * len(shape)
-        item = np.dtype(dtype).itemsize
-        strides, step = [0] * len(shape), item
-        for axis, gap in zip(order, gaps, strict=True):
-            step *= int(gap)
+    def choose(self, *choices: Any) -> Any:
+        return choices[int(self.rng.integers(len(choices)))]
+
+    # --- arrays ----------------------------------------------------------------------------------
+
+    def strides(self, shape: tuple[int, ...], item: int) -> tuple[list[int], int]:
+        """In any order of the axes, with or without gaps; and the bytes that they span."""
+        strides, step, span = [0] * len(shape), item, item
+        gaps, mixed = self.chance(0.5), self.chance(0.5)
+        for axis in self.rng.permutation(len(shape)) if mixed else range(len(shape))[::-1]:
+            if gaps:
+                step *= int(self.rng.integers(1, 3))
             strides[axis] = step
+            span += (max(shape[axis], 1) - 1) * step
             step *= max(shape[axis], 1)
-        offset = 64 + int(self.rng.choice([0, 0, 0, item, 1]))
-        buffer = np.full(step + 192, GUARD, np.uint8)
+        return strides, span
+
+    def array(self, shape: tuple[int, ...], dtype: Any, *, writes: bool) -> np.ndarray:
+        """Somewhere inside a buffer: between guard bytes if it is written, else right at its end,
+        where a sanitizer sees a read behind it."""
+        item = np.dtype(dtype).itemsize
+        strides, span = self.strides(shape, item)
+        offset = self.choose(0, 0, 0, item, 1) + (64 if writes else 0)
+        buffer = np.full(offset + span + (128 if writes else 0), GUARD, np.uint8)
         view = np.ndarray(shape, dtype, buffer.data, offset, tuple(strides))
         if writes:
-            inside = np.zeros(buffer.shape, bool)
-            marks = np.ndarray((*shape, item), bool, inside.data, offset, (*strides, 1))
-            marks[...] = True
-            self.guards.append((buffer, inside))
-        if self.chance(0.3):
-            flipped = tuple(slice(None, None, int(self.rng.choice([1, -1]))) for _ in shape)
-            view = view[flipped]
+            self.guard(buffer, view, offset)
+        if self.chance(0.2):
+            view = view[tuple(slice(None, None, self.choose(1, -1)) for _ in shape)]
         return view
 
-    def values(self, view: np.ndarray) -> None:
+    def guard(self, buffer: np.ndarray, view: np.ndarray, offset: int) -> None:
+        """From now on nothing but the view's elements may change in the buffer."""
+        inside = np.zeros(buffer.shape, bool)
+        item = view.itemsize
+        marks = np.ndarray((*view.shape, item), bool, inside.data, offset, (*view.strides, 1))
+        marks[...] = True
+        self.guards.append((buffer, inside))
+
+    def beside(self, x: np.ndarray) -> np.ndarray:
+        """An array of x's shape and dtype whose memory starts inside of x's."""
+        flat = np.empty(2 * x.size * x.itemsize + 64, np.uint8)
+        moved = np.ndarray(x.shape, x.dtype, flat.data, 0)
+        moved[...] = x
+        shift = x.itemsize * int(self.rng.integers(0, x.size + 1))
+        self.moved = moved
+        return np.ndarray(x.shape, x.dtype, flat.data, shift)
+
+    def fill(self, view: np.ndarray) -> None:
+        if view.dtype == np.uint16 and self.chance(0.2):
+            # NaN and infinities among them; the reference can't tell log 2 beside 1e30 from 0.
+            bits = self.rng.integers(0, 2**16, view.shape).astype(np.uint16)
+            size = np.abs(wide(bits))
+            view[...] = np.where(np.isfinite(size) & (size > 6e4), 0, bits)
+            return
+        numbers = self.choose(1, 30, 1e4) * self.rng.standard_normal(view.shape)
         if view.dtype == np.uint16:
-            view[...] = self.rng.integers(0, 2**16, view.shape)
-        else:
-            scale = self.rng.choice([1, 30, 1e4])
-            view[...] = np.clip(scale * self.rng.standard_normal(view.shape), -6e4, 6e4)
-            if view.dtype.kind == "f" and view.size and self.chance(0.2):
-                special = self.rng.choice([np.nan, np.inf, -np.inf])
-                view[tuple(int(self.rng.integers(n)) for n in view.shape)] = special
+            view[...] = (numbers.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+            return
+        view[...] = np.clip(numbers, -6e4, 6e4)
+        if view.dtype.kind == "f" and view.size and self.chance(0.2):
+            special = self.choose(np.nan, np.inf, -np.inf, -np.inf)
+            view[tuple(int(self.rng.integers(n)) for n in view.shape)] = special
+
+    def shape(self) -> tuple[int, ...]:
+        if self.chance(0.01):
+            return (int(self.rng.integers(1, 40_000)),)
+        ndim = (
+            int(self.rng.integers(1, 5)) if not self.chance(0.02) else int(self.rng.integers(9, 12))
+        )
+        longest = self.choose(3, 20, 200) if ndim < 3 else 6 if ndim < 6 else 2
+        lowest = 0 if self.chance(0.1) else 1
+        return tuple(int(n) for n in self.rng.integers(lowest, longest + 1, ndim))
+
+    # --- calls -----------------------------------------------------------------------------------
 
     def call(self) -> None:
         self.guards = []
-        ndim = int(self.rng.integers(1, 5))
-        longest = int(self.rng.choice([3, 20, 200])) if ndim < 3 else 6
-        shape = tuple(
-            int(n) for n in self.rng.integers(0 if self.chance(0.1) else 1, longest + 1, ndim)
-        )
-        dtype = TYPES[self.rng.choice(5, p=[0.35, 0.25, 0.18, 0.18, 0.04])]
-        axis = int(self.rng.integers(-ndim, ndim + (1 if self.chance(0.02) else 0)))
-        x = self.array(shape, dtype, writes=False)
-        self.values(x)
+        shape = self.shape()
+        ndim = len(shape)
+        dtype = TYPES[self.rng.choice(5, p=[0.36, 0.25, 0.18, 0.18, 0.03])]
+        axis = int(self.rng.integers(-ndim, ndim))
+        classes = shape[axis]
         rows = int(np.prod([n for d, n in enumerate(shape) if d != axis % ndim], dtype=np.int64))
-        classes = shape[axis % ndim]
-        if self.chance(0.02):
-            rows += 1
-        out_shape = shape if not self.chance(0.03) else tuple(n + 1 for n in shape)
-        out_type = dtype if not self.chance(0.03) else TYPES[self.rng.integers(5)]
-        out = x if self.chance(0.1) else self.array(out_shape, out_type, writes=True)
-        if self.chance(0.02):
+        if self.chance(0.01):
+            axis = ndim
+        x = self.array(shape, dtype, writes=False)
+        self.fill(x)
+        out_shape = shape if not self.chance(0.02) else tuple(n + 1 for n in shape)
+        out_type = dtype if not self.chance(0.02) else self.choose(*TYPES)
+        out = self.array(out_shape, out_type, writes=True)
+        kind = self.choose(
+            "apart", "apart", "apart", "apart", "apart", "itself", "beside", "frozen"
+        )
+        if kind == "itself":
+            out = x
+        elif kind == "beside":
+            out, x = self.beside(x), self.moved
+        elif kind == "frozen" and self.chance(0.3):
             out = out[...]
             out.flags.writeable = False
-        before = x.copy()
         try:
-            operation = int(self.rng.integers(4))
-            if operation == 0:
-                _native.softmax(x, out, axis=axis, log=self.chance(0.5))
-            elif operation == 1:
-                _native.logsumexp(x, self.array((rows,), np.float64, writes=True), axis=axis)
-                assert x.tobytes() == before.tobytes()
-            else:
-                self.cross_entropy(x, out, rows, classes, axis)
+            with np.errstate(all="ignore"):
+                operation = self.choose(self.softmax, self.logsumexp, self.loss, self.loss)
+                operation(x, out, axis, rows, classes)
             self.answered += 1
         except ERRORS:
             self.refused += 1
         for buffer, inside in self.guards:
             assert (buffer[~inside] == GUARD).all(), "written outside"
 
-    def cross_entropy(
-        self, x: np.ndarray, out: np.ndarray, rows: int, classes: int, axis: int
-    ) -> None:
-        rng = self.rng
-        given: dict[str, Any] = {}
-        if self.chance(0.6):
+    def by_row(self, x: np.ndarray, axis: int, classes: int) -> np.ndarray:
+        return np.moveaxis(wide(x), axis, -1).reshape(-1, classes)
+
+    def compare(self, what: str, got: Any, want: Any, dtype: Any, scale: Any = 0.0) -> None:
+        """Equal, or near for the dtype; `scale` is the size of the terms that may cancel."""
+        near = np.abs(got - want) <= RELATIVE[dtype] * (np.abs(want) + scale) + SMALLEST[dtype]
+        same = (got == want) | (np.isnan(got) & np.isnan(want))
+        same |= (np.abs(want) >= LARGEST[dtype]) & (got == np.copysign(np.inf, want))
+        if not (near | same).all():
+            at = np.argwhere(~(near | same))[0]
+            raise AssertionError(f"{what} at {at}: {got[tuple(at)]} instead of {want[tuple(at)]}")
+
+    def softmax(self, x: np.ndarray, out: np.ndarray, axis: int, rows: int, classes: int) -> None:
+        log = self.chance(0.5)
+        z = self.by_row(x, axis, classes) if -x.ndim <= axis < x.ndim else None
+        if self.chance(0.25):
+            (softxent.log_softmax if log else softxent.softmax)(x, axis, out=out)
+            if x.dtype.kind in "iu":  # computed in float64; `out` of that dtype was given
+                return
+        else:
+            _native.softmax(x, out, axis=axis, log=log)
+        want = (reference.log_softmax if log else reference.softmax)(z)
+        want[~np.isfinite(reference.logsumexp(z))] = np.nan
+        got = self.by_row(out, axis, classes)
+        size = np.abs(z).max(axis=1, keepdims=True, initial=0, where=np.isfinite(z))
+        self.compare("softmax", got, want, x.dtype.type, 1e-3 * size if log else 0)
+
+    def logsumexp(self, x: np.ndarray, out: np.ndarray, axis: int, rows: int, classes: int) -> None:
+        dtype = x.dtype.type
+        if self.chance(0.25):
+            got = np.reshape(np.asarray(softxent.logsumexp(x, axis), np.float64), -1)
+            if x.dtype.kind in "iu":
+                return
+        else:
+            dtype = dtype if dtype == np.float64 else np.float32
+            got = self.array((rows + int(self.chance(0.02)),), np.float64, writes=True)
+            _native.logsumexp(x, got, axis=axis)
+        z = self.by_row(x, axis, classes)
+        want = reference.logsumexp(z)
+        want[np.isnan(z).any(axis=1)] = np.nan
+        self.compare("logsumexp", got, want, dtype, 1)
+
+    def target(self, x: np.ndarray, axis: int, rows: int, classes: int) -> dict[str, Any]:
+        rng, given = self.rng, {}
+        both = self.chance(0.01)
+        if self.chance(0.6) or both:
             y = rng.integers(0, max(classes, 1), rows)
             if rows and self.chance(0.3):
-                y[rng.integers(rows)] = rng.choice([-100, -1, classes, 2**62, -(2**62)])
-            given["index"] = y
-        if self.chance(0.42):
-            q = self.array(x.shape, x.dtype, writes=False)
-            q[...] = np.abs(self.rng.random(x.shape))
+                y[rng.integers(rows)] = -100
+            if rows and self.chance(0.1):
+                y[rng.integers(rows)] = self.choose(-1, classes, 2**62, -(2**62))
+            given["index"] = y if not self.chance(0.02) else y.astype(np.int32)
+        if both or (not given and not self.chance(0.01)):
+            q = self.array(x.shape, self.choose(x.dtype.type, np.float32), writes=False)
+            numbers = rng.random(x.shape, np.float32)
+            if self.chance(0.3):
+                numbers[numbers < 0.5] = 0
+            q[...] = numbers if q.dtype != np.uint16 else (
+                (numbers.view(np.uint32) >> 16).astype(np.uint16)
+            )  # fmt: skip
             given["probabilities"] = q
         if self.chance(0.3):
             weight = rng.random(classes + int(self.chance(0.05)))
+            weight[weight < 0.2] = 0
             given["weight"] = weight.astype(np.float64 if x.dtype == np.float64 else np.float32)
-        summary = np.empty((rows, 2))
+        return given
+
+    def loss(self, x: np.ndarray, out: np.ndarray, axis: int, rows: int, classes: int) -> None:
+        given = self.target(x, axis, rows, classes)
         options = {
-            "label_smoothing": float(rng.choice([0, 0, 0.1, 1])),
-            "z_loss": float(rng.choice([0, 0, 1e-3])),
-            "softcap": float(rng.choice([0, 0, 5])),
-            "temperature": float(rng.choice([1, 1, 0.5])),
+            "label_smoothing": self.choose(0.0, 0.0, 0.1, 1.0),
+            "z_loss": self.choose(0.0, 0.0, 1e-3),
+            "softcap": self.choose(0.0, 0.0, 5.0),
+            "temperature": self.choose(1.0, 1.0, 0.5),
         }
-        loss = self.array((rows,), np.float64, writes=True)
-        before = x.copy()
-        grad = out if self.chance(0.8) else None
-        _native.cross_entropy(
-            x, axis=axis, **given, **options, loss=loss if loss.flags.c_contiguous else None,
-            summary=summary, grad=None if grad is x else grad,
+        z = self.by_row(x, axis, classes) if -x.ndim <= axis < x.ndim else None
+        if self.chance(0.25) and len(given) and not {"index", "probabilities"} <= set(given):
+            got_loss, grad, scale = self.public_loss(x, out, axis, given, options), out, 1.0
+            if got_loss is None:
+                return
+        else:
+            scale = self.choose(1.0, 1.0, 0.25)
+            got_loss, grad, scale = self.native_loss(x, out, axis, rows, given, options, scale)
+        if classes == 0 or not rows:
+            return
+        dtype = np.float64 if x.dtype.kind == "i" else x.dtype.type
+        self.check_loss(z, got_loss, grad, axis, given, options, scale, dtype)
+
+    def public_loss(
+        self, x: np.ndarray, out: np.ndarray, axis: int, given: dict[str, Any], options: Any
+    ) -> np.ndarray | None:
+        target = given.get("index")
+        if target is not None:
+            shape = tuple(n for d, n in enumerate(x.shape) if d != axis % x.ndim)
+            target = target.reshape(shape)
+        else:
+            target = given.get("probabilities")
+        if "uint16" in (x.dtype.name, getattr(target, "dtype", x.dtype).name):
+            return None  # integers, to the public functions
+        if target is None:
+            return None
+        loss, _ = softxent.cross_entropy_with_grad(
+            x, target, given.get("weight"), axis=axis, reduction="none", out=out,
+            **{**options, "softcap": options["softcap"] or None},
         )  # fmt: skip
-        assert x.tobytes() == before.tobytes(), "an input was changed"
-        if grad is not None and grad is not x:
-            want = grad.copy()
-            _native.cross_entropy(
-                x, axis=axis, **given, **options, summary=summary, from_summary=True, grad=grad
-            )
-            assert np.array_equal(want, grad, equal_nan=want.dtype.kind == "f"), (
-                "forward and backward disagree"
-            )
+        return np.asarray(loss, np.float64).reshape(-1)
+
+    def native_loss(
+        self, x: np.ndarray, out: np.ndarray, axis: int, rows: int, given: dict[str, Any],
+        options: dict[str, Any], scale: float,
+    ) -> tuple[np.ndarray, np.ndarray | None, Any]:  # fmt: skip
+        loss = np.empty(rows) if self.chance(0.5) else self.array((rows,), np.float64, writes=True)
+        summary = np.empty((rows + int(self.chance(0.01)), 2))
+        grad = out if self.chance(0.8) else None
+        upstream = self.rng.random(rows) if self.chance(0.3) else None
+        again = grad is not None and not np.may_share_memory(x, grad)
+        before = x.copy() if grad is None or again else None
+        given = {**given, **options, "scale": scale, "upstream": upstream, "axis": axis}
+        total, _ = _native.cross_entropy(x, **given, loss=loss, summary=summary, grad=grad)
+        self.compare("total", np.array([total]), loss.sum(keepdims=True), np.float64, 1.0)
+        if before is not None:
+            assert x.tobytes() == before.tobytes(), "an input was changed"
+        if again:
+            want = wide(grad)
+            _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=grad)
+            assert np.array_equal(wide(grad), want, equal_nan=True), "forward and backward disagree"
+        return loss, grad, scale if upstream is None else scale * upstream[:, None]
+
+    def check_loss(
+        self, z: np.ndarray, loss: np.ndarray, grad: np.ndarray | None, axis: int,
+        given: dict[str, Any], options: dict[str, Any], scale: Any, dtype: Any,
+    ) -> None:  # fmt: skip
+        classes = z.shape[1]
+        y, q = given.get("index"), given.get("probabilities")
+        ignored = np.zeros(len(z), bool) if y is None else y == -100
+        if y is None:
+            target = self.by_row(q, axis, classes)
+        else:
+            target = np.zeros(z.shape)
+            target[np.arange(len(z)), np.where(ignored, 0, y)] = 1
+        options = {**options, "softcap": options["softcap"] or None}
+        want, want_grad, _ = reference.cross_entropy(z, target, given.get("weight"), **options)
+        broken = np.isnan(want)
+        want_grad[broken] = np.nan
+        want[ignored], want_grad[ignored] = 0, 0
+        finite = np.where(np.isfinite(z), z, 0)
+        lse = np.abs(finite).max(axis=1, initial=0) / options["temperature"] + np.log(classes)
+        if options["softcap"]:
+            lse = options["softcap"] + np.log(classes)
+        mass = reference.target_mass(
+            target, classes, given.get("weight"), options["label_smoothing"]
+        )
+        total = mass.sum(axis=1)
+        sharp = np.float64 if dtype == np.float64 else np.float32
+        terms = total * lse + options["z_loss"] * lse**2
+        self.compare("loss", loss, want, sharp, 1e-3 * terms)
+        if grad is None:
+            return
+        size = (total + 2 * options["z_loss"] * lse)[:, None] / options["temperature"]
+        self.compare("gradient", self.by_row(grad, axis, classes), want_grad * scale, dtype, size)
 
 
 def fuzz(calls: int, seed: int) -> tuple[int, int]:
@@ -146,8 +326,11 @@ def fuzz(calls: int, seed: int) -> tuple[int, int]:
         if k % 100 == 0:
             _native.select_level(levels[k // 100 % len(levels)])
             _native.set_num_threads(1 + k // 100 % 3)
-        with np.errstate(all="ignore"):
+        try:
             run.call()
+        except AssertionError as error:
+            error.add_note(f"call {k} of seed {seed}, {_native.current_level()}")
+            raise
     return run.answered, run.refused
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -121,6 +123,107 @@ def test_bits_depend_on_the_row_alone(dtype: type, classes: int) -> None:
     assert over.tobytes() == want[-1].tobytes()
 
 
+def to_bfloat16(x: np.ndarray) -> np.ndarray:
+    """The bits of the nearest bfloat16 numbers, as the binding takes them."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5, 64, 200, 1000, 40_000])
+def test_bfloat16_is_float32_rounded(classes: int) -> None:
+    """Ordinary rows, and those with NaN, infinities, masks, and an ignored target."""
+    x = (4 * np.random.default_rng(0).standard_normal((8, classes))).astype(np.float32)
+    x[1, -1], x[2, 0], x[3], x[4, classes // 2] = np.nan, np.inf, -np.inf, np.nan
+    x[7, ::2] = -np.inf
+    x[7, -1] = 2.5
+    y = np.array([0, 0, 0, 0, -100, -100, 0, classes - 1])
+    short = to_bfloat16(x)
+    wide = (short.astype(np.uint32) << 16).view(np.float32)
+    for got, want in zip(everything(short, y), everything(wide, y), strict=True):
+        if got.dtype == np.float64:  # lse and loss
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+            continue
+        nan = np.isnan(want)
+        assert ((got & 0x7FFF) > 0x7F80)[nan].all()
+        bits = to_bfloat16(want).astype(np.int64), got.astype(np.int64)
+        place = [np.where(b >= 0x8000, 0x8000 - b, b) for b in bits]  # neighbours differ by 1
+        assert (np.abs(place[0] - place[1])[~nan] <= 1).all()
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "probabilities": {"probabilities": ...},
+    "weight": {"weight": ...},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "z_loss": {"z_loss": 1e-3},
+    "softcap": {"softcap": 20.0},
+    "temperature": {"temperature": 0.7},
+    "upstream": {"upstream": ..., "scale": 0.3},
+    "everything": {
+        "probabilities": ..., "weight": ..., "label_smoothing": 0.2, "z_loss": 1e-3,
+        "softcap": 20.0, "temperature": 2.0, "upstream": ..., "scale": 0.3,
+    },
+}  # fmt: skip
+
+
+def with_option(x: np.ndarray, rows: slice, option: str, place: Any) -> list[np.ndarray]:
+    """Loss, gradient and summary of these rows, and the gradient from the summary."""
+    every, classes = x.shape
+    rng = np.random.default_rng(0)
+    wide = np.float64 if x.dtype == np.float64 else np.float32
+    arrays = {
+        "weight": rng.random(classes).astype(wide),
+        "upstream": rng.random(every)[rows].copy(),
+        "probabilities": rng.random((every, classes)).astype(x.dtype)[rows],
+        "index": rng.integers(0, classes, every)[rows].copy(),
+    }
+    given = {k: arrays[k] if v is ... else v for k, v in OPTIONS[option].items()}
+    if "probabilities" in given:
+        given["probabilities"] = place(given["probabilities"])
+    else:
+        given["index"] = arrays["index"]
+    x = place(x[rows])
+    loss, summary = np.empty(len(x)), np.empty((len(x), 2))
+    grad, again = place(np.empty_like(x)), place(np.empty_like(x))
+    _native.cross_entropy(x, **given, loss=loss, summary=summary, grad=grad)
+    _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=again)
+    assert grad.tobytes() == again.tobytes()
+    return [loss, grad, summary]
+
+
+def unaligned(x: np.ndarray) -> np.ndarray:
+    buffer = np.empty(x.nbytes + 1, np.uint8)
+    moved = np.ndarray(x.shape, x.dtype, buffer.data, 1)
+    moved[...] = x
+    return moved
+
+
+def one_element_on(x: np.ndarray) -> np.ndarray:
+    moved = np.empty(x.size + 1, x.dtype)[1:].reshape(x.shape)
+    moved[...] = x
+    return moved
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(400, 10), (40, 333), (3, 20_000)], ids=str)
+@pytest.mark.usefixtures("threads")
+def test_bits_of_every_option(shape: tuple[int, int], dtype: type, option: str) -> None:
+    """They depend neither on threads, nor on other rows, nor on alignment."""
+    x = (5 * np.random.default_rng(1).standard_normal(shape)).astype(dtype)
+    whole = slice(0, len(x))
+    _native.set_num_threads(1)
+    want = with_option(x, whole, option, np.array)
+    for count in (2, 5):
+        _native.set_num_threads(count)
+        assert same_bits(with_option(x, whole, option, np.array), want)
+    for place in (unaligned, one_element_on):
+        assert same_bits(with_option(x, whole, option, place), want)
+    for rows in (slice(0, 1), slice(len(x) - 1, len(x)), slice(1, 2 * len(x) // 3)):
+        got = with_option(x, rows, option, np.array)
+        assert same_bits(got, [a[rows] for a in want])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "shape", [(4, 19, 5, 6), (2, 3, 4, 5), (3, 100, 40), (0, 3), (1, 1, 1), (5,)]
@@ -159,6 +262,31 @@ def test_what_would_touch_other_memory_is_refused() -> None:
         _native.softmax(x, frozen)
     with pytest.raises(ValueError, match="axis"):
         _native.softmax(x, out, axis=2)
+    memory = np.zeros(24, np.float32)
+    here = memory[:12].reshape(3, 4)
+    for there in (
+        memory[1:13].reshape(3, 4),
+        memory[11:23].reshape(3, 4),
+        here[::-1],
+        here[:, ::-1],
+    ):
+        with pytest.raises(ValueError, match="lies on another"):
+            _native.softmax(here, there)
+        with pytest.raises(ValueError, match="lies on another"):
+            _native.cross_entropy(here, index=y, grad=there)
+    _native.softmax(here, memory[12:].reshape(3, 4))
+    with pytest.raises(ValueError, match="lies on itself"):
+        _native.softmax(x, np.lib.stride_tricks.as_strided(out, (3, 4), (0, 4)))
+    loss = np.zeros(3)
+    for given in ({"upstream": loss}, {"index": loss.view(np.int64)}, {"index": y, "summary": (
+        np.zeros(8).reshape(4, 2)[:3]
+    )}):  # fmt: skip
+        shared = given.get("summary", loss).reshape(-1)[:3]
+        with pytest.raises(ValueError, match="lies on another"):
+            _native.cross_entropy(x, **{"index": y, **given}, loss=shared)
+    q = np.full((3, 4), 0.25, np.float32)
+    with pytest.raises(ValueError, match="lies on another"):
+        _native.cross_entropy(x, probabilities=q, grad=q)
     with pytest.raises(ValueError, match="fit"):
         _native.logsumexp(x, np.empty(2))
     for bad in (4, -1, 2**40, -(2**40)):
@@ -199,6 +327,45 @@ def test_many_python_threads_at_once() -> None:
     for worker in workers:
         worker.join()
     assert not failures
+
+
+@pytest.fixture
+def no_switching() -> Iterator[None]:
+    """Python threads take turns only where one lets go of the interpreter."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("operation", ["softmax", "logsumexp", "cross_entropy", "gradient"])
+@pytest.mark.usefixtures("threads", "no_switching")
+def test_python_goes_on_while_kernels_run(operation: str) -> None:
+    """A thread that computes lets another one in before it is done, so the interpreter is free."""
+    x = np.random.default_rng(4).standard_normal((2000, 500)).astype(np.float32)
+    y, out, losses = np.zeros(2000, np.int64), np.empty_like(x), np.empty(2000)
+    summary = np.empty((2000, 2))
+    _native.cross_entropy(x, index=y, summary=summary)
+    work = {
+        "softmax": lambda: _native.softmax(x, out),
+        "logsumexp": lambda: _native.logsumexp(x, losses),
+        "cross_entropy": lambda: _native.cross_entropy(x, index=y, loss=losses),
+        "gradient": lambda: _native.cross_entropy(
+            x, index=y, summary=summary, from_summary=True, grad=out
+        ),
+    }[operation]
+    seen, calls = [], []
+
+    def compute() -> None:
+        while not seen and len(calls) < 500:
+            work()
+            calls.append(1)
+
+    worker = threading.Thread(target=compute)
+    worker.start()
+    seen.append(len(calls))
+    worker.join()
+    assert seen[0] < 500
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -15,6 +15,36 @@ from softxent.errors import TargetError
 N, C, L = 4, 3, 5
 
 
+def test_names() -> None:
+    """A change here is a change for every user."""
+    modules = {
+        "BCELoss",
+        "BCEWithLogitsLoss",
+        "CrossEntropyLoss",
+        "LinearCrossEntropyLoss",
+        "LogSoftmax",
+        "NLLLoss",
+        "Softmax",
+    }
+    assert set(nn.__all__) == {*modules, "LossStats", "functional", "patch"}
+    losses = {
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "cross_entropy",
+        "nll_loss",
+    }
+    linear = {
+        "linear_cross_entropy",
+        "linear_cross_entropy_with_stats",
+        "linear_log_prob_and_entropy",
+    }
+    extras = {"cross_entropy_with_stats", "log_softmax", "softmax"}
+    assert set(nn.functional.__all__) == losses | linear | extras
+    assert nn.LossStats._fields == ("loss", "lse", "entropy", "argmax", "hits")
+    keywords = list(inspect.signature(nn.functional.cross_entropy).parameters)[8:]
+    assert keywords == ["axis", "z_loss", "softcap", "temperature", "inplace_backward"]
+
+
 def batch(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(N, C, L, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -84,13 +114,25 @@ def test_a_bad_label_is_named() -> None:
         nn.CrossEntropyLoss()(torch.zeros(1, 3, 4), torch.tensor([[0, 1, 3, 2]]))
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"],
-)
-def test_arguments_are_named_as_torchs(name: str) -> None:
-    ours = inspect.signature(getattr(nn.functional, name)).parameters
-    theirs = inspect.signature(getattr(F, name)).parameters
-    assert ours.keys() <= theirs.keys()
-    for key, parameter in ours.items():
-        assert parameter.default == theirs[key].default
+@pytest.mark.parametrize("name", [n for n in nn.functional.__all__ if hasattr(F, n)])
+def test_signatures_begin_as_torchs(name: str) -> None:
+    """The same arguments in the same order with the same defaults; what is ours has a name."""
+    ours = list(inspect.signature(getattr(nn.functional, name)).parameters.values())
+    theirs = list(inspect.signature(getattr(F, name)).parameters.values())
+    for parameter, wanted in zip(ours, theirs, strict=False):
+        assert (parameter.name, parameter.kind) == (wanted.name, wanted.kind)
+        assert parameter.default == wanted.default
+    assert len(ours) >= len(theirs)
+    assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :])
+
+
+@pytest.mark.parametrize("name", [n for n in nn.__all__ if hasattr(torch.nn, n)])
+def test_modules_are_torchs(name: str) -> None:
+    ours, theirs = getattr(nn, name), getattr(torch.nn, name)
+    if not inspect.isclass(ours):
+        return
+    assert issubclass(ours, theirs)
+    arguments = list(inspect.signature(ours).parameters)
+    assert arguments[: len(inspect.signature(theirs).parameters)] == list(
+        inspect.signature(theirs).parameters
+    )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import softxent
+from softxent import _native
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -88,9 +89,19 @@ class Backend:
         return self.take(first), self.take(second)
 
 
-@pytest.fixture(params=["numpy", "readonly", "torch", "dlpack"])
-def backend(request: pytest.FixtureRequest) -> Backend:
-    return Backend(request.param)
+KINDS = ("readonly", "torch", "dlpack")
+_, *LOWER = _native.levels()
+
+
+@pytest.fixture(params=["numpy", *(f"numpy on {level}" for level in LOWER), *KINDS])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Every kind of array; and NumPy's on the lower instruction sets too."""
+    kind, _, level = request.param.partition(" on ")
+    before = _native.current_level()
+    if level:
+        assert _native.select_level(level)
+    yield Backend(kind)
+    _native.select_level(before)
 
 
 @pytest.fixture

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import softxent
+from softxent import _native
 
 from .conftest import Backend
 
@@ -201,6 +204,69 @@ os._exit(0)
     assert (done.stdout, done.returncode) == ("fine\n", 0), done.stderr
 
 
+def test_a_child_forked_while_others_compute() -> None:
+    """A lock that some thread held then stays locked in the child: nobody may wait for it."""
+    script = """
+import os, threading
+import numpy as np
+import softxent
+softxent.set_num_threads(3)
+x = np.random.default_rng(0).normal(size=(5000, 20))
+want = softxent.softmax(x).tobytes()
+stop = []
+
+def compute():
+    while not stop:
+        softxent.softmax(x)
+
+others = [threading.Thread(target=compute) for _ in range(2)]
+for other in others:
+    other.start()
+codes = []
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if softxent.softmax(x).tobytes() == want else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+stop.append(1)
+for other in others:
+    other.join()
+print(set(codes))
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("{0}\n", 0), done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_an_interrupt_is_honoured_between_calls() -> None:
+    """Ctrl-C ends a loop of calls, wherever it strikes, and the next call works."""
+    script = """
+import numpy as np
+import softxent
+softxent.set_num_threads(2)
+x = np.random.default_rng(0).normal(size=(5000, 200))
+want = softxent.softmax(x).tobytes()
+out = np.empty_like(x)
+try:
+    print("ready", flush=True)
+    while True:
+        softxent.softmax(x, out=out)
+except KeyboardInterrupt:
+    print(softxent.softmax(x).tobytes() == want)
+"""
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        try:
+            out, _ = child.communicate(timeout=120)
+        finally:
+            child.kill()
+    assert (out, child.returncode) == ("True\n", 0)
+
+
 # --- what the environment says -------------------------------------------------------------------
 
 
@@ -229,5 +295,62 @@ def test_threads_can_be_named() -> None:
     script = "import softxent; print(softxent.get_num_threads())"
     assert in_environment(script, OMP_NUM_THREADS="3")[1] == "3"
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    granted = _native.processors_granted()
+    own = min(own or 1, granted) if granted else own
     for nonsense in ("0", "-1", "many", ""):
         assert in_environment(script, OMP_NUM_THREADS=nonsense)[1] == str(own)
+
+
+# The files of a control group, relative to where /proc and /sys are; and the processors it grants.
+GROUPS: list[tuple[dict[str, str], int]] = [
+    ({}, 0),
+    ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "max 100000"}, 0),
+    ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "200000 100000"}, 2),
+    ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "150000 100000"}, 2),
+    ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "1000 100000"}, 1),
+    ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "nonsense"}, 0),
+    (
+        {  # the group outside is the tighter one
+            "proc/self/cgroup": "0::/pods/one",
+            "sys/fs/cgroup/pods/one/cpu.max": "800000 100000",
+            "sys/fs/cgroup/pods/cpu.max": "300000 100000",
+        },
+        3,
+    ),
+    (
+        {  # the first version of control groups
+            "proc/self/cgroup": "7:memory:/a\n4:cpu,cpuacct:/a\n0::/",
+            "sys/fs/cgroup/cpu/a/cpu.cfs_quota_us": "400000",
+            "sys/fs/cgroup/cpu/a/cpu.cfs_period_us": "100000",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+        },
+        4,
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "processors"), GROUPS)
+def test_the_time_that_control_groups_grant(
+    files: dict[str, str], processors: int, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert _native.processors_granted(str(tmp_path)) == processors
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity masks here")
+def test_one_thread_where_one_processor_may_be_used() -> None:
+    script = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import softxent
+print(softxent.get_num_threads())
+"""
+    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False,
+        env=variables,
+    )  # fmt: skip
+    assert done.stdout == "1\n", done.stderr

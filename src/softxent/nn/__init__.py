@@ -14,6 +14,7 @@ except ImportError:
     raise missing_extra("torch", needed_by="nn", extra="torch") from None
 
 from softxent.nn import functional
+from softxent.nn.linear import LinearCrossEntropyLoss
 from softxent.nn.modules import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -22,13 +23,18 @@ from softxent.nn.modules import (
     NLLLoss,
     Softmax,
 )
+from softxent.nn.patching import patch
+from softxent.nn.stats import LossStats
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "LinearCrossEntropyLoss",
     "LogSoftmax",
+    "LossStats",
     "NLLLoss",
     "Softmax",
     "functional",
+    "patch",
 ]

@@ -1,55 +1,115 @@
-"""torch.nn.functional's signatures for softmax and its losses: classes on axis 1.
+"""torch.nn.functional's softmax and its losses: the same signatures, the same results.
 
-What differs from the top-level functions is torch's convention alone: the class axis is 1 (0 for
-a single sample), and the argument is called `input`.
+Classes are on axis 1 (on axis 0 of a single sample). What torch lacks comes after its arguments, by
+name alone: `axis`, `z_loss`, `softcap`, `temperature`, `inplace_backward`. Where results differ on
+purpose, docs/torch.md says so.
 """
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from softxent import ops
+from softxent.errors import OptionError
+from softxent.nn.linear import (
+    linear_cross_entropy,
+    linear_cross_entropy_with_stats,
+    linear_log_prob_and_entropy,
+)
+from softxent.nn.stats import LossStats
+from softxent.ops import tensor
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "cross_entropy_with_stats",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_stats",
+    "linear_log_prob_and_entropy",
     "log_softmax",
     "nll_loss",
     "softmax",
 ]
 
-
-def softmax(input: Tensor, dim: int) -> Tensor:
-    """As `torch.nn.functional.softmax`; `dim` is not guessed.
-
-    Args:
-        input: logits, floating point.
-        dim: the class axis.
-    """
-    result: Tensor = ops.softmax(input, dim)
-    return result
+# The names may be softxent's later on, by `patch`.
+_torch_nll_loss = torch.nn.functional.nll_loss
+_torch_binary_cross_entropy = torch.nn.functional.binary_cross_entropy
 
 
-def log_softmax(input: Tensor, dim: int) -> Tensor:
-    """As `torch.nn.functional.log_softmax`; `dim` is not guessed.
+def softmax(
+    input: Tensor,
+    dim: int | None = None,
+    _stacklevel: int = 3,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """As `torch.nn.functional.softmax`.
 
     Args:
         input: logits, floating point.
-        dim: the class axis.
+        dim: the class axis; without it, torch's guess, with a warning.
+        dtype: the input is converted to it first.
+
+    Example:
+        >>> softmax(torch.tensor([0.0, 0.0]), 0)
+        tensor([0.5000, 0.5000])
     """
-    result: Tensor = ops.log_softmax(input, dim)
-    return result
+    return _softmax("softmax", input, dim, _stacklevel, dtype)
+
+
+def log_softmax(
+    input: Tensor,
+    dim: int | None = None,
+    _stacklevel: int = 3,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """As `torch.nn.functional.log_softmax`.
+
+    Args:
+        input, dim, dtype: as `softmax`.
+
+    Example:
+        >>> log_softmax(torch.tensor([0.0, 0.0]), 0)
+        tensor([-0.6931, -0.6931])
+    """
+    return _softmax("log_softmax", input, dim, _stacklevel, dtype)
+
+
+def _softmax(
+    op: str, input: Tensor, dim: int | None, stacklevel: int, dtype: torch.dtype | None
+) -> Tensor:
+    if dim is None:
+        dim = 0 if input.ndim in (0, 1, 3) else 1
+        warnings.warn(
+            f"[{op}] without dim the classes are taken to be on axis {dim}, as torch guesses: "
+            f"pass dim={dim}.",
+            stacklevel=stacklevel,
+        )
+    if dtype is not None:
+        input = input.to(dtype)
+    if input.ndim == 0:  # one class
+        return tensor.softmax(op, input.reshape(1), dim, None, log=op != "softmax").reshape(())
+    return tensor.softmax(op, input, dim, None, log=op != "softmax")
 
 
 def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    *,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
+    *,
+    axis: int | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    inplace_backward: bool = False,
 ) -> Tensor:
     """As `torch.nn.functional.cross_entropy`: input (C,), (N, C) or (N, C, d1, ...).
 
@@ -57,48 +117,142 @@ def cross_entropy(
         input: logits.
         target: class indices (), (N,) or (N, d1, ...), or class probabilities of input's shape.
         weight: (C,) class weights.
+        size_average, reduce: deprecated in torch; `reduction` says the same.
         ignore_index, reduction, label_smoothing: as `softxent.cross_entropy`.
+        axis: the class axis, where it is not torch's: -1 for logits (B, T, C) and targets (B, T).
+        z_loss, softcap, temperature: as `softxent.cross_entropy`.
+        inplace_backward: the backward pass writes the gradient over the logits, so that nothing of
+            their size is allocated, and marks them as changed: who uses them later, in a second
+            backward pass too, gets torch's error. In a compiled graph it changes nothing.
 
     Returns:
-        The loss in nats.
+        The loss in nats, in the dtype that torch gives it.
 
     Raises:
         TargetError, ShapeError, DTypeError, OptionError: as `softxent.cross_entropy`.
 
+    Edge cases: as `softxent.cross_entropy`.
+
+    Cost: as `softxent.cross_entropy`; between forward and backward two numbers a row are kept.
+
     Example:
-        >>> import torch
         >>> cross_entropy(torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2]))
         tensor(2.0818)
     """
-    result: Tensor = ops.cross_entropy(
+    if size_average is not None or reduce is not None:
+        reduction = _legacy(size_average, reduce)
+    masses = target.is_floating_point() and target.shape == input.shape
+    if masses and ignore_index >= 0:
+        raise OptionError(
+            f"[cross_entropy] ignore_index is {ignore_index}, but the target holds class "
+            "probabilities, of which none is an index: leave ignore_index out."
+        )
+    return tensor.cross_entropy(
+        "cross_entropy",
         input,
         target,
         weight,
-        axis=_class_axis(input),
+        dtype=_result_dtype(input, target) if masses else _dtype_in_autocast(input.dtype, input),
+        inplace_backward=inplace_backward,
+        any_weight=True,
+        axis=_class_axis(input) if axis is None else axis,
         ignore_index=ignore_index,
         reduction=reduction,
         label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        softcap=softcap,
+        temperature=temperature,
     )
-    return result
 
 
-def nll_loss(
+def cross_entropy_with_stats(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     *,
     ignore_index: int = -100,
     reduction: str = "mean",
-) -> Tensor:
-    """As `torch.nn.functional.nll_loss`: input holds log-probabilities.
+    label_smoothing: float = 0.0,
+    axis: int | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    k: int = 1,
+) -> LossStats:
+    """`cross_entropy`, and what else the same pass over the logits can say of each row.
+
+        lse = log sum_j exp(u_j),  entropy = -sum_j p_j log p_j,  p = softmax(u)
 
     Args:
-        input: (C,), (N, C) or (N, C, d1, ...).
-        target: class indices (), (N,) or (N, d1, ...).
-        weight: (C,) class weights.
-        ignore_index, reduction: as `softxent.nll_loss`.
+        input, target, weight, ignore_index, reduction, label_smoothing, axis, z_loss, softcap,
+            temperature: as `cross_entropy`.
+        k: a row is a hit where the target is among the k classes with the largest logits.
+
+    Returns:
+        `LossStats`: loss, lse, entropy, argmax, hits. The first three are differentiable.
+
+    Raises:
+        OptionError: k is less than 1 or more than there are classes; else as `cross_entropy`.
+
+    Edge cases: ignored rows, and rows that have no loss, are described at `LossStats`.
+
+    Cost: reads the logits from memory once and goes through them once more in the cache. The
+    gradients of lse and entropy are composed of torch's operations, those of the loss aren't.
+
+    Example:
+        >>> logits, target = torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2])
+        >>> stats = cross_entropy_with_stats(logits, target, k=2)
+        >>> stats.argmax, stats.hits
+        (tensor([0]), tensor([True]))
     """
-    result: Tensor = ops.nll_loss(
+    return LossStats(
+        *tensor.cross_entropy_with_stats(
+            "cross_entropy_with_stats",
+            input,
+            target,
+            weight,
+            k,
+            dtype=_dtype_in_autocast(input.dtype, input),
+            axis=_class_axis(input) if axis is None else axis,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+            softcap=softcap,
+            temperature=temperature,
+        )
+    )
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """As `torch.nn.functional.nll_loss`, which computes it; labels are checked first.
+
+    Args:
+        input: log-probabilities, (C,), (N, C) or (N, C, d1, ...).
+        target: class indices (), (N,) or (N, d1, ...), any integer dtype.
+        weight: (C,) class weights.
+        size_average, reduce: deprecated in torch; `reduction` says the same.
+        ignore_index, reduction: as `softxent.nll_loss`.
+
+    Raises:
+        TargetError, ShapeError, DTypeError, OptionError: as `softxent.nll_loss`.
+
+    Example:
+        >>> nll_loss(torch.tensor([[-0.5, -1.0]]), torch.tensor([1]))
+        tensor(1.)
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _legacy(size_average, reduce)
+    index = tensor.checked_indices(
+        "nll_loss",
         input,
         target,
         weight,
@@ -106,29 +260,48 @@ def nll_loss(
         ignore_index=ignore_index,
         reduction=reduction,
     )
-    return result
+    if weight is not None:
+        weight = weight.to(input.dtype)
+    return _torch_nll_loss(input, index, weight, ignore_index=ignore_index, reduction=reduction)
 
 
 def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
-    """As `torch.nn.functional.binary_cross_entropy`, but that nothing is clipped at 100.
+    """As `torch.nn.functional.binary_cross_entropy`, which computes it: logarithms end at -100.
 
     Args:
-        input: probabilities of the positive class.
+        input: probabilities of the positive class, in [0, 1].
         target: the same shape, in [0, 1].
         weight: broadcast against the shape.
+        size_average, reduce: deprecated in torch; `reduction` says the same.
         reduction: as `softxent.binary_cross_entropy`.
+
+    Raises:
+        ProbabilityError, TargetError, ShapeError, DTypeError, OptionError: as
+            `softxent.binary_cross_entropy`.
+
+    Example:
+        >>> binary_cross_entropy(torch.tensor([0.5]), torch.tensor([1.0]))
+        tensor(0.6931)
     """
-    result: Tensor = ops.binary_cross_entropy(input, target, weight, reduction=reduction)
-    return result
+    if size_average is not None or reduce is not None:
+        reduction = _legacy(size_average, reduce)
+    target = tensor.checked_probabilities("binary_cross_entropy", input, target, reduction)
+    return _torch_binary_cross_entropy(input, target, weight, reduction=reduction)
 
 
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    *,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
@@ -138,14 +311,52 @@ def binary_cross_entropy_with_logits(
         input: logits of the positive class.
         target: the same shape, in [0, 1].
         weight: broadcast against the shape.
+        size_average, reduce: deprecated in torch; `reduction` says the same.
         reduction: as `softxent.binary_cross_entropy_with_logits`.
         pos_weight: the positive class's weight, broadcast against the shape.
+
+    Raises:
+        TargetError, ShapeError, DTypeError, OptionError: as
+            `softxent.binary_cross_entropy_with_logits`.
+
+    Example:
+        >>> binary_cross_entropy_with_logits(torch.tensor([0.0]), torch.tensor([1.0]))
+        tensor(0.6931)
     """
-    result: Tensor = ops.binary_cross_entropy_with_logits(
-        input, target, weight, pos_weight=pos_weight, reduction=reduction
+    if size_average is not None or reduce is not None:
+        reduction = _legacy(size_average, reduce)
+    loss = tensor.binary_cross_entropy_with_logits(
+        "binary_cross_entropy_with_logits",
+        input,
+        target,
+        weight,
+        pos_weight=pos_weight,
+        reduction=reduction,
+        any_weight=True,
     )
-    return result
+    return loss.to(_result_dtype(input, target))
 
 
 def _class_axis(input: Tensor) -> int:
     return 0 if input.ndim == 1 else 1
+
+
+def _result_dtype(input: Tensor, target: Tensor) -> torch.dtype:
+    """A loss has the logits' dtype in torch, or a wider one of the target."""
+    return _dtype_in_autocast(torch.promote_types(input.dtype, target.dtype), input)
+
+
+def _dtype_in_autocast(dtype: torch.dtype, input: Tensor) -> torch.dtype:
+    if dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(input.device.type):
+        return torch.float32
+    return dtype
+
+
+def _legacy(size_average: Any, reduce: Any) -> str:
+    """What the two arguments say that `reduction` replaced, each True by default."""
+    total = "sum" if size_average is False else "mean"
+    reduction = "none" if reduce is False else total
+    warnings.warn(
+        f"size_average and reduce are deprecated: pass reduction={reduction!r}.", stacklevel=3
+    )
+    return reduction

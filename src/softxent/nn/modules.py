@@ -1,4 +1,8 @@
-"""torch.nn's modules for softmax and its losses, on `softxent.nn.functional`."""
+"""torch.nn's modules for softmax and its losses, computed by `softxent.nn.functional`.
+
+Each is a subclass of torch's own: the same arguments, attributes, buffers and text, and code that
+asks for torch's class is answered.
+"""
 
 from __future__ import annotations
 
@@ -16,58 +20,54 @@ __all__ = [
 ]
 
 
-class Softmax(nn.Module):
-    """As `torch.nn.Softmax`; the class axis is never guessed."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
+class Softmax(nn.Softmax):
+    """As `torch.nn.Softmax`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Probabilities of logits."""
-        return F.softmax(input, self.dim)
-
-    def extra_repr(self) -> str:
-        """The axis."""
-        return f"dim={self.dim}"
+        return F.softmax(input, self.dim, _stacklevel=5)
 
 
-class LogSoftmax(Softmax):
-    """As `torch.nn.LogSoftmax`; the class axis is never guessed."""
+class LogSoftmax(nn.LogSoftmax):
+    """As `torch.nn.LogSoftmax`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Log-probabilities of logits."""
-        return F.log_softmax(input, self.dim)
+        return F.log_softmax(input, self.dim, _stacklevel=5)
 
 
-class _WeightedLoss(nn.Module):
-    weight: Tensor | None
-
-    def __init__(self, weight: Tensor | None, reduction: str) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.reduction = reduction
-
-
-class CrossEntropyLoss(_WeightedLoss):
+class CrossEntropyLoss(nn.CrossEntropyLoss):
     """As `torch.nn.CrossEntropyLoss`: give it the raw logits.
 
     Args:
         weight: (C,) class weights.
+        size_average, reduce: deprecated in torch; `reduction` says the same.
         ignore_index, reduction, label_smoothing: as `softxent.cross_entropy`.
+        axis, z_loss, softcap, temperature, inplace_backward: as
+            `softxent.nn.functional.cross_entropy`; torch has none of them.
     """
 
     def __init__(
         self,
         weight: Tensor | None = None,
-        *,
+        size_average: bool | None = None,
         ignore_index: int = -100,
+        reduce: bool | None = None,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
+        *,
+        axis: int | None = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        temperature: float = 1.0,
+        inplace_backward: bool = False,
     ) -> None:
-        super().__init__(weight, reduction)
-        self.ignore_index = ignore_index
-        self.label_smoothing = label_smoothing
+        super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+        self.axis = axis
+        self.z_loss = z_loss
+        self.softcap = softcap
+        self.temperature = temperature
+        self.inplace_backward = inplace_backward
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of logits against class indices or class probabilities."""
@@ -78,22 +78,16 @@ class CrossEntropyLoss(_WeightedLoss):
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
+            axis=self.axis,
+            z_loss=self.z_loss,
+            softcap=self.softcap,
+            temperature=self.temperature,
+            inplace_backward=self.inplace_backward,
         )
 
 
-class NLLLoss(_WeightedLoss):
-    """As `torch.nn.NLLLoss`: give it log-probabilities.
-
-    Args:
-        weight: (C,) class weights.
-        ignore_index, reduction: as `softxent.nll_loss`.
-    """
-
-    def __init__(
-        self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
-    ) -> None:
-        super().__init__(weight, reduction)
-        self.ignore_index = ignore_index
+class NLLLoss(nn.NLLLoss):
+    """As `torch.nn.NLLLoss`: give it log-probabilities."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of log-probabilities against class indices."""
@@ -102,42 +96,16 @@ class NLLLoss(_WeightedLoss):
         )
 
 
-class BCELoss(_WeightedLoss):
-    """As `torch.nn.BCELoss`: give it probabilities.
-
-    Args:
-        weight: broadcast against the input.
-        reduction: as `softxent.binary_cross_entropy`.
-    """
-
-    def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
-        super().__init__(weight, reduction)
+class BCELoss(nn.BCELoss):
+    """As `torch.nn.BCELoss`: give it probabilities."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of probabilities against targets in [0, 1]."""
         return F.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
 
 
-class BCEWithLogitsLoss(_WeightedLoss):
-    """As `torch.nn.BCEWithLogitsLoss`: give it logits.
-
-    Args:
-        weight: broadcast against the input.
-        reduction: as `softxent.binary_cross_entropy_with_logits`.
-        pos_weight: the positive class's weight, broadcast against the input.
-    """
-
-    pos_weight: Tensor | None
-
-    def __init__(
-        self,
-        weight: Tensor | None = None,
-        *,
-        reduction: str = "mean",
-        pos_weight: Tensor | None = None,
-    ) -> None:
-        super().__init__(weight, reduction)
-        self.register_buffer("pos_weight", pos_weight)
+class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
+    """As `torch.nn.BCEWithLogitsLoss`: give it logits."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of logits against targets in [0, 1]."""

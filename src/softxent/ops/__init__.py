@@ -13,6 +13,7 @@ from softxent.ops.api import (
     softmax,
     top_k,
 )
+from softxent.ops.linear import linear_cross_entropy, linear_cross_entropy_with_grad
 from softxent.ops.mean import Mean
 from softxent.ops.native import empty_cache, get_num_threads, kernels, set_num_threads
 
@@ -25,6 +26,8 @@ __all__ = [
     "empty_cache",
     "get_num_threads",
     "kernels",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grad",
     "log_loss",
     "log_softmax",
     "logsumexp",

@@ -1,7 +1,7 @@
 """The public functions: arrays or tensors in, the same kind out.
 
-Arrays go to the compiled kernels (`native`), torch tensors to torch's operations (`tensor`). What
-is wrong with the arguments is said by `spec` in either case.
+Arrays go to the compiled kernels (`native`), torch tensors to `tensor`, which has them computed by
+the same kernels or by torch's operations. What is wrong with the arguments is said by `spec`.
 """
 
 from __future__ import annotations

@@ -18,9 +18,11 @@ __all__ = [
     "compute_dtype",
     "cross_entropy",
     "empty_cache",
+    "fresh",
     "get_num_threads",
     "kernels",
     "logsumexp",
+    "product",
     "reduce",
     "set_num_threads",
     "softmax",
@@ -118,7 +120,8 @@ def _in_elements(x: Array) -> bool:
     return x.flags.c_contiguous or not any(stride % x.itemsize for stride in x.strides)
 
 
-def _product(shape: tuple[int, ...]) -> int:
+def product(shape: tuple[int, ...]) -> int:
+    """How many elements an array of this shape has."""
     result = 1
     for length in shape:
         result *= length
@@ -137,9 +140,9 @@ def _in_place(x: Array, out: Array) -> bool:
 _POOLED_BYTES = 1 << 20  # smaller arrays cost NumPy less than the detour
 
 
-def _fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """An array for a result; a large one in memory that earlier results have given back."""
-    size = _product(shape) * dtype.itemsize
+    size = product(shape) * dtype.itemsize
     if size < _POOLED_BYTES:
         return np.empty(shape, dtype)
     return np.ndarray(shape, dtype, _native.empty(size))
@@ -171,7 +174,7 @@ class _Output:
     ) -> None:
         dtype = result_dtype(op, "x", x.dtype)
         if out is None:
-            self.out = self.buffer = _fresh(x.shape, dtype)
+            self.out = self.buffer = fresh(x.shape, dtype)
         else:
             _check_out(op, out, x.shape, dtype)
             self.out = out
@@ -253,7 +256,7 @@ def cross_entropy(
         probabilities = _readable(spec.op, "target", target)
     weight = None if weight is None else _contiguous(weight, dtype)
 
-    losses = np.empty(_product(spec.rows), np.float64) if spec.reduction == "none" else None
+    losses = np.empty(product(spec.rows), np.float64) if spec.reduction == "none" else None
     try:
         total, denominator = _native.cross_entropy(
             readable,

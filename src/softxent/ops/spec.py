@@ -23,15 +23,20 @@ __all__ = [
     "Loss",
     "Reduction",
     "check_axis",
+    "check_binary_shape",
     "check_binary_target",
+    "check_binary_values",
     "check_count",
     "check_element_weight",
     "check_indices",
     "check_is_index",
     "check_k",
+    "check_linear",
     "check_masses",
+    "check_max_bytes",
     "check_probabilities",
     "check_reduction",
+    "check_skip_below",
     "check_unit_interval",
     "check_weight",
     "describe",
@@ -66,6 +71,18 @@ class Loss:
     softcap: float | None = None
     temperature: float = 1.0
 
+    @property
+    def is_plain_mean_or_sum(self) -> bool:
+        """Class indices, reduced, with no option that changes the logits or adds to the loss."""
+        return (
+            self.target_kind == "index"
+            and self.reduction != "none"
+            and self.ignore_index is not None
+            and self.z_loss == 0
+            and self.softcap is None
+            and self.temperature == 1
+        )
+
     @classmethod
     def of(
         cls,
@@ -82,6 +99,7 @@ class Loss:
         softcap: float | None = None,
         temperature: float = 1.0,
         scores: str = "logits",
+        remember: bool = True,
     ) -> Loss:
         """Check the options, and the shapes against each other.
 
@@ -94,11 +112,14 @@ class Loss:
             ignore_index, reduction, label_smoothing, z_loss, softcap, temperature: as
                 `cross_entropy`.
             scores: what the scores are called in messages.
-
-        A training loop asks for the same again and again: the answers are remembered.
+            remember: a training loop asks for the same again and again, and is answered faster;
+                what records a graph can't look anything up.
         """
-        shapes = tuple(logits_shape), tuple(target_shape)
-        options = (
+        question: tuple[Any, ...] = (
+            op,
+            tuple(logits_shape),
+            tuple(target_shape),
+            target_kind,
             axis,
             ignore_index,
             reduction,
@@ -108,13 +129,14 @@ class Loss:
             temperature,
             scores,
         )
-        try:
-            return cls._checked(op, *shapes, target_kind, *options)
-        except TypeError:  # an option that can't be remembered, such as an array of one number
-            return cls._checked.__wrapped__(cls, op, *shapes, target_kind, *options)
+        if remember:
+            try:
+                return _remembered(*question)
+            except TypeError:  # an option that can't be remembered, such as an array of one number
+                pass
+        return cls._checked(*question)
 
     @classmethod
-    @functools.lru_cache(maxsize=256, typed=True)
     def _checked(
         cls,
         op: str,
@@ -159,6 +181,9 @@ class Loss:
             target_kind="probabilities",
             reduction=check_reduction(op, reduction),
         )
+
+
+_remembered = functools.lru_cache(maxsize=256, typed=True)(Loss._checked)
 
 
 def _target_kind(
@@ -235,6 +260,50 @@ def check_k(op: str, k: Any, classes: int) -> int:
     return count
 
 
+def check_linear(
+    op: str,
+    features_shape: Sequence[int],
+    classifier_shape: Sequence[int],
+    bias_shape: Sequence[int] | None,
+) -> tuple[int, ...]:
+    """The shape of the logits of features (..., D), a classifier (C, D) and a bias (C,)."""
+    features_shape, classifier_shape = tuple(features_shape), tuple(classifier_shape)
+    if len(features_shape) == 0 or len(classifier_shape) != 2:
+        raise ShapeError(
+            f"[{op}] features have shape {describe(features_shape)} and the classifier "
+            f"{describe(classifier_shape)}: pass features (..., D) and one row a class, (C, D)."
+        )
+    if features_shape[-1] != classifier_shape[-1]:
+        message = (
+            f"[{op}] features of shape {describe(features_shape)} have {features_shape[-1]} "
+            f"numbers a row, but a classifier of shape {describe(classifier_shape)} wants "
+            f"{classifier_shape[-1]}."
+        )
+        if features_shape[-1] == classifier_shape[0]:
+            message += " Is it transposed? Pass classifier.T: one row a class."
+        raise ShapeError(message)
+    classes = classifier_shape[0]
+    if bias_shape is not None and tuple(bias_shape) != (classes,):
+        raise ShapeError(
+            f"[{op}] bias has shape {describe(bias_shape)}: pass one number a class, shape "
+            f"({classes},)."
+        )
+    return (*features_shape[:-1], classes)
+
+
+def check_max_bytes(op: str, value: Any) -> int:
+    """How many bytes may be held."""
+    count = _integer(op, "max_bytes", value)
+    if count < 2**20:
+        raise OptionError(f"[{op}] max_bytes is {count}: pass at least 1 MiB, {2**20}.")
+    return count
+
+
+def check_skip_below(op: str, value: Any) -> float:
+    """A bound of probabilities, in [0, 1]."""
+    return _number(op, "skip_below", value, 0, 1)
+
+
 def check_reduction(op: str, reduction: str) -> Reduction:
     """One of the three reductions."""
     if reduction not in ("none", "mean", "sum"):
@@ -263,8 +332,8 @@ def _number(op: str, name: str, value: Any, low: float, high: float) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise OptionError(f"[{op}] {name} is {value!r}: pass a number.") from None
-    if not low <= number <= high or math.isinf(number):
-        upper = "" if math.isinf(high) else f" and <= {high}"
+    if not low <= number <= high or number == math.inf:
+        upper = "" if high == math.inf else f" and <= {high}"
         raise OptionError(f"[{op}] {name} is {number}: valid values are >= {low}{upper}, finite.")
     return number
 
@@ -410,12 +479,24 @@ def check_binary_target(
     op: str, scores: str, scores_shape: Sequence[int], target: npt.NDArray[Any]
 ) -> None:
     """Binary targets: the shape of the scores, values in [0, 1]."""
-    if tuple(target.shape) != tuple(scores_shape):
+    check_binary_shape(op, scores, scores_shape, target.shape)
+    check_binary_values(op, target)
+
+
+def check_binary_shape(
+    op: str, scores: str, scores_shape: Sequence[int], target_shape: Sequence[int]
+) -> None:
+    """Binary targets have the shape of the scores."""
+    if tuple(target_shape) != tuple(scores_shape):
         raise ShapeError(
-            f"[{op}] target has shape {describe(target.shape)} and {scores} has shape "
+            f"[{op}] target has shape {describe(target_shape)} and {scores} has shape "
             f"{describe(scores_shape)}: they must be equal. Nothing is broadcast; (N, 1) against "
             "(N,) would become (N, N). Reshape one of them."
         )
+
+
+def check_binary_values(op: str, target: npt.NDArray[Any]) -> None:
+    """Binary targets are in [0, 1]."""
     bad = ~((target >= 0) & (target <= 1))
     if bad.any():
         flat = int(bad.reshape(-1).argmax())

@@ -1,0 +1,297 @@
+"""A linear head and its loss together, without the logits: functions and module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from softxent.errors import OptionError, ShapeError
+from softxent.nn.stats import LossStats
+from softxent.ops import linear_stats, linear_tensor, spec
+from softxent.ops.head import MAX_BYTES
+
+__all__ = [
+    "LinearCrossEntropyLoss",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_stats",
+    "linear_log_prob_and_entropy",
+]
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    max_bytes: int = MAX_BYTES,
+    skip_below: float = 0.0,
+) -> Tensor:
+    """As `torch.nn.functional.linear_cross_entropy`, but that the logits never exist at once.
+
+        loss = cross_entropy(linear(input, linear_weight, linear_bias), target)
+
+    Args:
+        input: features (..., D); torch takes (D,) and (N, D).
+        linear_weight: the classifier (C, D). Torch's (C, d1, ..., D) is not taken.
+        target: class indices (...), or class probabilities (..., C).
+        linear_bias: (C,).
+        weight: (C,) class weights.
+        reduction, label_smoothing: as `softxent.cross_entropy`.
+        ignore_index: as `softxent.cross_entropy`; None for -100.
+        options: torch's way to choose chunks; without effect, see `max_bytes`.
+        z_loss, softcap, temperature: as `softxent.cross_entropy`; torch has none of them.
+        max_bytes, skip_below: as `softxent.linear_cross_entropy`.
+
+    Returns:
+        The loss in nats, differentiable; float32 for half precision.
+
+    Raises:
+        TargetError, ShapeError, DTypeError, OptionError: as `softxent.linear_cross_entropy`.
+
+    Edge cases: as `softxent.linear_cross_entropy`. A derivative of the gradient (create_graph,
+    torch.func, forward-mode) holds the logits, and so do gradients of a target or of class weights.
+
+    Example:
+        >>> X, W = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> linear_cross_entropy(X, W, torch.tensor([1]))      # logits 1, 2, 3
+        tensor(1.4076)
+    """
+    if linear_weight.ndim > 2:
+        raise ShapeError(
+            f"[linear_cross_entropy] linear_weight has shape {spec.describe(linear_weight.shape)}: "
+            "pass one row a class, (C, D). For losses of several dimensions call it once for each."
+        )
+    return linear_tensor.linear_cross_entropy(
+        "linear_cross_entropy",
+        input,
+        linear_weight,
+        target,
+        linear_bias,
+        weight,
+        options={
+            "ignore_index": spec.IGNORE_INDEX if ignore_index is None else ignore_index,
+            "reduction": reduction,
+            "label_smoothing": label_smoothing,
+            "z_loss": z_loss,
+            "softcap": softcap,
+            "temperature": temperature,
+        },
+        max_bytes=max_bytes,
+        skip_below=skip_below,
+    )
+
+
+def linear_cross_entropy_with_stats(
+    features: Tensor,
+    classifier: Tensor,
+    target: Tensor,
+    bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = spec.IGNORE_INDEX,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    max_bytes: int = MAX_BYTES,
+    k: int = 1,
+) -> LossStats:
+    """The loss with lse, entropy, argmax and top-k hits of each row, without the logits.
+
+    What the evaluation of a language model needs, in one pass.
+
+    Args:
+        features, classifier, target, bias, weight, ignore_index, reduction, label_smoothing,
+            z_loss, softcap, temperature, max_bytes: as `softxent.linear_cross_entropy`.
+        k: a row is a hit where its target is among the k classes with the largest logits.
+
+    Returns:
+        A record; `loss`, `lse` and `entropy` are differentiable.
+
+    Raises:
+        TargetError, ShapeError, DTypeError, OptionError: as `softxent.linear_cross_entropy`.
+
+    Cost: one matrix product, three more in backward.
+
+    Example:
+        >>> X, W = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> stats = linear_cross_entropy_with_stats(X, W, torch.tensor([1]), k=2)
+        >>> stats.lse, stats.argmax, stats.hits
+        (tensor([3.4076]), tensor([2]), tensor([True]))
+    """
+    options = {
+        "ignore_index": ignore_index,
+        "reduction": reduction,
+        "label_smoothing": label_smoothing,
+        "z_loss": z_loss,
+        "softcap": softcap,
+        "temperature": temperature,
+    }
+    return LossStats(
+        *linear_stats.linear_stats(
+            "linear_cross_entropy_with_stats",
+            features,
+            classifier,
+            target,
+            bias,
+            weight,
+            options=options,
+            max_bytes=max_bytes,
+            k=k,
+        )
+    )
+
+
+def linear_log_prob_and_entropy(
+    features: Tensor,
+    classifier: Tensor,
+    ids: Tensor,
+    bias: Tensor | None = None,
+    *,
+    ignore_index: int = spec.IGNORE_INDEX,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    max_bytes: int = MAX_BYTES,
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of given ids and entropy of their distribution, without the logits.
+
+    What fine-tuning by reward needs of a policy's tokens.
+
+        log p_y = z_y - lse,   H = -sum_j p_j log p_j
+
+    Args:
+        features, classifier, bias, ignore_index, softcap, temperature, max_bytes: as
+            `softxent.linear_cross_entropy`.
+        ids: class indices, the features' shape without the last axis.
+
+    Returns:
+        (log-probability, entropy) in nats, each of the shape of ids, differentiable; 0 for an
+        ignored id.
+
+    Raises:
+        TargetError, ShapeError, DTypeError, OptionError: as `softxent.linear_cross_entropy`.
+
+    Cost: one matrix product, three more in backward.
+
+    Example:
+        >>> X, W = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> linear_log_prob_and_entropy(X, W, torch.tensor([1]))
+        (tensor([-1.4076]), tensor([0.8324]))
+    """
+    op = "linear_log_prob_and_entropy"
+    if ids.is_floating_point():
+        raise OptionError(f"[{op}] ids are class indices: pass integers, e.g. ids.long().")
+    stats = linear_stats.linear_stats(
+        op,
+        features,
+        classifier,
+        ids,
+        bias,
+        None,
+        options={
+            "ignore_index": ignore_index,
+            "reduction": "none",
+            "label_smoothing": 0.0,
+            "z_loss": 0.0,
+            "softcap": softcap,
+            "temperature": temperature,
+        },
+        max_bytes=max_bytes,
+        k=1,
+    )
+    return 0 - stats[0], stats[2]
+
+
+if TYPE_CHECKING:
+    _Base = nn.Module
+else:  # older versions of torch don't have it
+    _Base = getattr(nn, "LinearCrossEntropyLoss", nn.Module)
+
+
+class LinearCrossEntropyLoss(_Base):
+    """As `torch.nn.LinearCrossEntropyLoss`: the last layer and its loss, with the layer's weights.
+
+    Args:
+        in_features: D.
+        num_classes: C.
+        out_features: torch's further dimensions of a loss; only () is taken.
+        bias: whether the layer has one.
+        device, dtype: of the layer.
+        reduction, weight, ignore_index, label_smoothing, options, z_loss, softcap, temperature,
+            max_bytes, skip_below: as `softxent.nn.functional.linear_cross_entropy`.
+
+    The layer is `linear`; share its weight with an embedding by
+    `criterion.linear.weight = embedding.weight`.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        options: Any = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        temperature: float = 1.0,
+        max_bytes: int = MAX_BYTES,
+        skip_below: float = 0.0,
+    ) -> None:
+        nn.Module.__init__(self)  # torch's own would make the same attributes
+        if tuple(out_features) != ():
+            raise OptionError(
+                f"[LinearCrossEntropyLoss] out_features is {out_features}: only () is taken. For "
+                "losses of several dimensions make one module for each."
+            )
+        self.register_buffer("weight", weight)
+        self.linear = nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
+        self.num_classes = num_classes
+        self.out_features = ()
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.options = options
+        self.z_loss = z_loss
+        self.softcap = softcap
+        self.temperature = temperature
+        self.max_bytes = max_bytes
+        self.skip_below = skip_below
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss of features against class indices or class probabilities."""
+        return linear_cross_entropy(
+            input,
+            self.linear.weight,
+            target,
+            linear_bias=self.linear.bias,
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            z_loss=self.z_loss,
+            softcap=self.softcap,
+            temperature=self.temperature,
+            max_bytes=self.max_bytes,
+            skip_below=self.skip_below,
+        )

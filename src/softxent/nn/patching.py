@@ -1,0 +1,129 @@
+"""torch.nn.functional's functions by softxent's, for code that can't change its import."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from softxent.nn import functional
+from softxent.ops.tensor import kernels_take
+
+__all__ = ["patch"]
+
+_NAMES = (
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "log_softmax",
+    "nll_loss",
+    "softmax",
+)
+
+
+class patch:  # noqa: N801  (it is called like a function)
+    """From now on torch.nn.functional uses softxent: its losses, nn's modules, models that call it.
+
+        with softxent.nn.patch():            # here alone
+            train(model)
+
+        switch = softxent.nn.patch()         # from here on
+        switch.undo()
+
+    Softmax, log_softmax, cross_entropy, nll_loss and the two binary cross-entropies are patched.
+    What softxent's kernels don't take (tensors on other devices, subclasses, what torch.func is
+    transforming, integers, a softmax without `dim`) goes to torch's own function. Each `patch()`
+    is undone once; torch is as it was when the last is undone, in whatever order they are.
+
+    Code that has taken a function out of its module before (`from torch.nn.functional import
+    cross_entropy`) keeps what it took.
+
+    Example:
+        >>> criterion = torch.nn.CrossEntropyLoss()
+        >>> with patch():
+        ...     loss = criterion(torch.tensor([[20.0, 0.0]]), torch.tensor([0]))
+        >>> f"{loss:.2e}"                    # torch alone says 0.00e+00
+        '2.06e-09'
+    """
+
+    def __init__(self) -> None:
+        self._active = True
+        _install()
+
+    def undo(self) -> None:
+        """Count no longer; a second call changes nothing."""
+        if self._active:
+            self._active = False
+            _uninstall()
+
+    def __enter__(self) -> patch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.undo()
+
+
+_lock = threading.Lock()
+_installed: dict[str, tuple[Any, Any]] = {}  # name: torch's function and ours
+_count = 0
+
+
+def _install() -> None:
+    global _count
+    with _lock:
+        _count += 1
+        if _count > 1:
+            return
+        for name in _NAMES:
+            theirs = getattr(torch.nn.functional, name)
+            ours = _with_fallback(getattr(functional, name), theirs)
+            _installed[name] = (theirs, ours)
+            setattr(torch.nn.functional, name, ours)
+
+
+def _uninstall() -> None:
+    global _count
+    with _lock:
+        _count -= 1
+        if _count > 0:
+            return
+        for name, (theirs, ours) in _installed.items():
+            # Whoever patched after us stays in place, and reaches torch's function through ours.
+            if getattr(torch.nn.functional, name) is ours:
+                setattr(torch.nn.functional, name, theirs)
+        _installed.clear()
+
+
+def _with_fallback(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
+    """Ours where it serves and a patch is active, else theirs, with the same arguments."""
+
+    @functools.wraps(theirs)
+    def either(input: Any, *arguments: Any, **keywords: Any) -> Any:
+        if _count > 0 and _serves(ours, input, arguments, keywords):
+            return ours(input, *arguments, **keywords)
+        return theirs(input, *arguments, **keywords)
+
+    return either
+
+
+def _serves(
+    ours: Callable[..., Any], input: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> bool:
+    every = (input, *arguments, *keywords.values())
+    tensors = [x for x in every if isinstance(x, torch.Tensor)]
+    if not (isinstance(input, torch.Tensor) and kernels_take(*tensors)):
+        return False
+    if ours in (functional.softmax, functional.log_softmax):
+        dim = arguments[0] if arguments else keywords.get("dim")
+        dtype = arguments[2] if len(arguments) > 2 else keywords.get("dtype")
+        return dim is not None and (dtype or input.dtype).is_floating_point
+    return input.is_floating_point()

@@ -1,0 +1,189 @@
+"""Compiled, exported and traced code: one graph, compiled once, the same results and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import softxent
+from softxent import nn
+from softxent.errors import TargetError
+from softxent.nn import functional
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch
+
+Call = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+WEIGHT = torch.tensor([0.5, 1.0, 2.0, 0.1, 1.0])
+CALLS: dict[str, Call] = {
+    "cross_entropy": lambda z, y, q: functional.cross_entropy(z, y),
+    "options": lambda z, y, q: softxent.cross_entropy(
+        z, y, reduction="none", label_smoothing=0.1, z_loss=0.1, softcap=5.0, temperature=2.0
+    ),
+    "module in place": lambda z, y, q: nn.CrossEntropyLoss(inplace_backward=True)(z * 2, y),
+    "probabilities": lambda z, y, q: functional.cross_entropy(z, q),
+    "distillation": lambda z, y, q: functional.cross_entropy(z, (2 * z).softmax(1)),
+    "stats": lambda z, y, q: functional.cross_entropy_with_stats(z, y, k=2).entropy.sum(),
+    "nll_loss": lambda z, y, q: functional.nll_loss(functional.log_softmax(z, 1), y),
+    "softmax": lambda z, y, q: functional.softmax(z, 1).square(),
+    "logsumexp": lambda z, y, q: softxent.logsumexp(z, 1),
+    "binary": lambda z, y, q: functional.binary_cross_entropy(z.sigmoid(), q),
+    "binary logits": lambda z, y, q: functional.binary_cross_entropy_with_logits(z, q),
+}
+CHECKED = ["cross_entropy", "nll_loss"]
+
+
+def batch(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(rows)
+    z = torch.randn(rows, 5, generator=generator, requires_grad=True)
+    y = torch.randint(5, (rows,), generator=generator)
+    y[1] = -100
+    return z, y, torch.rand(rows, 5, generator=generator)
+
+
+def compiled(call: Call) -> tuple[Call, list[int]]:
+    """Compiled by everything but the code generator, and an entry for each graph it came to."""
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        from torch._dynamo.backends.debugging import aot_eager
+
+        if any(node.op == "call_function" for node in graph.graph.nodes):
+            graphs.append(len(graph.graph.nodes))
+        return aot_eager(graph, inputs)
+
+    torch._dynamo.reset()
+    return torch.compile(call, fullgraph=True, dynamic=True, backend=backend), graphs
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_one_graph_for_every_batch_size(name: str) -> None:
+    call = CALLS[name]
+    fast, graphs = compiled(call)
+    compilations = []
+    for rows in (6, 7, 33):
+        z, y, q = batch(rows)
+        got, want = fast(z, y, q), call(z, y, q)
+        torch.testing.assert_close(got, want)
+        upstream = torch.rand_like(want)
+        grads = [torch.autograd.grad(v, z, upstream)[0] for v in (got, want)]
+        torch.testing.assert_close(*grads)
+        compilations.append(len(graphs))
+    assert compilations[0] == compilations[-1]
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_compiled_code_keeps_the_check(name: str) -> None:
+    z, y, q = batch(6)
+    fast, _ = compiled(CALLS[name])
+    fast(z, y, q)
+    y[4] = 5
+    with pytest.raises(TargetError, match=r"target\[4\] is 5, but there are 5 classes"):
+        fast(z, y, q)
+
+
+@pytest.mark.parametrize("name", ["binary", "binary logits", "probabilities"])
+def test_compiled_code_checks_probabilities(name: str) -> None:
+    z, y, q = batch(6)
+    fast, _ = compiled(CALLS[name])
+    fast(z, y, q)
+    with pytest.raises(TargetError, match=r"target\[0, 0\] is -"):
+        fast(z, y, -1 - q)
+
+
+def test_patched_code_compiles() -> None:
+    def call(z: torch.Tensor, y: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(z, y)
+
+    z, y, q = batch(6)
+    with nn.patch():
+        fast, graphs = compiled(call)
+        torch.testing.assert_close(fast(z, y, q), functional.cross_entropy(z, y))
+        y[4] = 5
+        with pytest.raises(TargetError):
+            fast(z, y, q)
+    assert graphs
+
+
+def test_inductor_agrees() -> None:
+    """With the code generator too, in one small case: it calls a C++ compiler."""
+    torch._dynamo.reset()
+    z, y, q = batch(6)
+    call = CALLS["cross_entropy"]
+    fast = torch.compile(call, fullgraph=True)
+    torch.testing.assert_close(fast(z, y, q), call(z, y, q))
+
+
+class Loss(torch.nn.Module):
+    def forward(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(functional.log_softmax(z, 1), y)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_export(strict: bool) -> None:
+    z, y, _ = batch(6)
+    rows = torch.export.Dim("rows")
+    program = torch.export.export(
+        Loss(), (z.detach(), y), dynamic_shapes=({0: rows}, {0: rows}), strict=strict
+    )
+    assert "softxent.cross_entropy" in str(program.graph)
+    z, y, _ = batch(9)
+    module = program.module()
+    torch.testing.assert_close(module(z.detach(), y), Loss()(z, y).detach())
+    with pytest.raises(TargetError):
+        module(z.detach(), y + 101)
+
+
+def test_make_fx_records_the_operator() -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    z, y, q = batch(6)
+    graph = make_fx(CALLS["cross_entropy"])(z, y, q)
+    assert "softxent.cross_entropy" in graph.code
+    z, y, q = batch(6)
+    torch.testing.assert_close(graph(z, y, q), CALLS["cross_entropy"](z, y, q))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_fake_and_meta_tensors(name: str) -> None:
+    """Shapes and dtypes alone."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    z, y, q = batch(6)
+    want = CALLS[name](z, y, q)
+    with FakeTensorMode() as mode:
+        fake = CALLS[name](*(mode.from_tensor(x) for x in (z, y, q)))
+        assert (fake.shape, fake.dtype) == (want.shape, want.dtype)
+    meta = CALLS[name](*(x.to("meta") for x in (z, y, q)))
+    assert (meta.shape, meta.dtype) == (want.shape, want.dtype)
+
+
+@pytest.mark.parametrize("wants_grad", [False, True])
+def test_operators_pass_torchs_own_check(wants_grad: bool) -> None:
+    operators = torch.ops.softxent
+    z, y, q = batch(6)
+    z = z.detach().requires_grad_(wants_grad)
+    names = (
+        operators.softmax,
+        operators.logsumexp,
+        operators.cross_entropy,
+        operators.cross_entropy_backward,
+        operators.checked_target,
+    )
+    check = torch.library.opcheck
+    check(names[0].default, (z, 1, True))
+    check(names[0].default, (z, 0, False))
+    check(names[1].default, (z, 1))
+    for reduction in ("none", "mean", "sum"):
+        options = (1, -100, reduction, 0.1, 0.1, 3.0, 2.0)
+        for target, weight in ((y, WEIGHT), (q, None)):
+            check(names[2].default, (z, target, weight, "x", torch.float32, False, *options))
+            loss, summary = names[2](
+                z.detach(), target, weight, "x", torch.float32, False, *options
+            )
+            given = (torch.ones_like(loss), z.detach(), target, weight, summary)
+            check(names[3].default, (*given, *options))
+    check(names[4].default, (y, "x", "index", 5, -100))
+    check(names[4].default, (q.requires_grad_(wants_grad), "x", "probabilities", 5, None))

@@ -1,0 +1,215 @@
+"""patch(): torch's functions replaced, given back exactly, and shown on real clients."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from softxent import nn
+from softxent.errors import TargetError
+from softxent.nn import functional
+
+NAMES = [name for name in functional.__all__ if hasattr(F, name) and "linear" not in name]
+TORCHS = {name: getattr(F, name) for name in NAMES}
+SURE = torch.tensor([[20.0, 0.0]])  # torch's loss is 0, softxent's 2.06e-9
+
+
+def is_torchs() -> bool:
+    return all(getattr(F, name) is TORCHS[name] for name in NAMES)
+
+
+@pytest.fixture(autouse=True)
+def given_back() -> Iterator[None]:
+    assert is_torchs()
+    yield
+    assert is_torchs()
+
+
+def sure_loss() -> float:
+    return float(torch.nn.CrossEntropyLoss()(SURE, torch.tensor([0])))
+
+
+def test_as_a_context() -> None:
+    assert sure_loss() == 0
+    with nn.patch():
+        assert sure_loss() > 0
+        assert not any(getattr(F, name) is TORCHS[name] for name in NAMES)
+    assert sure_loss() == 0
+
+
+def test_as_a_switch() -> None:
+    switch = nn.patch()
+    assert sure_loss() > 0
+    switch.undo()
+    assert is_torchs()
+    switch.undo()
+    assert is_torchs()
+
+
+def test_after_an_exception() -> None:
+    with pytest.raises(TargetError, match=r"target\[1\] is 2"), nn.patch():
+        F.cross_entropy(torch.zeros(2, 2), torch.tensor([0, 2]))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_nested_in_any_order(order: tuple[int, ...]) -> None:
+    switches = [nn.patch() for _ in range(3)]
+    for i in order:
+        assert sure_loss() > 0
+        switches[i].undo()
+    assert is_torchs()
+
+
+def test_who_patches_later_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    switch = nn.patch()
+    inner = F.cross_entropy
+    monkeypatch.setattr(F, "cross_entropy", lambda *a, **k: 2 * inner(*a, **k))
+    assert sure_loss() > 0
+    switch.undo()
+    assert F.cross_entropy is not TORCHS["cross_entropy"]
+    assert sure_loss() == 0  # by torch's own function
+    monkeypatch.undo()
+    assert F.cross_entropy is inner  # what was there when the other came
+    F.cross_entropy = TORCHS["cross_entropy"]
+
+
+def test_every_function_is_ours() -> None:
+    x, q = torch.randn(4, 3), torch.rand(4, 3)
+    y = torch.tensor([0, 2, 1, 9])
+    with nn.patch():
+        for name in ("cross_entropy", "nll_loss"):
+            with pytest.raises(TargetError):
+                getattr(F, name)(x, y)
+        for name in ("binary_cross_entropy", "binary_cross_entropy_with_logits"):
+            with pytest.raises(TargetError):
+                getattr(F, name)(q, q + 1)
+        for name in ("softmax", "log_softmax"):
+            assert torch.equal(getattr(F, name)(x, 1), getattr(functional, name)(x, 1))
+
+
+def test_the_rest_goes_to_torch() -> None:
+    """Integers, no dim, subclasses, torch.func, sparse tensors, lists where torch wants them."""
+
+    class Subclass(torch.Tensor):
+        pass
+
+    with nn.patch():
+        whole = torch.tensor([[1, 2]])
+        assert F.softmax(whole, 1, dtype=torch.float32).dtype == torch.float32
+        with pytest.raises(NotImplementedError):
+            F.softmax(whole, 1)
+        with pytest.warns(UserWarning, match="Implicit dimension"):
+            F.softmax(torch.zeros(2))
+        loss = F.cross_entropy(SURE.as_subclass(Subclass), torch.tensor([0]))
+        assert type(loss) is Subclass
+        assert loss == 0
+        losses = torch.func.vmap(F.cross_entropy)(SURE, torch.tensor([0]))
+        assert losses == 0
+        meta = F.cross_entropy(SURE.to("meta"), torch.tensor([0], device="meta"))
+        assert meta.is_meta
+
+
+def test_keywords_and_positions_are_torchs() -> None:
+    y, w = torch.tensor([0]), torch.ones(2)
+    with nn.patch():
+        a = F.cross_entropy(SURE, y, w, None, -100, None, "sum", 0.1)
+        b = F.cross_entropy(
+            input=SURE, target=y, weight=w, ignore_index=-100, reduction="sum", label_smoothing=0.1
+        )
+    assert torch.equal(a, b)
+
+
+def train(model: torch.nn.Module, steps: int) -> list[float]:
+    """A loop as everybody writes it."""
+    criterion = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(steps):
+        x = torch.randn(32, 8, generator=generator)
+        y = (x.abs().argmax(1) % 4).long()
+        optimizer.zero_grad()
+        loss = criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def small_model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+
+
+def test_a_loop_trains_the_same() -> None:
+    want = train(small_model(), 30)
+    with nn.patch():
+        got = train(small_model(), 30)
+    np.testing.assert_allclose(got, want, rtol=2e-5)
+    assert got[-1] < got[0]
+
+
+def test_gpt2_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small one, randomly initialised: nothing is downloaded."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        n_layer=2, n_head=2, n_embd=32, n_positions=16, vocab_size=211,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    tokens = torch.randint(211, (3, 16), generator=torch.Generator().manual_seed(1))
+    labels = tokens.clone()
+    labels[0, 10:] = -100
+
+    def losses() -> list[float]:
+        torch.manual_seed(0)
+        model = transformers.GPT2LMHeadModel(config)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        result = []
+        for _ in range(8):
+            optimizer.zero_grad()
+            loss = model(input_ids=tokens, labels=labels).loss
+            loss.backward()
+            optimizer.step()
+            result.append(loss.item())
+        return result
+
+    want = losses()
+    calls = []
+    ours = functional.cross_entropy
+    monkeypatch.setattr(
+        functional, "cross_entropy", lambda *a, **k: [calls.append(1), ours(*a, **k)][1]
+    )
+    with nn.patch():
+        got = losses()
+    assert len(calls) == 8
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert got[-1] < got[0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_skorch_trains_unchanged() -> None:
+    """Its classifier applies torch.nn.CrossEntropyLoss, or ours when it is handed over."""
+    skorch = pytest.importorskip("skorch")
+    x = torch.randn(128, 8, generator=torch.Generator().manual_seed(0)).numpy()
+    y = (np.abs(x).argmax(1) % 4).astype(np.int64)
+
+    def history(criterion: Any) -> list[float]:
+        torch.manual_seed(0)
+        net = skorch.NeuralNetClassifier(
+            small_model(), criterion=criterion, max_epochs=4, lr=0.5, train_split=None, verbose=0
+        )
+        losses: list[float] = net.fit(x, y).history[:, "train_loss"]
+        return losses
+
+    want = history(torch.nn.CrossEntropyLoss)
+    np.testing.assert_allclose(history(nn.CrossEntropyLoss), want, rtol=1e-5)
+    with nn.patch():
+        np.testing.assert_allclose(history(torch.nn.CrossEntropyLoss), want, rtol=1e-5)
+    assert want[-1] < want[0]

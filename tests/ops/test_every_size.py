@@ -1,0 +1,140 @@
+"""Every family of logits at every number of classes up to a million, on every instruction set.
+
+The bound is the one of `tolerances`: 4 units in the last place of the result. Where a result is a
+difference that may cancel (the gradient of a mass on many classes, a float64 log-sum-exp near 0)
+the unit is the last place of the larger term. Half types are held to 1 unit of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import softxent
+from softxent import _native
+
+from . import long_double, oracle, tolerances
+from .families import FAMILIES, SIZES, logits, places, rows_of, targets
+
+pytestmark = pytest.mark.skipif(
+    not long_double.AVAILABLE, reason="the oracle for long rows needs 80-bit long doubles"
+)
+FLOATS = ("float32", "float64")
+HALVES = ("float16", "bfloat16")
+
+
+def dtype_of(name: str) -> Any:
+    return pytest.importorskip("ml_dtypes").bfloat16 if name == "bfloat16" else np.dtype(name).type
+
+
+@pytest.fixture
+def levels() -> Iterator[list[str]]:
+    before = _native.current_level()
+    yield _native.levels()
+    _native.select_level(before)
+
+
+def check(what: str, errors: Any, allowed: float) -> None:
+    error = float(np.max(errors))
+    assert error <= allowed, f"{what}: {error} units"
+
+
+# Half types are computed as float32: some families will do where rows are long.
+CASES = [
+    (classes, name, family)
+    for classes in SIZES
+    for name in (*FLOATS, *HALVES)
+    for family in FAMILIES
+    if name in FLOATS
+    or classes <= 1000
+    or (classes < 1_000_000 and family in ("randn", "up to 1e4", "masked"))
+]
+
+
+@pytest.mark.parametrize(("classes", "name", "family"), CASES)
+def test_scores_and_losses(levels: list[str], classes: int, name: str, family: str) -> None:
+    dtype, some = dtype_of(name), places(classes)
+    allowed = 1.0 if name in HALVES else tolerances.ULP
+    wide = np.dtype(name if name in FLOATS else np.float32)
+    batch = logits(family, rows_of(classes), classes, dtype)
+    weight = np.random.default_rng(1).uniform(0.2, 3, classes).astype(wide)
+    options = {"": {}, "weight": {"weight": weight}, "smoothing": {"label_smoothing": 0.1}}
+    # Some mass on a masked class makes the loss inf; and the oracle is slow where rows are long.
+    if family == "masked" or (classes > 1000 and family != "ahead of noise"):
+        del options["smoothing"]
+    exact = [long_double.row(x) for x in batch]
+    chosen = np.array([targets(x) for x, row in zip(batch, exact, strict=True)])
+    losses = {
+        (option, k): [
+            long_double.cross_entropy(row, int(y), places=some, **given)
+            for row, y in zip(exact, chosen[:, k], strict=True)
+        ]
+        for option, given in options.items()
+        for k in range(chosen.shape[1])
+    }
+    for level in levels:
+        _native.select_level(level)
+        p, log_p = softxent.softmax(batch), softxent.log_softmax(batch)
+        lse = softxent.logsumexp(batch)
+        for i, row in enumerate(exact):
+            check("softmax", long_double.ulps(p[i, some], row.p(some)), allowed)
+            check("log_softmax", long_double.ulps(log_p[i, some], row.log_p(some)), allowed)
+            of = max(abs(row.lse), abs(row.top)) if name == "float64" else None
+            check("logsumexp", long_double.ulps(lse[i], row.lse, of), allowed)
+        for (option, k), expected in losses.items():
+            loss, grad = softxent.cross_entropy_with_grad(
+                batch, chosen[:, k], reduction="none", **options[option]
+            )
+            for i, want in enumerate(expected):
+                check(f"loss {option}", long_double.ulps(loss[i], want.loss), tolerances.ULP)
+                of = want.terms if option == "smoothing" and name == "float64" else None
+                errors = long_double.ulps(grad[i, some], want.grad, of)
+                unit = long_double.unit(want.grad if of is None else of, dtype)
+                check(f"gradient {option}", errors - want.doubt / unit, allowed)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", FLOATS)
+def test_the_oracle_agrees_with_50_digits(name: str, family: str) -> None:
+    """To 60 bits: some hundredths of float64's last place."""
+    near = 2.0**-60
+    weight = np.random.default_rng(1).uniform(0.2, 3, 10).astype(name)
+    for classes in (1, 3, 10):
+        for x in logits(family, 2, classes, name):
+            row = long_double.row(x)
+            for got, want in (
+                (row.p(), oracle.softmax(x)),
+                (row.log_p(), oracle.log_softmax(x)),
+            ):
+                assert all(close(a, b, near) for a, b in zip(got, want, strict=True))
+            assert close(row.lse, oracle.logsumexp(x), near, abs(row.top))
+            for y in targets(x):
+                for given in ({}, {"weight": weight[:classes]}, {"label_smoothing": 0.1}):
+                    if family == "masked" and "label_smoothing" in given:
+                        continue
+                    got = long_double.cross_entropy(row, y, **given)
+                    want = oracle.cross_entropy(x, y, **given)
+                    assert close(got.loss, want.loss, near)
+                    for g, w, doubt in zip(got.grad, want.grad, got.doubt, strict=True):
+                        assert close(g, w, near) or abs(exactly(g) - w) <= exactly(doubt)
+
+
+def exactly(value: Any) -> Any:
+    """A long double as an mpmath number."""
+    mantissa, exponent = np.frexp(np.longdouble(value))
+    high = float(mantissa)
+    if not np.isfinite(high):
+        return oracle.mp.mpf(high)
+    low = float(mantissa - np.longdouble(high))
+    return oracle.mp.ldexp(oracle.mp.mpf(high) + low, int(exponent))
+
+
+def close(got: Any, want: Any, near: float, of: Any = 0.0) -> bool:
+    got = exactly(got)
+    # The digits of the oracle end where float64 has long rounded to 0, and for an exact 0 sooner.
+    if abs(got) < oracle.mp.mpf("1e-370"):
+        return abs(want) < (1e-45 if got == 0 else oracle.mp.mpf("1e-370"))
+    return got == want or abs(got - want) <= near * max(abs(want), exactly(of))
