@@ -409,3 +409,21 @@ def test_a_term_that_only_training_has_is_no_factor(extra: float) -> None:
     assert doctor.audit_log(regular).rules == ()
     divided = "\n".join(lines.format(i, 1.1 * x, x / 64) for i, x in enumerate(held_out))
     assert doctor.audit_log(divided).rules == ("small-held-out-loss",)
+
+
+def test_a_training_sum_is_not_laid_on_the_held_out_loss() -> None:
+    lines = [f"epoch {i} train loss {812.3 / i:.1f} val loss {0.64 / i:.4f}" for i in range(1, 5)]
+    (finding,) = doctor.audit_log("\n".join(lines)).findings
+    assert finding.rule == "small-held-out-loss"
+    assert "a sum that was not divided" in finding.evidence
+    assert "len(loader)" in finding.remedy
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_the_command_line_reads_what_shells_write(
+    encoding: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.txt"
+    log.write_bytes("Über Test set: Average loss: 0.0017, Accuracy: 9696/10000\n".encode(encoding))
+    assert main(["doctor", str(log)]) == 1
+    assert "[impossible-loss]" in capsys.readouterr().out

@@ -225,6 +225,18 @@ def test_padding_is_no_ignored_class(logits: np.ndarray) -> None:
     assert scattered.findings[0].level == "warning"
 
 
+@pytest.mark.parametrize("lengths", [[30, 12, 25, 7, 18, 22, 9, 28]])
+def test_padding_end_to_end_is_no_ignored_class(lengths: list[int]) -> None:
+    rng = np.random.default_rng(2)
+    tokens = np.where(np.arange(30) < np.array(lengths)[:, None], rng.integers(1, 40, (8, 30)), 0)
+    scores = rng.standard_normal((240, 40))
+    for padded in (tokens.reshape(-1), tokens.T):  # rows end to end; time first
+        found = doctor.check(scores.reshape(*padded.shape, 40), padded, ignore_index=0)
+        assert [(one.rule, one.level) for one in found] == [("ignored-class", "note")]
+    shuffled = doctor.check(scores, rng.permutation(tokens.reshape(-1)), ignore_index=0)
+    assert shuffled.findings[0].level == "warning"
+
+
 def test_large_inputs_are_sampled_and_said_so() -> None:
     scores = np.zeros((5000, 1000), np.float32)
     scores[:, 0] = np.arange(5000)

@@ -434,3 +434,89 @@ def test_watch_keeps_to_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -
     looked = int(watching.diagnosis.not_checked[-1].split()[3])
     assert looked > 2
     assert 0.5 * looked <= 0.002 * milliseconds + 1  # the first, and the one that goes beyond
+
+
+@pytest.mark.parametrize("balance", [0.5, 0.9])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(label_smoothing=0.2),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 30.0])),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 9.0]), label_smoothing=0.1, reduction="sum"),
+        nn.BCEWithLogitsLoss(pos_weight=torch.tensor(9.0)),
+    ],
+    ids=str,
+)
+def test_weights_and_smoothing_move_what_can_be_reached(loss: nn.Module, balance: float) -> None:
+    binary = isinstance(loss, nn.BCEWithLogitsLoss)
+    target = (torch.arange(64) >= 64 * balance).long()
+    inputs = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    model = nn.Linear(8, 1 if binary else 2)
+    goal = target[:, None].float() if binary else target
+    diagnosis = doctor.examine(model, (inputs, goal), loss)
+    assert "cannot-overfit" not in diagnosis.rules
+    model = nn.Linear(8, 1 if binary else 2)
+    diagnosis = doctor.examine(model, (1e-9 * inputs, goal), loss)
+    assert "cannot-overfit" in diagnosis.rules
+    found = next(one for one in diagnosis if one.rule == "cannot-overfit")
+    # The best that one score for all rows can do, found by trying.
+    best = math.inf
+    for z in torch.linspace(-8, 8, 6401, dtype=torch.float64):
+        scores = (
+            z.expand(64, 1) if binary else torch.stack([torch.zeros(64).double(), z.expand(64)], 1)
+        )
+        value = _mean(loss, scores, goal)
+        best = min(best, value)
+    assert found.numbers["frequencies"] == pytest.approx(best, abs=1e-4)
+
+
+def _mean(loss: nn.Module, scores: Tensor, goal: Tensor) -> float:
+    value = copy.deepcopy(loss).double()(
+        scores, goal.double() if goal.is_floating_point() else goal
+    )
+    return float(value) / (len(goal) if getattr(loss, "reduction", "") == "sum" else 1)
+
+
+def test_more_labels_than_parameters_are_worth_a_note() -> None:
+    torch.manual_seed(0)
+    inputs, target = torch.randn(8, 3, 24, 24), torch.randint(4, (8, 24, 24))
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    diagnosis = doctor.examine(model, (inputs, target), nn.CrossEntropyLoss())
+    assert [(one.rule, one.level) for one in diagnosis] == [("cannot-overfit", "note")]
+    assert diagnosis.findings[0].numbers["labels"] == 8 * 24 * 24
+    assert diagnosis.findings[0].numbers["learnable"] == sum(p.numel() for p in model.parameters())
+
+
+def test_a_sum_over_places_is_no_high_start() -> None:
+    torch.manual_seed(0)
+    model = nn.Conv1d(6, 4, 1)
+    batch = torch.randn(8, 6, 50), torch.randint(4, (8, 50))
+    diagnosis = doctor.examine(model, batch, nn.CrossEntropyLoss(reduction="sum"))
+    assert "start-loss" not in diagnosis.rules
+
+
+def test_a_watched_loss_can_be_saved_and_copied(tmp_path: Any) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.loss = nn.Linear(4, 3), nn.CrossEntropyLoss()
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return self.loss(self.last(x), y)  # type: ignore[no-any-return]
+
+    model, x, y = Net(), torch.eye(4), torch.tensor([0, 1, 2, 0])
+    with doctor.watch(model, model.loss) as watching:
+        expected = model(x, y)
+        torch.save(model.loss, tmp_path / "loss.pt")
+        other = copy.deepcopy(model)
+        assert torch.equal(other(x, y), expected)
+        assert watching.steps == 1
+    assert "softxent" not in (tmp_path / "loss.pt").read_bytes().decode("latin-1")
+    other.loss.ignore_index = 0  # the copy's own is what counts
+    assert not torch.equal(other(x, y), expected)
+    assert "forward" not in vars(model.loss)
+
+
+def test_watch_wants_a_module() -> None:
+    with pytest.raises(OptionError, match=r"\[watch\] model is a str"):
+        doctor.watch("model", nn.CrossEntropyLoss())  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import subprocess
 import sys
+import tracemalloc
 import unicodedata
 
 import mpmath
@@ -502,3 +503,12 @@ def test_weights_smoothing_and_temperature_are_told() -> None:
     assert "divided by the temperature, 2." in explain([2, -1, 0.1], 2, temperature=2).text()
     assert "3 tanh(logit / 6)" in explain([2, -1, 0.1], 2, temperature=2, softcap=3).text()
     assert "z_loss adds" in explain([2, -1, 0.1], 2, z_loss=0.1).text()
+
+
+def test_many_classes_take_no_square_of_memory() -> None:
+    tracemalloc.start()
+    trace = explain(np.zeros(20_000, np.float32), 17)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert trace.value == pytest.approx(np.log(20_000))
+    assert peak < 100e6  # a matrix of classes by classes would take 3.2 GB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import os
 import sys
 from pathlib import Path
@@ -46,4 +47,6 @@ def run(args: argparse.Namespace) -> int:
 def _text(log: str) -> str:
     """The log as text; bytes that aren't UTF-8 are no reason to refuse the rest."""
     data = sys.stdin.buffer.read() if log == "-" else Path(log).read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what PowerShell's > writes
+        return data.decode("utf-16", errors="replace")
     return data.decode("utf-8-sig", errors="replace")

@@ -7,6 +7,7 @@ than one; both are gone afterwards.
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from torch.nn import functional
 from softxent.doctor.known_losses import FUNCTIONS, Loss
 
 __all__ = ["Calls", "Seen"]
+
+_compiling, _here = torch.compiler.is_compiling, threading.get_ident
 
 # The loss that was called, its positional arguments, its keywords, and what it returned.
 Seen = Callable[[Loss, tuple[Any, ...], Mapping[str, Any], Any], None]
@@ -37,7 +40,7 @@ class Calls:
     def __init__(self, loss: Loss, see: Seen) -> None:
         self.count = 0
         self.wanted = 1
-        self._see = see
+        self.see = see
         self._places = _places(loss)
         self._before: list[tuple[Any, str, Any]] = []
 
@@ -50,22 +53,7 @@ class Calls:
 
     def _covered(self, own: Callable[..., Any], owner: Any) -> Callable[..., Any]:
         """The function, with a count of its calls and a look at some."""
-        loss: Loss = own if isinstance(owner, ModuleType) else owner
-        see, calls = self._see, self
-        ours, here = threading.get_ident(), threading.get_ident
-        compiling = torch.compiler.is_compiling
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            value = own(*args, **kwargs)
-            # Compiled code must not depend on what is counted here.
-            if compiling() or here() != ours:
-                return value
-            calls.count += 1
-            if calls.count >= calls.wanted:
-                see(loss, args, kwargs, value)
-            return value
-
-        return forward
+        return _Covered(own, own if isinstance(owner, ModuleType) else owner, self)
 
     def end(self) -> None:
         """Uncover it, as it was."""
@@ -86,3 +74,29 @@ def _places(loss: Loss) -> list[tuple[Any, str]]:
     if name in FUNCTIONS and home is not functional and getattr(home, name, None) is loss:
         places.append((home, name))  # another library's function of the same name
     return places
+
+
+class _Covered:
+    """A function that is called as ever, and seen.
+
+    It stands in a loss's `__dict__`, so whoever saves or copies the loss, or the model that holds
+    it, meets it: what they get is the function alone.
+    """
+
+    def __init__(self, own: Callable[..., Any], loss: Loss, calls: Calls) -> None:
+        self._own, self._loss, self._calls = own, loss, calls
+        self._thread = threading.get_ident()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        value = self._own(*args, **kwargs)
+        # Compiled code must not depend on what is counted here.
+        if _compiling() or _here() != self._thread:
+            return value
+        calls = self._calls
+        calls.count += 1
+        if calls.count >= calls.wanted:
+            calls.see(self._loss, args, kwargs, value)
+        return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial, (self._own,)

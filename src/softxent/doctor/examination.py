@@ -102,7 +102,9 @@ def _examine(model: nn.Module, inputs: Any, target: Tensor, loss: Loss) -> Diagn
     constant = is_constant(outputs)
     fit = None
     if start is not None and differentiable:
-        fit, constant_after, silent_after = overfit(model, inputs, target, loss, known, unseen)
+        fit, constant_after, silent_after = overfit(
+            model, inputs, target, loss, known, _classes(outputs, name), unseen
+        )
         constant = constant and constant_after
         silent = tuple(one for one in silent if one in silent_after)
     wanting = [p.requires_grad for p in model.parameters()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,16 @@ from softxent.doctor.check import check
 from softxent.doctor.finding import Diagnosis
 from softxent.ops.spec import IGNORE_INDEX
 
-__all__ = ["FUNCTIONS", "KnownLoss", "Loss", "averaged", "known_loss", "recognised", "title"]
+__all__ = [
+    "FUNCTIONS",
+    "KnownLoss",
+    "Loss",
+    "averaged",
+    "known_loss",
+    "options_of",
+    "recognised",
+    "title",
+]
 
 Loss = Callable[[Any, Any], Any]
 
@@ -28,6 +38,9 @@ FUNCTIONS: dict[LossName, Callable[..., Tensor]] = {
     "cross_entropy": functional.cross_entropy,
     "binary_cross_entropy": functional.binary_cross_entropy,
     "binary_cross_entropy_with_logits": functional.binary_cross_entropy_with_logits,
+}
+_SIGNATURES: dict[str, inspect.Signature] = {
+    name: inspect.signature(function) for name, function in FUNCTIONS.items()
 }
 _NAMES: dict[str, LossName] = {
     "CrossEntropyLoss": "cross_entropy",
@@ -49,6 +62,7 @@ class KnownLoss:
     Attributes:
         name: which one it is.
         weight, ignore_index, reduction, label_smoothing: as it applies them.
+        pos_weight: of a binary loss.
         by_value: whether it was recognised by what it returned, not by its name.
     """
 
@@ -57,6 +71,7 @@ class KnownLoss:
     ignore_index: int = IGNORE_INDEX
     reduction: str = "mean"
     label_smoothing: float = 0.0
+    pos_weight: Tensor | None = None
     by_value: bool = False
 
     @property
@@ -102,14 +117,21 @@ def known_loss(loss: object, given: Mapping[str, Any] | None = None) -> KnownLos
     def option(key: str, default: Any) -> Any:
         return options.get(key, getattr(loss, key, default))
 
-    weight = option("weight", None)
+    weight, pos_weight = option("weight", None), option("pos_weight", None)
     return KnownLoss(
         name=name,
         weight=weight if isinstance(weight, Tensor) else None,
         ignore_index=int(option("ignore_index", IGNORE_INDEX)),
         reduction=str(option("reduction", "mean")),
         label_smoothing=float(option("label_smoothing", 0.0)),
+        pos_weight=pos_weight if isinstance(pos_weight, Tensor) else None,
     )
+
+
+def options_of(loss: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a call of one of torch's functions was given."""
+    signature = _SIGNATURES.get(getattr(loss, "__name__", ""))
+    return {} if signature is None else dict(signature.bind(*args, **kwargs).arguments)
 
 
 def recognised(value: Any, scores: Tensor, target: Tensor) -> KnownLoss | None:
@@ -138,13 +160,14 @@ def recognised(value: Any, scores: Tensor, target: Tensor) -> KnownLoss | None:
 
 
 def averaged(loss: Loss, reduction: str) -> Loss:
-    """The same loss as a mean over the rows."""
+    """The same loss as a mean over all that has a target: rows, places of a row, labels."""
 
     def mean(scores: Any, target: Any) -> Any:
         value = loss(scores, target)
         if value.ndim:
             return value.mean()
-        return value / len(target) if reduction == "sum" else value
+        soft = target.ndim > 1 and target.is_floating_point() and target.shape == scores.shape
+        return value / (len(target) if soft else target.numel()) if reduction == "sum" else value
 
     return mean
 

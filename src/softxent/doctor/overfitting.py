@@ -33,13 +33,14 @@ def overfit(
     target: Tensor,
     loss: Loss,
     known: KnownLoss | None,
+    classes: int,
     unseen: list[str],
 ) -> tuple[Fit | None, bool, tuple[str, ...]]:
     """Train copies on a part of the batch; the fit, and what was still dead afterwards."""
     count = min(_ROWS, len(target))
     few = each(inputs, lambda x: x[:count] if x.ndim and len(x) == len(target) else x)
     goal = target[:count]
-    bounds = _bounds(goal, known, few)
+    bounds = _bounds(goal, known, few, classes)
     if bounds is None:
         unseen.append("overfitting: the batch holds one class only, or the loss isn't known.")
         return None, True, silent_weights(model)
@@ -71,6 +72,8 @@ def overfit(
         lowest=lowest,
         frequencies=frequencies,
         floor=floor,
+        labels=_labels(goal, known),
+        learnable=sum(p.numel() for p in model.parameters() if p.requires_grad),
     )
     return fit, constant, silent or ()
 
@@ -94,33 +97,65 @@ def _train(
     return lowest
 
 
-def _bounds(target: Tensor, known: KnownLoss | None, inputs: Any) -> tuple[float, float] | None:
+def _labels(target: Tensor, known: KnownLoss | None) -> int:
+    """How many targets there are to learn."""
+    if known is None or known.binary:
+        return target.numel()
+    if target.is_floating_point():
+        return target.numel() // target.shape[1]
+    return int((target != known.ignore_index).sum())
+
+
+def _bounds(
+    target: Tensor, known: KnownLoss | None, inputs: Any, classes: int
+) -> tuple[float, float] | None:
     """(the loss of predicting class frequencies, the lowest loss there can be)."""
-    if known is None:
+    if known is None or not _labels(target, known):
         return None
-    if known.binary:
-        masses = torch.stack([1 - target.double(), target.double()], dim=-1).reshape(-1, 2)
-    elif target.is_floating_point():
-        masses = target.double().movedim(1, -1).reshape(-1, target.shape[1])
-    else:
-        kept = target[target != known.ignore_index]
-        if not kept.numel():
-            return None
-        masses = torch.nn.functional.one_hot(kept.long() - int(kept.min())).double()
-    frequencies = _entropy(masses.mean(dim=0, keepdim=True))
-    floor = _entropy(masses)
+    masses, divisor = _masses(target, known, classes)
+    frequencies = _least(masses.sum(dim=0, keepdim=True)) / divisor
+    floor = _least(masses) / divisor
     tensors = tensors_of(inputs)
     if len(masses) == len(target) and tensors and all(len(x) == len(target) for x in tensors):
         # Equal inputs with different targets can't be told apart by any model.
         keys = torch.cat([x.reshape(len(x), -1).double() for x in tensors], dim=1)
         _, group = torch.unique(keys, dim=0, return_inverse=True)
-        mean = torch.zeros(int(group.max()) + 1, masses.shape[1], dtype=torch.float64)
-        mean = mean.to(masses.device).index_add(0, group, masses)
-        mean = mean / mean.sum(dim=1, keepdim=True)
-        floor = max(floor, _entropy(mean[group]))
+        sums = masses.new_zeros(int(group.max()) + 1, masses.shape[1]).index_add(0, group, masses)
+        floor = max(floor, _least(sums) / divisor)
     return (frequencies, floor) if frequencies - floor > 0.05 else None
 
 
-def _entropy(masses: Tensor) -> float:
-    """The mean entropy of rows of probabilities, in nats."""
-    return float(torch.special.entr(masses).sum(dim=-1).mean())
+def _masses(target: Tensor, known: KnownLoss, classes: int) -> tuple[Tensor, float]:
+    """The target's masses, a row a label, and what their losses are divided by.
+
+    Classes that no label has are left out: what smoothing gives them costs the same everywhere, so
+    it moves both bounds alike, and is in both as if it were one class.
+    """
+    share = known.label_smoothing
+    if known.binary:
+        goal = target.double()
+        yes = goal if known.pos_weight is None else goal * known.pos_weight
+        masses = torch.stack([1 - goal, yes], dim=-1)
+        if known.weight is not None:
+            masses = masses * known.weight.unsqueeze(-1)
+        return masses.reshape(-1, 2), float(goal.numel())
+    weight = target.new_ones(classes, dtype=torch.float64)
+    if known.weight is not None:
+        weight = known.weight.double()
+    if target.is_floating_point():
+        soft = target.double().movedim(1, -1).reshape(-1, classes)
+        return weight * ((1 - share) * soft + share / classes), float(len(soft))
+    kept = target[target != known.ignore_index].long()
+    seen, column = torch.unique(kept, return_inverse=True)
+    masses = torch.nn.functional.one_hot(column).double() * (1 - share) + share / classes
+    masses = masses * weight[seen]
+    if share:
+        absent = (weight.sum() - weight[seen].sum()) * share / classes
+        masses = torch.cat([masses, absent.expand(len(masses), 1)], dim=1)
+    averaged = known.reduction == "mean"
+    return masses, float(weight[kept].sum()) if averaged else float(target.numel())
+
+
+def _least(masses: Tensor) -> float:
+    """What rows of masses cost at least, in nats: s ln s - sum t ln t each."""
+    return float(torch.special.entr(masses).sum() - torch.special.entr(masses.sum(dim=1)).sum())

@@ -20,6 +20,8 @@ class Fit:
         frequencies: the mean loss of predicting only the class frequencies.
         floor: the lowest mean loss that the targets allow: their own entropy, > 0 for soft targets
             and for equal inputs with different targets.
+        labels: how many targets there were to learn.
+        learnable: how many numbers the model could change for it.
     """
 
     rows: int
@@ -28,6 +30,8 @@ class Fit:
     lowest: float
     frequencies: float
     floor: float
+    labels: int
+    learnable: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ steps cost half a microsecond. The parameters are looked at when the loop begins
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Mapping
@@ -21,10 +20,10 @@ from softxent.doctor import rules as rules  # loaded with this module, not in th
 from softxent.doctor.calls import Calls
 from softxent.doctor.finding import Diagnosis, Finding
 from softxent.doctor.known_losses import (
-    FUNCTIONS,
     KnownLoss,
     Loss,
     known_loss,
+    options_of,
     recognised,
     title,
 )
@@ -39,9 +38,6 @@ __all__ = ["Watch", "watch"]
 _LONGEST_PAUSE = 256  # steps between two looks, so that the end of a long loop is seen too
 _SHARE = 0.002  # of the loop's time; the rest of a hundredth is for steps, start and end
 _FEW = 16  # numbers of a parameter that are compared one by one
-_SIGNATURES: dict[str, inspect.Signature] = {
-    name: inspect.signature(function) for name, function in FUNCTIONS.items()
-}
 
 
 def watch(model: nn.Module, loss: Loss) -> Watch:
@@ -57,7 +53,7 @@ def watch(model: nn.Module, loss: Loss) -> Watch:
         A `Watch`; its `diagnosis` can be asked at any time and is complete after the block.
 
     Raises:
-        OptionError: loss can't be called.
+        OptionError: model is no module, or loss can't be called.
 
     Cost: at most a hundredth of the time of a loop of a quarter of a second or more; a shorter one
     pays for the first look, half a millisecond or so. On a GPU only the steps that are looked at
@@ -71,6 +67,10 @@ def watch(model: nn.Module, loss: Loss) -> Watch:
         >>> watching.diagnosis.rules
         ('softmax-twice',)
     """
+    if not isinstance(model, nn.Module):
+        raise OptionError(
+            f"[watch] model is a {type(model).__name__}: pass the torch module that is trained."
+        )
     if not callable(loss):
         raise OptionError(
             f"[watch] loss is a {type(loss).__name__}: pass the module or the function that the "
@@ -145,7 +145,7 @@ class Watch:
         if not isinstance(scores, Tensor) or not isinstance(target, Tensor):
             return
         self._seen.append(self.steps)
-        known = known_loss(loss, _options(loss, args, kwargs))
+        known = known_loss(loss, options_of(loss, args, kwargs))
         known = known or self._known or recognised(value, scores, target)
         if known is not None:
             self._known = known
@@ -208,12 +208,6 @@ class Watch:
                 f"{', '.join(map(str, self._seen[:8]))}{' ...' if len(self._seen) > 8 else ''}."
             )
         return Diagnosis.of(f"{self.steps} watched steps", findings, asked, unseen)
-
-
-def _options(loss: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a call of one of torch's functions was given."""
-    signature = _SIGNATURES.get(getattr(loss, "__name__", ""))
-    return {} if signature is None else dict(signature.bind(*args, **kwargs).arguments)
 
 
 def _fingerprints(model: nn.Module) -> dict[str, tuple[float, ...]]:

@@ -58,8 +58,9 @@ def target_mass(
     e = label_smoothing
     if target.ndim == 2:
         return np.asarray(w * ((1 - e) * target.astype(np.float64) + e / classes))
-    onehot = np.eye(classes)[np.where((target >= 0) & (target < classes), target, 0)]
-    return np.asarray((1 - e) * w[:, None].T * onehot + e / classes * w)
+    onehot = np.zeros((len(target), classes))
+    onehot[np.arange(len(target)), np.where((target >= 0) & (target < classes), target, 0)] = 1
+    return np.asarray((1 - e) * w * onehot + e / classes * w)
 
 
 def cross_entropy(

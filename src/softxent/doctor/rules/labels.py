@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from softxent.doctor.cases import Arrays
@@ -187,7 +189,7 @@ def ignored_class(case: Arrays) -> Evidence | None:
         why = "no label in this batch has it"
     elif _is_padding(case):
         level = "note"
-        why = "the ignored places are all at the ends of their rows, as padding is"
+        why = "the ignored places stand together at the ends of rows, as padding does"
     else:
         level = "warning"
         why = "the ignored rows stand among the others, as rows of a class do"
@@ -206,14 +208,22 @@ def ignored_class(case: Arrays) -> Evidence | None:
 
 
 def _is_padding(case: Arrays) -> bool:
-    """Whether ignored labels fill only the ends of sequences, (N, L)."""
+    """Whether ignored labels fill only the ends of sequences: (N, L), (L, N), or end to end."""
     assert case.target is not None
-    if case.target.ndim != 2 or case.target.shape[1] < 2:
-        return False
     ignored = case.target == case.ignore_index
-    after = np.all(ignored[:, 1:] >= ignored[:, :-1])
-    before = np.all(ignored[:, 1:] <= ignored[:, :-1])
-    return bool(after or before)
+    if ignored.ndim == 2:
+        return any(
+            bool(np.all(turned[:, 1:] >= turned[:, :-1]) or np.all(turned[:, 1:] <= turned[:, :-1]))
+            for turned in (ignored, ignored.T)
+            if turned.shape[1] > 1
+        )
+    if ignored.ndim != 1:
+        return False
+    runs = int(ignored[0]) + int(np.sum(ignored[1:] & ~ignored[:-1]))
+    kept, of = int(np.sum(~ignored)), len(ignored)
+    by_chance = (of - kept) * (kept + 1) / of
+    # Four standard deviations below what labels in random order have.
+    return runs < by_chance - 4 * math.sqrt(by_chance * (of - kept) * kept) / of
 
 
 @rule("arrays")

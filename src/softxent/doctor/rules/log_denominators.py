@@ -13,6 +13,7 @@ __all__: list[str] = []
 
 _USUAL_SIZES = (64, 32, 128, 256, 100, 16, 512, 1000, 1024, 50, 200, 8, 20, 10, 4)
 _SHOWN = 12  # rows of a table
+_MOST = 20.0  # nats; ln C of half a billion classes
 
 
 def _least(accuracy: Accuracy) -> float:
@@ -234,13 +235,20 @@ def small_held_out_loss(log: Log) -> Evidence | None:
         return None
     middle = _middle(ratios.values())
     size = min(_USUAL_SIZES, key=lambda one: abs(math.log(one / middle)))
+    train = _middle([one for _, _, one in _beside(log)])
+    undivided = train > _MOST
+    cause = (
+        f"A training loss of {train:.4g} is more than ln C for any C: it looks like a sum that was "
+        f"not divided, over about {middle:.0f} batches, and the held-out loss like a mean."
+        if undivided
+        else f"Batch means divided by rows would give about the batch size, {size} say."
+    )
     return Evidence(
         level="warning",
         text=(
             f"In all {len(ratios)} places where both are printed the training loss is at least "
-            f"{min(ratios.values()):.3g} times the held-out one, {middle:.3g} "
-            "times "
-            f"as a rule. Batch means divided by rows would give about the batch size, {size} say."
+            f"{min(ratios.values()):.3g} times the held-out one, {middle:.3g} times as a rule. "
+            f"{cause}"
         ),
         numbers={
             "lines": list(ratios),
@@ -250,7 +258,9 @@ def small_held_out_loss(log: Log) -> Evidence | None:
         confidence="likely",
         why="both fall together; augmentation, smoothing and dropout explain a factor of two or "
         "three, and not at once",
-        remedy="total += loss.item() * len(target)  # then total / len(dataset)",
+        remedy="print(total / len(loader))  # total: the sum of the batch means"
+        if undivided
+        else "total += loss.item() * len(target)  # then total / len(dataset)",
         not_checked="whether training uses mixup or a loss with other terms.",
     )
 

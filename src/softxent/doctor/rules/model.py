@@ -189,8 +189,9 @@ def cannot_overfit(case: Trial) -> Evidence | None:
     if fit.lowest < fit.frequencies - 0.05 * room:
         return None
     rates = ", ".join(f"{rate:g}" for rate in fit.rates)
+    small = fit.learnable < fit.labels
     return Evidence(
-        level="warning",
+        level="note" if small else "warning",
         text=(
             f"On {fit.rows} rows the loss went from {case.start:.4g} to {fit.lowest:.4g} at best, "
             "in "
@@ -204,9 +205,14 @@ def cannot_overfit(case: Trial) -> Evidence | None:
             "floor": fit.floor,
             "rows": fit.rows,
             "steps": fit.steps,
+            "labels": fit.labels,
+            "learnable": fit.learnable,
         },
-        confidence="likely",
-        why="most models learn so few rows by heart in so many steps",
+        confidence="possible" if small else "likely",
+        why=f"{fit.learnable:,} parameters can't know {fit.labels:,} labels by heart, unless these "
+        "follow a rule"
+        if small
+        else "most models learn so few rows by heart in so many steps",
         remedy="print([(n, p.grad.norm()) for n, p in model.named_parameters()])",
         not_checked="other optimisers, and more than these steps.",
     )
