@@ -6,6 +6,8 @@ its buffers, its gradients and the caller's random numbers are the same bits aft
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from softxent.doctor.batch import clone, first_line, parts
+from softxent.doctor.calls import Calls
 from softxent.doctor.cases import LossName
 from softxent.doctor.check import check
 from softxent.doctor.finding import Diagnosis, Finding
-from softxent.doctor.known_losses import Loss, averaged, known_loss, recognised, title
+from softxent.doctor.known_losses import (
+    Loss,
+    averaged,
+    known_loss,
+    options_of,
+    recognised,
+    title,
+)
 from softxent.doctor.overfitting import overfit
 from softxent.doctor.probing import (
     copy_of,
@@ -29,6 +39,7 @@ from softxent.doctor.probing import (
 )
 from softxent.doctor.registry import ask
 from softxent.doctor.trial import Trial
+from softxent.errors import SoftxentError
 
 __all__ = ["examine"]
 
@@ -72,7 +83,7 @@ def _examine(model: nn.Module, inputs: Any, target: Tensor, loss: Loss) -> Diagn
     unseen: list[str] = []
     still = copy_of(model).eval()
     outputs, ending = run(still, inputs)
-    value = _value(loss, outputs, target, unseen)
+    value, within = _value(loss, outputs, target, unseen)
     known = known_loss(loss) or recognised(value, outputs, target)
     if known is not None:
         arguments = known.check(outputs, target)
@@ -82,6 +93,12 @@ def _examine(model: nn.Module, inputs: Any, target: Tensor, loss: Loss) -> Diagn
                 f"the code of {title(loss)}: on this batch its value is the {known.reduction} of "
                 f"{known.name}, and it was judged as that."
             )
+    elif within is not None:
+        findings, asked = list(within.findings), list(within.checked)
+        unseen.append(
+            f"the code of {title(loss)}: what it gives to the one loss of torch that it calls was "
+            "judged."
+        )
     else:
         findings, asked = _guess(outputs, target)
         unseen.append(
@@ -142,18 +159,37 @@ def _guess(outputs: Tensor, target: Tensor) -> tuple[list[Finding], list[str]]:
     ], [one for one in told.checked if one in rules]
 
 
-def _value(loss: Loss, outputs: Tensor, target: Tensor, unseen: list[str]) -> Tensor | None:
-    """What the loss returns; None where it refuses its arguments."""
+def _value(
+    loss: Loss, outputs: Tensor, target: Tensor, unseen: list[str]
+) -> tuple[Tensor | None, Diagnosis | None]:
+    """What the loss returns, None where it refuses its arguments.
+
+    And what is to be said of the arguments that it gives to one of torch's losses itself.
+    """
+    within: list[Diagnosis] = []
+
+    def see(inner: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any], _: Any) -> None:
+        calls.wanted = calls.count + 1
+        given = options_of(inner, args, kwargs)
+        known, scores, labels = known_loss(inner, given), given.get("input"), given.get("target")
+        if known and isinstance(scores, Tensor) and isinstance(labels, Tensor):
+            with contextlib.suppress(SoftxentError):
+                within.append(known.check(scores, labels))
+
+    calls = Calls(lambda *_: None, see)  # of any function that isn't torch's, what is called within
+    calls.begin()
     try:
         with torch.no_grad():
             value = loss(outputs, target)
     except Exception as error:
         unseen.append(f"training: the loss fails on these arguments ({first_line(error)}).")
-        return None
+        return None, None
+    finally:
+        calls.end()
     if not isinstance(value, Tensor):
         unseen.append(f"training: the loss returns a {type(value).__name__}, not a tensor.")
-        return None
-    return value
+        return None, None
+    return value, within[0] if len(within) == calls.count == 1 else None
 
 
 def _classes(outputs: Tensor, name: LossName | None) -> int:
