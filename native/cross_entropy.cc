@@ -258,7 +258,8 @@ class CrossEntropy {
       mass_.block(i, begin + b, n, t);
       Sum<T> mass, gap;
       add_mass(t, n, mass);
-      add_gap(t, u + b, n, max, gap);
+      // Where the whole chunk is masked, the distance to the row's maximum says it all.
+      if (max > -INFINITY) add_gap(t, u + b, n, max, gap);
       chunk.mass.add(mass.total());
       chunk.gap.add(gap.total());
     }
