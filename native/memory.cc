@@ -1,5 +1,6 @@
 #include "memory.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -14,6 +15,7 @@ namespace {
 constexpr int64_t kHeader = 64;  // holds the block's size, and keeps the alignment
 constexpr int64_t kHugePage = 2 << 20;
 constexpr int64_t kDefaultLimit = 512 << 20;
+constexpr std::chrono::seconds kPatience{1};
 
 struct Block {
   int64_t size;  // with the header
@@ -42,10 +44,10 @@ Block* allocate(int64_t size) {
 void deallocate(Block* block) { ::operator delete(block, std::align_val_t{64}); }
 #endif
 
-// Where another thread is at it, or was when this process was forked, nobody waits: memory then
-// comes from the system and goes back there.
+// Where another thread is at it, or was when this process was forked, nobody waits for long: memory
+// then comes from the system and goes back there.
 struct Cache {
-  std::mutex mutex;
+  std::timed_mutex mutex;
   std::vector<Block*> blocks;  // oldest first
   int64_t held = 0;
 };
@@ -75,7 +77,7 @@ void* take_memory(int64_t bytes) {
   const int64_t size = (bytes + kHeader + 4095) / 4096 * 4096;
   Block* block = nullptr;
   Cache& c = cache();
-  std::unique_lock<std::mutex> lock(c.mutex, std::try_to_lock);
+  std::unique_lock<std::timed_mutex> lock(c.mutex, std::try_to_lock);
   if (lock.owns_lock()) {
     // The newest that fits and wastes at most a quarter.
     for (size_t k = c.blocks.size(); k-- > 0 && !block;) {
@@ -93,7 +95,7 @@ void* take_memory(int64_t bytes) {
 void give_memory(void* data) {
   Block* block = reinterpret_cast<Block*>(static_cast<char*>(data) - kHeader);
   Cache& c = cache();
-  std::unique_lock<std::mutex> lock(c.mutex, std::try_to_lock);
+  std::unique_lock<std::timed_mutex> lock(c.mutex, std::try_to_lock);
   if (!lock.owns_lock() || block->size > limit()) return deallocate(block);
   while (c.held + block->size > limit()) {
     c.held -= c.blocks.front()->size;
@@ -105,13 +107,15 @@ void give_memory(void* data) {
 }
 
 int64_t held_memory() {
-  std::lock_guard<std::mutex> lock(cache().mutex);
-  return cache().held;
+  Cache& c = cache();
+  std::unique_lock<std::timed_mutex> lock(c.mutex, kPatience);
+  return lock.owns_lock() ? c.held : 0;
 }
 
 void release_memory() {
   Cache& c = cache();
-  std::lock_guard<std::mutex> lock(c.mutex);
+  std::unique_lock<std::timed_mutex> lock(c.mutex, kPatience);
+  if (!lock.owns_lock()) return;
   for (Block* block : c.blocks) deallocate(block);
   c.blocks.clear();
   c.held = 0;

@@ -36,7 +36,7 @@ class Cost:
 
 
 def costs() -> list[Cost]:
-    """Three loops, from the smallest step that there is to that of a small network."""
+    """Four loops, from the smallest step that there is to that of a small network."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     widths = (784, 520, 320, 240, 120, 10)
@@ -44,6 +44,8 @@ def costs() -> list[Cost]:
     few, three = torch.randn(32, 8), torch.randint(0, 3, (32,))
     yes = torch.randint(0, 2, (32, 1)).float()
     hidden = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    digits, ten = torch.randn(64, 64), torch.randint(0, 10, (64,))
+    small = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
     images, labels = torch.randn(64, 784), torch.randint(0, 10, (64,))
     note = nn.Sequential(*layers[:-1], layers[-1][0])
     return [
@@ -51,6 +53,7 @@ def costs() -> list[Cost]:
             "one layer, BCEWithLogitsLoss", nn.Linear(8, 1), nn.BCEWithLogitsLoss(), few, yes, 3000
         ),
         _cost("two layers, CrossEntropyLoss", hidden, nn.CrossEntropyLoss(), few, three, 2000),
+        _cost("two layers for small digits", small, nn.CrossEntropyLoss(), digits, ten, 1000),
         _cost("the last note's five layers", note, nn.CrossEntropyLoss(), images, labels, 300),
     ]
 

@@ -47,7 +47,8 @@ def ours(given: Inputs, **options: Any) -> Tensor:
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 10 rows and blocks of 16 classes, so that small inputs have several."""
     monkeypatch.setattr(head.Head, "_rows_at_once", lambda self: 10)
-    monkeypatch.setattr(head.Head, "_block_size", lambda self, large: 16 if large else 5)
+    monkeypatch.setattr(head, "_BLOCK", 16)
+    monkeypatch.setattr(head.Head, "_copied", lambda self, itemsize=None: 5)
 
 
 # --- every option, dtype and reduction ---
@@ -261,7 +262,8 @@ def test_the_chunk_size_changes_rounding_only(
     value.backward()
     for rows, block in ((1, 16), (7, 20), (36, 53)):
         monkeypatch.setattr(head.Head, "_rows_at_once", lambda self, rows=rows: rows)
-        monkeypatch.setattr(head.Head, "_block_size", lambda self, large, block=block: block)
+        monkeypatch.setattr(head, "_BLOCK", block)
+        monkeypatch.setattr(head.Head, "_copied", lambda self, itemsize=None, block=block: block)
         part = inputs(dtype, weight=True)
         again = ours(part, **OPTIONS[name])
         again.backward()

@@ -30,7 +30,8 @@ from .linear_cases import (
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head.Head, "_rows_at_once", lambda self: 10)
-    monkeypatch.setattr(head.Head, "_block_size", lambda self, large: 16)
+    monkeypatch.setattr(head, "_BLOCK", 16)
+    monkeypatch.setattr(head.Head, "_copied", lambda self, itemsize=None: 16)
     monkeypatch.setattr(linear_stats, "_IN_CACHE", 3 * CLASSES)
 
 

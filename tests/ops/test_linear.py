@@ -46,7 +46,8 @@ def expected(
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 5 rows and blocks of 7 classes, so that small inputs have several."""
     monkeypatch.setattr(head.Head, "_rows_at_once", lambda self: 5)
-    monkeypatch.setattr(head.Head, "_block_size", lambda self, large: 7)
+    monkeypatch.setattr(head, "_BLOCK", 7)
+    monkeypatch.setattr(head.Head, "_copied", lambda self, itemsize=None: 7)
 
 
 def numpy_dtype(name: str) -> Any:

@@ -1,8 +1,8 @@
 """Seeing the calls of a loss: whatever stands between two lines of somebody else's loop.
 
 A module's `forward` is covered by an attribute of the instance, a function by one in its place in
-`torch.nn.functional`. Both cost a quarter of a microsecond a call, where a forward hook costs more
-than one; both are gone afterwards.
+`torch.nn.functional`. Both cost a quarter of a microsecond a call where nothing else runs, a forward
+hook more than one; both are gone afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from softxent.doctor.known_losses import FUNCTIONS, Loss
 
 __all__ = ["Calls", "Seen"]
 
-_compiling, _here = torch.compiler.is_compiling, threading.get_ident
+# Of the two questions for a compiler, the one that is a single cold call.
+_compiling, _here = torch.compiler.is_dynamo_compiling, threading.get_ident
 
 # The loss that was called, its positional arguments, its keywords, and what it returned.
 Seen = Callable[[Loss, tuple[Any, ...], Mapping[str, Any], Any], None]
@@ -94,7 +95,7 @@ class _Covered:
             return value
         calls = self._calls
         calls.count += 1
-        if calls.count >= calls.wanted:
+        if calls.count >= calls.wanted and not torch.compiler.is_compiling():
             calls.see(self._loss, args, kwargs, value)
         return value
 

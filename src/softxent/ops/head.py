@@ -30,6 +30,7 @@ __all__ = ["MAX_BYTES", "Chunk", "Gradients", "Head", "Stats", "Sums"]
 
 Array = npt.NDArray[Any]
 MAX_BYTES = 64 * 2**20
+_BLOCK = 8192  # classes in a block of which no copy is made
 # What the libraries that multiply were seen to hold for themselves after their first products, with
 # room for the blocks that are copied.
 _LIBRARIES = 28 * 2**20
@@ -196,7 +197,7 @@ class Head:
 
     def fill(self, chunk: Chunk) -> None:
         """The chunk's logits."""
-        for block in self._blocks(not self.products.widens):
+        for block in self._blocks(self._copied() if self.products.widens else _BLOCK):
             bias = None if self.bias is None else self.bias[block]
             self.products.logits(chunk.x, self.classifier[block], bias, chunk.tile[:, block])
 
@@ -236,22 +237,24 @@ class Head:
         """What a chunk's gradient gives to the others, but for classes below the limit."""
         x, tile, products = chunk.x, chunk.tile, self.products
         if into.bias is not None:
-            for block in self._blocks(True):
+            for block in self._blocks(_BLOCK):
                 products.add_columns(tile[:, block], into.bias[block])
         if into.features is None and into.classifier is None:
             return
         width = self.features.shape[-1]
         active = self._active(chunk, limit)
-        scratch = products.scratch(max(self._block_size(products.adds_in_place), len(x)) * width)
+        block_size = _BLOCK if products.adds_in_place else self._copied(products.tile_itemsize)
+        scratch = products.scratch(max(block_size, len(x)) * width)
         if into.features is not None:
             dx = products.zeros(len(x), width)
-            for block in self._blocks(not products.widens, active):
+            copies = products.widens or active is not None
+            for block in self._blocks(self._copied() if copies else _BLOCK, active):
                 products.add_features(
                     products.columns(tile, block), self.classifier[block], dx, scratch
                 )
             products.put(dx, into.features, chunk.rows)
         if into.classifier is not None:
-            for block in self._blocks(products.adds_in_place, active):
+            for block in self._blocks(self._copied() if active is not None else block_size, active):
                 total = into.classifier[block]
                 products.add_classifier(products.columns(tile, block), x, total, scratch)
                 if active is not None:  # then the total is a copy
@@ -273,7 +276,7 @@ class Head:
         positive = limit.positive and loss.target_kind == "index"
         positive &= loss.label_smoothing == 0 and loss.z_loss == 0
         counts = np.empty(loss.classes, bool)
-        for block in self._blocks(True):
+        for block in self._blocks(_BLOCK):
             counts[block] = products.reach(tile[:, block], limit.value, both_sides=not positive)
         if positive:
             counts[self.target[chunk.rows]] = True
@@ -291,24 +294,22 @@ class Head:
             _LIBRARIES if products.adds_in_place or self.spare else _LIBRARIES + self.max_bytes // 8
         )
         share = self.max_bytes - min(own, self.max_bytes // 2) + self.spare
-        row: int = products.tile_itemsize * self.loss.classes
+        row: int = products.tile_itemsize * self.loss.classes + 64
         row += (products.tile_itemsize + 2 * products.sum_itemsize) * width
         return max(1, share // row)
 
-    def _blocks(self, large: bool, active: Array | None = None) -> Iterator[Any]:
+    def _blocks(self, size: int, active: Array | None = None) -> Iterator[Any]:
         """All classes in blocks; or the active ones, of which copies are made."""
         if active is not None:
-            size = self._block_size(False)
             yield from (active[i : i + size] for i in range(0, len(active), size))
             return
-        size = self._block_size(large)
         for begin in range(0, self.loss.classes, size):
             yield slice(begin, min(begin + size, self.loss.classes))
 
-    def _block_size(self, large: bool) -> int:
-        """As many classes as there is room for where a block is copied; else more, for speed."""
-        row: int = self.products.sum_itemsize * max(1, self.features.shape[-1])
-        return 8192 if large else max(16, min(8192, self.max_bytes // 32 // row))
+    def _copied(self, itemsize: int | None = None) -> int:
+        """How many classes are in a block of which a copy is made: what there is room for."""
+        row = (itemsize or self.products.sum_itemsize) * max(1, self.features.shape[-1])
+        return max(16, min(_BLOCK, self.max_bytes // 32 // row))
 
     def _take(self, rows: Any) -> Any:
         """Rows of features of any leading shape; a view where there is one."""

@@ -19,7 +19,7 @@ from softxent.errors import DTypeError, OptionError
 from softxent.ops import composed, native, spec, tensor
 from softxent.ops import tensor_intake as intake
 from softxent.ops.head import Gradients, Head, Sums
-from softxent.ops.torch_products import TorchProducts, as_array, zeros
+from softxent.ops.torch_products import TorchProducts, as_array, empty, zeros
 
 __all__ = [
     "NOTHING",
@@ -213,7 +213,7 @@ def _times(gradient: Tensor | None, factor: float, dtype: torch.dtype) -> Tensor
         return gradient
     if gradient.dtype == dtype:
         return gradient.mul_(factor)
-    result = zeros(tuple(gradient.shape), dtype)
+    result = empty(tuple(gradient.shape), dtype)
     for begin in range(0, len(result), 1024):
         torch.mul(gradient[begin : begin + 1024], factor, out=result[begin : begin + 1024])
     return result
