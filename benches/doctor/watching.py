@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from softxent import doctor
 
-_ROUNDS = 21
+_ROUNDS = 15
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ def costs() -> list[Cost]:
     note = nn.Sequential(*layers[:-1], layers[-1][0])
     return [
         _cost(
-            "one layer, BCEWithLogitsLoss", nn.Linear(8, 1), nn.BCEWithLogitsLoss(), few, yes, 3000
+            "one layer, BCEWithLogitsLoss", nn.Linear(8, 1), nn.BCEWithLogitsLoss(), few, yes, 9000
         ),
-        _cost("two layers, CrossEntropyLoss", hidden, nn.CrossEntropyLoss(), few, three, 2000),
-        _cost("two layers for small digits", small, nn.CrossEntropyLoss(), digits, ten, 1000),
-        _cost("the last note's five layers", note, nn.CrossEntropyLoss(), images, labels, 300),
+        _cost("two layers, CrossEntropyLoss", hidden, nn.CrossEntropyLoss(), few, three, 6000),
+        _cost("two layers for small digits", small, nn.CrossEntropyLoss(), digits, ten, 4000),
+        _cost("the last note's five layers", note, nn.CrossEntropyLoss(), images, labels, 400),
     ]
 
 
