@@ -391,6 +391,53 @@ double small_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, bo
   return denominator == 0 ? NAN : sum(task.loss, rows) / denominator;
 }
 
+// The sum of the elements' losses; of a gradient alone, 0. All are adjacent elements.
+double binary_cross_entropy(In logits, In target, std::optional<In> positive_weight,
+                            std::optional<In> weight, std::optional<Out> loss,
+                            std::optional<In> upstream, double scale, std::optional<Out> grad,
+                            bool value) {
+  BinaryTask task{};
+  task.count = static_cast<int64_t>(logits.size());
+  const auto receive = [&](const auto& a, Array& into) {
+    if (a.ndim() != 1 || static_cast<int64_t>(a.size()) != task.count ||
+        (task.count > 1 && a.stride(0) != 1)) {
+      throw nb::value_error("one contiguous dimension of one size is wanted");
+    }
+    into = {const_cast<void*>(static_cast<const void*>(a.data())), type_of(a), 1, {}};
+  };
+  receive(logits, task.logits);
+  receive(target, task.target);
+  if (positive_weight) receive(*positive_weight, task.positive_weight);
+  if (weight) receive(*weight, task.weight);
+  if (loss) receive(*loss, task.loss);
+  if (upstream) receive(*upstream, task.upstream);
+  if (grad) receive(*grad, task.grad);
+  for (const auto* output : {&loss, &grad}) {
+    check_apart(*output, std::optional<In>(logits));
+    check_apart(*output, std::optional<In>(target));
+    check_apart(*output, positive_weight);
+    check_apart(*output, weight);
+    check_apart(*output, upstream);
+  }
+  check_apart(loss, grad);
+  task.scale = scale;
+  nb::gil_scoped_release release;
+  if (!value) {
+    kernels().binary_cross_entropy(task);
+    return 0;
+  }
+  const int64_t blocks = (task.count + kBinaryBlock - 1) / kBinaryBlock;
+  std::vector<BinarySum> sums(static_cast<size_t>(blocks));
+  task.sums = sums.data();
+  kernels().binary_cross_entropy(task);
+  Total total;
+  for (const BinarySum& sum : sums) {
+    if (sum.outside) throw nb::index_error("binary target out of range");
+    total.add(sum.loss);
+  }
+  return total.value();
+}
+
 void give(void* data) noexcept { give_memory(data); }
 
 // Bytes that go back to the cache with the array.
@@ -422,6 +469,11 @@ NB_MODULE(_native, m) {
         arg("grad").noconvert() = nb::none(), arg("k") = 1, arg("entropy").noconvert() = nb::none(),
         arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());
   m.def("small_cross_entropy", &small_cross_entropy);
+  m.def("binary_cross_entropy", &binary_cross_entropy, arg("logits").noconvert(),
+        arg("target").noconvert(), nb::kw_only(), arg("positive_weight").noconvert() = nb::none(),
+        arg("weight").noconvert() = nb::none(), arg("loss").noconvert() = nb::none(),
+        arg("upstream").noconvert() = nb::none(), arg("scale") = 1.0,
+        arg("grad").noconvert() = nb::none(), arg("value") = true);
   m.def("empty", &empty);
   m.def("held_memory", &held_memory);
   m.def("release_memory", &release_memory);

@@ -89,6 +89,26 @@ struct StatsTask {
   bool* hits;       // (rows)
 };
 
+// Adjacent elements, each a loss of its own: see binary.cc. Arrays other than logits and target may
+// be null; those that are read may be of any type.
+constexpr int64_t kBinaryBlock = 512;
+
+// What a block of so many elements comes to.
+struct BinarySum {
+  double loss;
+  bool outside;  // some target isn't in [0, 1]
+};
+
+struct BinaryTask {
+  int64_t count;
+  Array logits, target, positive_weight, weight;
+  Array loss;
+  BinarySum* sums;  // (blocks), or null where only the gradient is wanted
+  Array upstream;
+  double scale;  // of the gradient, times upstream
+  Array grad;
+};
+
 // One instruction set's kernels.
 struct Kernels {
   void (*softmax)(const SoftmaxTask&);
@@ -96,6 +116,7 @@ struct Kernels {
   void (*cross_entropy)(const CrossEntropyTask&);           // loss, summary and grad as asked for
   void (*cross_entropy_gradient)(const CrossEntropyTask&);  // grad, from the summary
   void (*cross_entropy_stats)(const StatsTask&);
+  void (*binary_cross_entropy)(const BinaryTask&);
 };
 
 // The best instruction set that both this build and this processor have, or the one that

@@ -15,6 +15,7 @@
   void cross_entropy(const CrossEntropyTask&);          \
   void cross_entropy_gradient(const CrossEntropyTask&); \
   void cross_entropy_stats(const StatsTask&);           \
+  void binary_cross_entropy(const BinaryTask&);         \
   }                                                     \
   }
 

@@ -43,6 +43,18 @@ def small_cross_entropy(
     label_smoothing: float,
     mean: bool,
 ) -> float: ...
+def binary_cross_entropy(
+    logits: _Array,
+    target: _Array,
+    *,
+    positive_weight: _Array | None = None,
+    weight: _Array | None = None,
+    loss: _Array | None = None,
+    upstream: _Array | None = None,
+    scale: float = 1.0,
+    grad: _Array | None = None,
+    value: bool = True,
+) -> float: ...
 def empty(bytes: int) -> npt.NDArray[np.uint8]: ...
 def held_memory() -> int: ...
 def release_memory() -> None: ...

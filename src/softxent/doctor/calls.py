@@ -1,8 +1,8 @@
 """Seeing the calls of a loss: whatever stands between two lines of somebody else's loop.
 
 A module's `forward` is covered by an attribute of the instance, a function by one in its place in
-`torch.nn.functional`. Both cost a quarter of a microsecond a call where nothing else runs, a forward
-hook more than one; both are gone afterwards.
+`torch.nn.functional`. Both cost a quarter of a microsecond a call where nothing else runs, where a
+forward hook costs more than one; both are gone afterwards.
 """
 
 from __future__ import annotations

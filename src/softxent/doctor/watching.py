@@ -2,7 +2,8 @@
 
 The calls of the loss are seen. Steps 1, 2, 4, 8 ... and then each 256th are looked at, each as soon
 as all looks together have taken less than 0.2% of the thread's time since the beginning; all other
-steps cost one to two microseconds in a loop that does more than count them. The parameters are looked at when the loop begins and when it ends.
+steps cost about a microsecond in a real loop. The parameters are looked at when the loop begins and
+when it ends.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ def watch(model: nn.Module, loss: Loss) -> Watch:
     Raises:
         OptionError: model is no module, or loss can't be called.
 
-    Cost: two microseconds a step, and a millisecond in all: less than a hundredth of the time where
-    a step takes 0.3 ms or more and the loop a quarter of a second; up to two hundredths for the
-    smallest networks there are. On a GPU only the steps that are looked at
+    Cost: a microsecond a step, a five-hundredth of the time for looks, a millisecond to begin and
+    to end: at most a hundredth of a loop of a second whose steps take 0.2 ms or more, up to two of
+    the smallest steps that there are, of 0.1 ms. On a GPU only the steps that are looked at
     wait for it. In code that torch.compile compiles nothing is seen, and nothing costs.
 
     Example:

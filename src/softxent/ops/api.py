@@ -551,20 +551,17 @@ def binary_cross_entropy_with_logits(
             op, logits, target, weight, pos_weight=pos_weight, reduction=reduction
         )
     array, export = receive(op, "logits", logits)
-    dtype = native.compute_dtype(op, "logits", array.dtype)
     target = receive(op, "target", target)[0]
     spec.check_binary_target(op, "logits", array.shape, target)
-    y = target.astype(dtype).reshape(-1)
-    positive = _weigh(op, y.reshape(array.shape), receive_optional(op, "pos_weight", pos_weight))
-    # One formula: two classes with the logits [0, x] and the mass [1 - y, v y].
-    pairs = np.stack([np.zeros_like(y), array.astype(dtype).reshape(-1)], axis=-1)
-    mass = np.stack([1 - y, positive.astype(dtype).reshape(-1)], axis=-1)
-    two = spec.Loss.of(op, pairs.shape, mass.shape, "f", axis=-1, reduction="none")
-    losses, _ = native.cross_entropy(two, pairs, mass, None, with_grad=False)
-    losses = losses.astype(np.float64).reshape(array.shape)
-    losses = _weigh(op, losses, receive_optional(op, "weight", weight))
     loss = spec.Loss.elementwise(op, array.shape, reduction)
-    return export(native.reduce(loss, losses, float(losses.size), dtype))
+    positive_weight, weight = (
+        None if x is None else spec.check_element_weight(op, x, array.shape)
+        for x in (
+            receive_optional(op, "pos_weight", pos_weight),
+            receive_optional(op, "weight", weight),
+        )
+    )
+    return export(native.binary_cross_entropy(loss, array, target, positive_weight, weight))
 
 
 def _weigh(op: str, losses: Any, weight: Any) -> Any:

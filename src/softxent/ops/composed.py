@@ -14,7 +14,7 @@ from softxent.ops import spec
 
 __all__ = [
     "Row",
-    "binary_losses",
+    "binary_cross_entropy",
     "computed",
     "cross_entropy",
     "cross_entropy_with_stats",
@@ -189,10 +189,28 @@ def pick(loss: spec.Loss, log_probs: Tensor, target: Tensor, weight: Tensor | No
     return reduce(loss, 0 - w * picked, w.sum())  # 0.0 for a certain row, never -0.0
 
 
-def binary_losses(x: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """Losses of two classes with the logits [0, x] and the masses [no, yes]."""
-    pairs, mass = torch.stack([torch.zeros_like(x), x], -1), torch.stack([no, yes], -1)
-    return expected(mass, Row(pairs))
+def binary_cross_entropy(
+    loss: spec.Loss,
+    logits: Tensor,
+    target: Tensor,
+    positive_weight: Tensor | None,
+    weight: Tensor | None,
+) -> Tensor:
+    """The reduced loss of two classes with the logits [0, x] and the mass [1 - y, v y]."""
+    x = computed(logits)
+    y = target.to(x.dtype)
+    pairs = torch.stack([torch.zeros_like(x), x], -1)
+    mass = torch.stack([1 - y, weighted(y, positive_weight)], -1)
+    losses = weighted(expected(mass, Row(pairs)), weight)
+    return reduce(loss, losses, losses.numel())
+
+
+def weighted(x: Tensor, weight: Tensor | None) -> Tensor:
+    """Each element times its weight; 0 where that is 0."""
+    if weight is None:
+        return x
+    zero = torch.zeros_like(x)
+    return torch.where(weight == 0, zero, torch.where(weight == 0, zero, x) * weight)
 
 
 def reduce(loss: spec.Loss, losses: Tensor, denominator: Tensor | float) -> Tensor:

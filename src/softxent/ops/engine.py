@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from softxent.ops import composed, native, spec
 
 __all__ = [
     "array",
-    "binary_losses",
+    "binary_cross_entropy",
     "cross_entropy",
     "cross_entropy_with_grad",
     "cross_entropy_with_stats",
@@ -136,58 +136,97 @@ class _LogSumExp(torch.autograd.Function):
 # --- binary cross-entropy ---
 
 
-def binary_losses(x: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """Losses of two classes with the logits [0, x] and the masses [no, yes].
+def binary_cross_entropy(
+    loss: spec.Loss,
+    logits: Tensor,
+    target: Tensor,
+    positive_weight: Tensor | None,
+    weight: Tensor | None,
+) -> Tensor:
+    """The reduced loss of two classes, of the dtype in which logits are computed.
 
-        no log(1 + exp(x)) + yes log(1 + exp(-x))
-
-    No term is negative, so that nothing cancels; there is no kernel for it: torch's operations do.
+    Weights have the logits' shape. A target needs no check before: one outside [0, 1] is refused.
     """
-    return _applied(_BinaryLosses, x, yes, no)
+    arguments = (logits, target, positive_weight, weight)
+    if logits.requires_grad and torch.is_grad_enabled():
+        return _applied(_BinaryCrossEntropy, *arguments, loss)
+    return _binary_cross_entropy(loss, *arguments)
 
 
-class _BinaryLosses(torch.autograd.Function):
+def _binary_cross_entropy(
+    loss: spec.Loss,
+    logits: Tensor,
+    target: Tensor,
+    positive_weight: Tensor | None,
+    weight: Tensor | None,
+) -> Tensor:
+    dtype = composed.dtype_of(logits)
+    losses = torch.empty(logits.shape, dtype=dtype) if loss.reduction == "none" else None
+    try:
+        total = _native.binary_cross_entropy(
+            _elements(logits),
+            _elements(target),
+            positive_weight=_elements(positive_weight),
+            weight=_elements(weight),
+            loss=_elements(losses),
+        )
+    except IndexError:  # nothing was returned
+        spec.check_binary_values(loss.op, target.detach().numpy())
+        raise
+    if losses is not None:
+        return losses
+    count = logits.numel() if loss.reduction == "mean" else 1
+    return _scalar(total / count if count else math.nan, dtype)
+
+
+@overload
+def _elements(x: Tensor) -> Array: ...
+@overload
+def _elements(x: None) -> None: ...
+
+
+def _elements(x: Tensor | None) -> Array | None:
+    """All of a tensor's numbers as one dimension."""
+    return None if x is None else array(x.contiguous().view(-1))
+
+
+class _BinaryCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-        ctx.save_for_backward(x, yes, no)
-        above, below = _costs(x)
-        return _share(no, above) + _share(yes, below)
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        positive_weight: Tensor | None,
+        weight: Tensor | None,
+        loss: spec.Loss,
+    ) -> Tensor:
+        ctx.save_for_backward(logits, target, positive_weight, weight)
+        ctx.loss = loss
+        return _binary_cross_entropy(loss, logits, target, positive_weight, weight)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        x, yes, no = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
+        logits, target, positive_weight, weight = ctx.saved_tensors
+        loss: spec.Loss = ctx.loss
         if torch.is_grad_enabled() or _is_batched(upstream):
             with torch.enable_grad():
-                given = [v.view_as(v) for v in (x, yes, no)]
-                losses = composed.binary_losses(*given)
-            inputs = [v for v, want in zip(given, wanted, strict=True) if want]
-            grads = iter(_differentiate([losses], inputs, [upstream]))
-            return tuple(next(grads) if want else None for want in wanted)
-        by_x = by_yes = by_no = None
-        if wanted[0]:
-            z = _without_infinity(x)
-            by_x = upstream * (no * z.sigmoid() - yes * (-z).sigmoid())
-        if wanted[1] or wanted[2]:
-            above, below = _costs(x)
-            by_yes, by_no = upstream * below, upstream * above
-        return by_x, by_yes, by_no
-
-
-def _costs(x: Tensor) -> tuple[Tensor, Tensor]:
-    """log(1 + exp(x)) and log(1 + exp(-x))."""
-    x = _without_infinity(x)
-    tail = x.abs().neg_().exp_().log1p_()
-    return tail + x.clamp(min=0), tail - x.clamp(max=0)
-
-
-def _without_infinity(x: Tensor) -> Tensor:
-    """A row with +inf has no loss; -inf is a masked class."""
-    return x.masked_fill(x == math.inf, math.nan)
-
-
-def _share(mass: Tensor, cost: Tensor) -> Tensor:
-    return (mass * cost).masked_fill_((mass == 0) & (cost == math.inf), 0)  # 0 log 0 = 0
+                x = logits.view_as(logits)
+                value = composed.binary_cross_entropy(loss, x, target, positive_weight, weight)
+            return *_differentiate([value], [x], [upstream]), None, None, None, None
+        per_element = loss.reduction == "none"
+        grad = empty_like(logits.contiguous())
+        mean_of = max(1, logits.numel()) if loss.reduction == "mean" else 1
+        _native.binary_cross_entropy(
+            _elements(logits),
+            _elements(target),
+            positive_weight=_elements(positive_weight),
+            weight=_elements(weight),
+            upstream=_elements(upstream) if per_element else None,
+            scale=1.0 if per_element else float(upstream) / mean_of,
+            grad=_elements(grad),
+            value=False,
+        )
+        return grad, None, None, None, None
 
 
 # --- cross-entropy ---

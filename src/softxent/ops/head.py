@@ -308,7 +308,7 @@ class Head:
 
     def _copied(self, itemsize: int | None = None) -> int:
         """How many classes are in a block of which a copy is made: what there is room for."""
-        row = (itemsize or self.products.sum_itemsize) * max(1, self.features.shape[-1])
+        row: int = (itemsize or self.products.sum_itemsize) * max(1, self.features.shape[-1])
         return max(16, min(_BLOCK, self.max_bytes // 32 // row))
 
     def _take(self, rows: Any) -> Any:

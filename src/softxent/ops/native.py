@@ -283,6 +283,34 @@ def cross_entropy(
     return value, None if output is None else output.finish()
 
 
+def binary_cross_entropy(
+    spec: Loss, logits: Array, target: Array, positive_weight: Array | None, weight: Array | None
+) -> Any:
+    """The reduced loss of two classes, of logits and checked targets of one shape."""
+    dtype = compute_dtype(spec.op, "logits", logits.dtype)
+    losses = np.empty(logits.size, np.float64) if spec.reduction == "none" else None
+
+    def elements(name: str, x: Array | None) -> Array | None:
+        if x is None:
+            return None
+        x = x if x.dtype.kind in "fV" else x.astype(dtype)
+        return np.ascontiguousarray(_readable(spec.op, name, x)).reshape(-1)
+
+    x, y = elements("logits", logits), elements("target", target)
+    assert x is not None
+    assert y is not None
+    total = _native.binary_cross_entropy(
+        x,
+        y,
+        positive_weight=elements("pos_weight", positive_weight),
+        weight=elements("weight", weight),
+        loss=losses,
+    )
+    if losses is not None:
+        return reduce(spec, losses, 1.0, dtype)
+    return _conclude(total, float(logits.size) if spec.reduction == "mean" else 1.0, dtype)
+
+
 def _contiguous(x: Array, dtype: np.dtype[Any]) -> Array:
     if x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
         return x

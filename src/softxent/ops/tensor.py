@@ -258,14 +258,14 @@ def binary_cross_entropy(
     zero = torch.zeros_like(p)
     yes = torch.where(y == 0, zero, y * torch.where(y == 0, zero, p).log())
     no = torch.where(y == 1, zero, (1 - y) * torch.log1p(-torch.where(y == 1, zero, p)))
-    losses = intake.weigh(op, 0 - yes - no, weight)
+    losses = composed.weighted(0 - yes - no, intake.element_weight(op, weight, probs))
     return composed.reduce(loss, losses, losses.numel())
 
 
 def checked_probabilities(op: str, probs: Tensor, target: Any, reduction: str) -> Tensor:
     """The target of a binary loss in the dtype of its probabilities, when both were checked."""
     spec.check_reduction(op, reduction)
-    y = _receive_binary(op, "probs", probs, target)
+    y = _checked_binary(op, intake.receive_binary(op, "probs", probs, target))
     if (numbers := intake.values(probs)) is not None:
         hint = " Logits? Use binary_cross_entropy_with_logits."
         spec.check_unit_interval(op, numbers, hint=hint)
@@ -284,17 +284,19 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """Softmax cross-entropy over the two logits [0, x] with the mass [1 - y, v y]."""
     loss = spec.Loss.elementwise(op, logits.shape, reduction)
-    x = computed(logits)
-    y = _receive_binary(op, "logits", logits, target).to(x.dtype)
-    yes = intake.weigh(op, y, pos_weight, any_weight=any_weight)
-    by_engine = kernels_take(logits, y, yes) and not is_traced()
-    losses = (engine if by_engine else composed).binary_losses(x, yes, 1 - y)
-    losses = intake.weigh(op, losses, weight, any_weight=any_weight)
-    return composed.reduce(loss, losses, losses.numel())
+    y = intake.receive_binary(op, "logits", logits, target)
+    v = intake.element_weight(op, pos_weight, logits, any_weight=any_weight)
+    w = intake.element_weight(op, weight, logits, any_weight=any_weight)
+    others_differentiate = torch.is_grad_enabled() and _wants_gradient(y, v, w)
+    if is_traced() or others_differentiate or not kernels_take(logits, y, v, w):
+        y = _checked_binary(op, y)
+        return composed.binary_cross_entropy(loss, logits, y, v, w)
+    if not y.is_floating_point():
+        y = y.to(composed.dtype_of(logits))
+    return engine.binary_cross_entropy(loss, logits, y, v, w)
 
 
-def _receive_binary(op: str, name: str, scores: Tensor, target: Any) -> Tensor:
-    y = intake.receive_binary(op, name, scores, target)
+def _checked_binary(op: str, y: Tensor) -> Tensor:
     if is_traced() and kernels_take(y):
         return operators.check_target(y, op, "binary", 2, None)
     if (numbers := intake.values(y)) is not None:

@@ -25,11 +25,11 @@ __all__ = [
     "check_out",
     "check_overwritable",
     "check_target",
+    "element_weight",
     "is_traced",
     "receive_binary",
     "receive_loss",
     "values",
-    "weigh",
     "write",
 ]
 
@@ -132,17 +132,19 @@ def receive_binary(op: str, name: str, scores: Tensor, target: Any) -> Tensor:
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def weigh(op: str, losses: Tensor, weight: Any, *, any_weight: bool = False) -> Tensor:
-    """Losses times a weight that broadcasts to their shape."""
+def element_weight(
+    op: str, weight: Any, scores: Tensor, *, any_weight: bool = False
+) -> Tensor | None:
+    """A weight an element, in the scores' shape and the dtype in which they are computed."""
     if weight is None:
-        return losses
-    weight = beside(op, "weight", weight, losses).to(losses.dtype)
+        return None
+    dtype = torch.float32 if scores.dtype in _HALF else scores.dtype
+    weight = beside(op, "weight", weight, scores).to(dtype)
     numbers = None if any_weight else values(weight)
     if numbers is not None and numbers.shape == weight.shape:
-        spec.check_element_weight(op, numbers, losses.shape)
-    wide = weight.broadcast_to(losses.shape)
-    zero = torch.zeros_like(losses)
-    return torch.where(wide == 0, zero, torch.where(wide == 0, zero, losses) * wide)
+        spec.check_element_weight(op, numbers, scores.shape)
+    wide: Tensor = weight.broadcast_to(scores.shape)
+    return wide
 
 
 def is_traced() -> bool:

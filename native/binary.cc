@@ -1,0 +1,89 @@
+// Cross-entropy of one logit against a class of two, and its gradient: softmax over [0, x].
+//
+//   loss = w (v y log(1 + exp(-x)) + (1 - y) log(1 + exp(x)))
+//   grad = upstream w ((1 - y) p - v y (1 - p)),  p = 1 / (1 + exp(-x))
+//
+// Both logarithms are log(1 + exp(-|x|)), one of them with |x| added: no term is negative, so that
+// nothing cancels. Computed in double whatever the logits.
+#include "row.h"
+
+namespace softxent {
+namespace SOFTXENT_LEVEL {
+namespace {
+
+using D = V<double>;
+
+// Numbers of a block as double; where there are fewer, the rest is `filler`.
+struct Numbers {
+  alignas(64) double at[kBinaryBlock];
+
+  void fill(const Array& a, int64_t begin, int64_t n, double filler) {
+    if (a.data) {
+      read(a, begin, n, at);
+    } else {
+      n = 0;
+    }
+    for (int64_t k = n; k < kBinaryBlock; ++k) at[k] = filler;
+  }
+};
+
+D share(D mass, D cost) { return mass == 0 ? D{} : mass * cost; }  // 0 log 0 = 0
+
+BinarySum block(const BinaryTask& task, int64_t begin, int64_t n) {
+  constexpr int L = kLanes<double>;
+  Numbers x, y, positive, weight, upstream;
+  x.fill(task.logits, begin, n, 0);
+  y.fill(task.target, begin, n, 0);
+  positive.fill(task.positive_weight, begin, n, 1);
+  weight.fill(task.weight, begin, n, 1);
+  if (task.grad.data) upstream.fill(task.upstream, begin, n, 1);
+  const D zero{}, one = all(1.0);
+  Sum<double> sum;
+  D inside = one;
+  for (int64_t k = 0; k < n; k += L) {
+    const D t = load(y.at + k), w = load(weight.at + k);
+    inside = (t >= zero) & (t <= one) ? inside : zero;
+    const D yes = w * (load(positive.at + k) * t), no = w * (1 - t);
+    const D given = load(x.at + k);
+    const D z = given == INFINITY ? all<double>(NAN) : given;  // no loss; -inf is a masked class
+    const D e = Scale::exp_below(z < zero ? z : -z);
+    if (task.grad.data) {
+      const D large = 1 / (1 + e), small = e * large;
+      const D p = z < zero ? small : large, rest = z < zero ? large : small;
+      store(y.at + k, (no * p - yes * rest) * load(upstream.at + k) * task.scale);
+    }
+    if (task.loss.data || task.sums) {
+      const D tail = log1p(e);
+      const D above = z < zero ? tail : tail + z, below = z < zero ? tail - z : tail;
+      const D loss = share(no, above) + share(yes, below);
+      if (k + L <= n) {
+        sum.add(loss);
+      } else {
+        Mask<double> lane;
+        for (int i = 0; i < L; ++i) lane[i] = i;
+        sum.add(lane < n - k ? loss : zero);
+      }
+      store(x.at + k, loss);
+    }
+  }
+  if (task.loss.data) write(task.loss, begin, n, x.at);
+  if (task.grad.data) write(task.grad, begin, n, y.at);
+  return {sum.total().value(), first_lane<double>(inside, 0) < L};
+}
+
+}  // namespace
+
+void binary_cross_entropy(const BinaryTask& task) {
+  const int64_t blocks = (task.count + kBinaryBlock - 1) / kBinaryBlock;
+  // An element costs several times as much as a class of a softmax.
+  parallel(workers_for(blocks, 4 * kBinaryBlock), blocks, [&](int, int64_t from, int64_t to) {
+    for (int64_t b = from; b < to; ++b) {
+      const int64_t begin = b * kBinaryBlock, left = task.count - begin;
+      const BinarySum sum = block(task, begin, left < kBinaryBlock ? left : kBinaryBlock);
+      if (task.sums) task.sums[b] = sum;
+    }
+  });
+}
+
+}  // namespace SOFTXENT_LEVEL
+}  // namespace softxent
