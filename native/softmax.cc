@@ -1,4 +1,5 @@
 // softmax, log_softmax and logsumexp of rows.
+#include "cancel.h"
 #include "lanes.h"
 
 namespace softxent {
@@ -132,6 +133,16 @@ double special_logsumexp(const LogSumExpTask& task, int64_t i, double max) {
   return max;
 }
 
+// Where the maximum and the logarithm cancel, double logits need more than double's digits.
+double logsumexp_of(const LogSumExpTask& task, int64_t i, double max, double log_sum) {
+  const double lse = max + log_sum, larger = -max > log_sum ? -max : log_sum;
+  if (task.x.type != Type::kFloat64 || max >= 0 || fabs(lse) > larger / 2) return lse;
+  const int64_t from = row_offset(task.shape, task.x, i), stride = task.x.class_stride;
+  return cancelling_logsumexp(task.shape.classes, max, [&](int64_t j, int64_t n, double* out) {
+    read(task.x, from + j * stride, n, out);
+  });
+}
+
 template <class T>
 void logsumexp_rows(const LogSumExpTask& task) {
   const Shape& shape = task.shape;
@@ -142,7 +153,7 @@ void logsumexp_rows(const LogSumExpTask& task) {
   for_each_row(shape, workers, [&](int worker, int64_t i, const auto& each) {
     Chunk<double>* parts = chunks.of(worker);
     Summary s = summary_of<T>(task, i, reinterpret_cast<Chunk<T>*>(parts), each);
-    double lse = s.max + log1p(s.ratio);
+    double lse = logsumexp_of(task, i, s.max, log1p(s.ratio));
     if (!(fabs(s.max) < INFINITY)) {
       lse = special_logsumexp(task, i, s.max);
     } else if (sizeof(T) == 4 && s.max < 0 && fabs(lse) < 1) {
@@ -169,7 +180,8 @@ void logsumexp_lanes(const LogSumExpTask& task) {
     for (int64_t l = 0; l < tile.rows; ++l) {
       const double max = lanes.max[l];
       const bool finite = fabs(max) < INFINITY;
-      task.out[tile.row + l] = finite ? lanes.lse(l) : special_logsumexp(task, tile.row + l, max);
+      task.out[tile.row + l] = finite ? logsumexp_of(task, tile.row + l, max, lanes.log_sum[l])
+                                      : special_logsumexp(task, tile.row + l, max);
     }
   });
 }

@@ -82,7 +82,7 @@ def test_scores_and_losses(levels: list[str], classes: int, name: str, family: s
         for i, row in enumerate(exact):
             check("softmax", long_double.ulps(p[i, some], row.p(some)), allowed)
             check("log_softmax", long_double.ulps(log_p[i, some], row.log_p(some)), allowed)
-            of = max(abs(row.lse), abs(row.top)) if name == "float64" else None
+            of = max(abs(row.lse), abs(row.top) / 512)  # the oracle has 2048 times the digits
             check("logsumexp", long_double.ulps(lse[i], row.lse, of), allowed)
         for (option, k), expected in losses.items():
             loss, grad = softxent.cross_entropy_with_grad(

@@ -175,8 +175,7 @@ class Head:
         sums = Sums.empty(len(self.target))
         for chunk in self.chunks():
             self.fill(chunk)
-            self.reduce_chunk(chunk, sums)
-            self.differentiate_chunk(chunk, sums, scale)
+            self.reduce_chunk(chunk, sums, scale)
             self.collect(chunk, into, self._limit(chunk, scale))
         return sums
 
@@ -201,9 +200,9 @@ class Head:
             bias = None if self.bias is None else self.bias[block]
             self.products.logits(chunk.x, self.classifier[block], bias, chunk.tile[:, block])
 
-    def reduce_chunk(self, chunk: Chunk, sums: Sums) -> None:
-        """Each row's sums over its classes."""
-        count = len(chunk.x)
+    def reduce_chunk(self, chunk: Chunk, sums: Sums, scale: float | None = None) -> None:
+        """Each row's sums over its classes; and with a scale the gradient, while a row is near."""
+        tile, count = self.products.as_array(chunk.tile), len(chunk.x)
         found: dict[str, Any] = {"loss": np.empty(count), "summary": np.empty((count, 2))}
         options = self._options(chunk.rows)
         if sums.stats is not None:
@@ -213,7 +212,9 @@ class Head:
                 "argmax": np.empty(count, np.int64),
                 "hits": np.empty(count, np.bool_),
             }
-        _native.cross_entropy(self.products.as_array(chunk.tile), **found, **options)
+        if scale is not None:
+            options |= {"grad": tile, "scale": scale}
+        _native.cross_entropy(tile, **found, **options)
         for name, values in found.items():
             into = getattr(sums if name in ("loss", "summary") else sums.stats, name)
             into[chunk.rows] = values
@@ -243,22 +244,37 @@ class Head:
             return
         width = self.features.shape[-1]
         active = self._active(chunk, limit)
+        if active is not None:
+            self._collect_active(chunk, into, active)
+            return
         block_size = _BLOCK if products.adds_in_place else self._copied(products.tile_itemsize)
         scratch = products.scratch(max(block_size, len(x)) * width)
         if into.features is not None:
             dx = products.zeros(len(x), width)
-            copies = products.widens or active is not None
-            for block in self._blocks(self._copied() if copies else _BLOCK, active):
-                products.add_features(
-                    products.columns(tile, block), self.classifier[block], dx, scratch
-                )
+            for block in self._blocks(self._copied() if products.widens else _BLOCK):
+                products.add_features(tile[:, block], self.classifier[block], dx, scratch)
             products.put(dx, into.features, chunk.rows)
         if into.classifier is not None:
-            for block in self._blocks(self._copied() if active is not None else block_size, active):
+            for block in self._blocks(block_size):
+                products.add_classifier(tile[:, block], x, into.classifier[block], scratch)
+
+    def _collect_active(self, chunk: Chunk, into: Gradients, active: Array) -> None:
+        """The same of some classes, copied block by block."""
+        x, products, size = chunk.x, self.products, self._copied()
+        width = self.features.shape[-1]
+        scratch = products.scratch(max(size, len(x)) * width)
+        dx = None if into.features is None else products.zeros(len(x), width)
+        for begin in range(0, len(active), size):
+            block = active[begin : begin + size]
+            g = products.columns(chunk.tile, block)
+            if dx is not None:
+                products.add_features(g, self.classifier[block], dx, scratch)
+            if into.classifier is not None:
                 total = into.classifier[block]
-                products.add_classifier(products.columns(tile, block), x, total, scratch)
-                if active is not None:  # then the total is a copy
-                    into.classifier[block] = total
+                products.add_classifier(g, x, total, scratch)
+                into.classifier[block] = total
+        if dx is not None:
+            products.put(dx, into.features, chunk.rows)
 
     def _limit(self, chunk: Chunk, scale: float, upstream: Array | None = None) -> Limit | None:
         if self.skip_below == 0:
@@ -298,11 +314,8 @@ class Head:
         row += (products.tile_itemsize + 2 * products.sum_itemsize) * width
         return max(1, share // row)
 
-    def _blocks(self, size: int, active: Array | None = None) -> Iterator[Any]:
-        """All classes in blocks; or the active ones, of which copies are made."""
-        if active is not None:
-            yield from (active[i : i + size] for i in range(0, len(active), size))
-            return
+    def _blocks(self, size: int) -> Iterator[slice]:
+        """All classes, so many at a time."""
         for begin in range(0, self.loss.classes, size):
             yield slice(begin, min(begin + size, self.loss.classes))
 

@@ -56,7 +56,7 @@ class Products(Protocol):
         """out[rows] = values, in the dtype of `out`."""
 
     def columns(self, tile: Any, classes: Any) -> Any:
-        """The tile's columns of a block of classes, or a copy of scattered ones."""
+        """A copy of the tile's columns of some classes."""
 
     def reach(self, g: Any, limit: float, *, both_sides: bool) -> Array:
         """Whether each column has a number >= limit, or <= -limit, or NaN."""
@@ -113,7 +113,7 @@ class NumpyProducts:
         out[rows] = values
 
     def columns(self, tile: Array, classes: Any) -> Array:
-        """A view of a block's columns, or a copy of scattered ones."""
+        """A copy of scattered columns."""
         part: Array = tile[:, classes]
         return part
 

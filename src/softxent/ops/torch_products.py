@@ -207,9 +207,7 @@ class TorchProducts:
         out[rows] = values.to(out.dtype)
 
     def columns(self, tile: Tensor, classes: Any) -> Tensor:
-        """A view of a block's columns, or a copy of scattered ones."""
-        if isinstance(classes, slice):
-            return tile[:, classes]
+        """A copy of scattered columns."""
         return tile.index_select(1, torch.from_numpy(classes))
 
     def reach(self, g: Tensor, limit: float, *, both_sides: bool) -> npt.NDArray[Any]:
