@@ -79,9 +79,9 @@ void* take_memory(int64_t bytes) {
   Cache& c = cache();
   std::unique_lock<std::timed_mutex> lock(c.mutex, std::try_to_lock);
   if (lock.owns_lock()) {
-    // The newest that fits and wastes at most a quarter.
+    // The newest that fits and wastes at most a third of itself.
     for (size_t k = c.blocks.size(); k-- > 0 && !block;) {
-      if (c.blocks[k]->size < size || c.blocks[k]->size - size > size / 4) continue;
+      if (c.blocks[k]->size < size || c.blocks[k]->size - size > size / 2) continue;
       block = c.blocks[k];
       c.blocks.erase(c.blocks.begin() + static_cast<std::ptrdiff_t>(k));
       c.held -= block->size;

@@ -188,7 +188,7 @@ class Head:
         self.products.prepare(self._take(self._rows(0, most)), self.classifier[:1024])
         most = min(count, self._rows_at_once())
         size = -(-count // -(-count // most))  # chunks of one size: no short one at the end
-        tile = self.products.tile(size, self.loss.classes)
+        tile = self.products.tile(size, self.loss.classes, leaves_room=self.spare > 0)
         for begin in range(0, count, size):
             rows = self._rows(begin, min(begin + size, count))
             x = self._take(rows)

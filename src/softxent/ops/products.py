@@ -28,8 +28,8 @@ class Products(Protocol):
     def prepare(self, x: Any, w: Any) -> None:
         """Look at a chunk's features and a block's weights; the others are like them."""
 
-    def tile(self, rows: int, classes: int) -> Any:
-        """An uninitialised tile."""
+    def tile(self, rows: int, classes: int, *, leaves_room: bool) -> Any:
+        """An uninitialised tile; whether a result of about its size will be made after it."""
 
     def zeros(self, *shape: int) -> Any:
         """Sums at their start, in the dtype in which they are computed."""
@@ -74,7 +74,7 @@ class NumpyProducts:
     def prepare(self, x: Array, w: Array) -> None:
         """Nothing to choose."""
 
-    def tile(self, rows: int, classes: int) -> Array:
+    def tile(self, rows: int, classes: int, *, leaves_room: bool) -> Array:
         """Uninitialised, in the dtype of the computation."""
         return np.empty((rows, classes), self.dtype)
 

@@ -156,19 +156,21 @@ class TorchProducts:
         self.engine = _ENGINES[name]
         self.adds_in_place = name == "torch" and not self.half
 
-    def tile(self, rows: int, classes: int) -> Tensor:
+    def tile(self, rows: int, classes: int, *, leaves_room: bool) -> Tensor:
         """Each row begins a cache line in half precision: products take up to twice as long else.
 
         In float32 that makes no difference, and oneDNN copies rows with gaps between them.
         """
         line = 64 // self.tile_itemsize if self.half else 1
         stride = -(-classes // line) * line
-        size = rows * stride * self.tile_itemsize
-        if size == 0:
-            return torch.empty(rows, classes, dtype=self.dtype)
-        memory = np.empty(size + 64, np.uint8)  # huge pages, gone before the results are made
-        start = -memory.ctypes.data % 64
-        tile = torch.from_numpy(memory[start : start + size]).view(self.dtype).view(rows, stride)
+        if leaves_room:  # kept where the next result, of about its size, finds it
+            tile = empty((rows, stride), self.dtype)
+        else:  # in huge pages, and gone afterwards
+            size = rows * stride * self.tile_itemsize
+            memory = np.empty(size + 64, np.uint8)
+            start = -memory.ctypes.data % 64
+            tile = torch.from_numpy(memory[start : start + size]).view(self.dtype)
+            tile = tile.view(rows, stride)
         tile[:, classes:] = 0  # oneDNN was seen to read a row's next number: NaN there would spread
         return tile[:, :classes]
 
