@@ -268,11 +268,11 @@ class Head:
             block = active[begin : begin + size]
             g = products.columns(chunk.tile, block)
             if dx is not None:
-                products.add_features(g, self.classifier[block], dx, scratch)
+                products.add_features(g, products.rows(self.classifier, block), dx, scratch)
             if into.classifier is not None:
-                total = into.classifier[block]
+                total = products.rows(into.classifier, block)
                 products.add_classifier(g, x, total, scratch)
-                into.classifier[block] = total
+                products.put_rows(total, into.classifier, block)
         if dx is not None:
             products.put(dx, into.features, chunk.rows)
 

@@ -58,6 +58,12 @@ class Products(Protocol):
     def columns(self, tile: Any, classes: Any) -> Any:
         """A copy of the tile's columns of some classes."""
 
+    def rows(self, w: Any, classes: Array) -> Any:
+        """A copy of some classes' rows."""
+
+    def put_rows(self, values: Any, w: Any, classes: Array) -> None:
+        """Write such a copy back."""
+
     def reach(self, g: Any, limit: float, *, both_sides: bool) -> Array:
         """Whether each column has a number >= limit, or <= -limit, or NaN."""
 
@@ -116,6 +122,14 @@ class NumpyProducts:
         """A copy of scattered columns."""
         part: Array = tile[:, classes]
         return part
+
+    def rows(self, w: Array, classes: Array) -> Array:
+        """A copy of some classes' rows."""
+        return w[classes]
+
+    def put_rows(self, values: Array, w: Array, classes: Array) -> None:
+        """Write such a copy back."""
+        w[classes] = values
 
     def reach(self, g: Array, limit: float, *, both_sides: bool) -> Array:
         """Whether each column has a number >= limit, or <= -limit, or NaN."""

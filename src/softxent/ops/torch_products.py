@@ -180,7 +180,7 @@ class TorchProducts:
 
     def scratch(self, size: int) -> Tensor:
         """In the tile's dtype: what a product gives."""
-        return torch.empty(size, dtype=self.dtype)
+        return empty((size,), self.dtype)
 
     def as_array(self, tile: Tensor) -> npt.NDArray[Any]:
         """The tensor's own memory; bfloat16 as its bits."""
@@ -210,7 +210,17 @@ class TorchProducts:
 
     def columns(self, tile: Tensor, classes: Any) -> Tensor:
         """A copy of scattered columns."""
-        return tile.index_select(1, torch.from_numpy(classes))
+        copy = empty((len(tile), len(classes)), tile.dtype)
+        return torch.index_select(tile, 1, torch.from_numpy(classes), out=copy)
+
+    def rows(self, w: Tensor, classes: npt.NDArray[Any]) -> Tensor:
+        """A copy of some classes' rows; indexing as such takes several times as long."""
+        copy = empty((len(classes), w.shape[1]), w.dtype)
+        return torch.index_select(w, 0, torch.from_numpy(classes), out=copy)
+
+    def put_rows(self, values: Tensor, w: Tensor, classes: npt.NDArray[Any]) -> None:
+        """Write such a copy back."""
+        w.index_copy_(0, torch.from_numpy(classes), values)
 
     def reach(self, g: Tensor, limit: float, *, both_sides: bool) -> npt.NDArray[Any]:
         """Whether each column has a number >= limit, or <= -limit, or NaN."""
