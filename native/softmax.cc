@@ -136,7 +136,8 @@ double special_logsumexp(const LogSumExpTask& task, int64_t i, double max) {
 // Where the maximum and the logarithm cancel, double logits need more than double's digits.
 double logsumexp_of(const LogSumExpTask& task, int64_t i, double max, double log_sum) {
   const double lse = max + log_sum, larger = -max > log_sum ? -max : log_sum;
-  if (task.x.type != Type::kFloat64 || max >= 0 || fabs(lse) > larger / 2) return lse;
+  const bool cancels = max < 0 && fabs(lse) <= larger / 2;  // not where it is NaN
+  if (task.x.type != Type::kFloat64 || !cancels) return lse;
   const int64_t from = row_offset(task.shape, task.x, i), stride = task.x.class_stride;
   return cancelling_logsumexp(task.shape.classes, max, [&](int64_t j, int64_t n, double* out) {
     read(task.x, from + j * stride, n, out);

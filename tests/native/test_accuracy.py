@@ -106,6 +106,15 @@ def test_logsumexp_near_0(classes: int) -> None:
         assert ulps(lse[0], want, np.float64, of) <= BOUND, distance
 
 
+@pytest.mark.parametrize("classes", [3, 300])
+def test_logsumexp_with_nan_below_0(classes: int) -> None:
+    x = np.full((1, classes), -np.log(classes))
+    x[0, 1] = np.nan
+    lse = np.empty(1)
+    _native.logsumexp(x, lse)
+    assert np.isnan(lse[0])
+
+
 @pytest.mark.parametrize(("name", "classes", "dtype"), CASES)
 def test_loss_and_gradient(name: str, classes: int, dtype: type) -> None:
     x = inputs(name, classes, dtype)[None]
