@@ -73,6 +73,26 @@ def losses(args: argparse.Namespace) -> Iterator[Case]:
         yield interleave(f"forward and backward ({rows}, {classes})", bytes_moved, peers)
 
 
+def binary_losses(args: argparse.Namespace) -> Iterator[Case]:
+    ours_of, eager_of = (
+        nn.functional.binary_cross_entropy_with_logits,
+        F.binary_cross_entropy_with_logits,
+    )
+    for shape in ((args.megabytes * 2**18,), (65536, 10), (64, 10)):
+        logits = torch.randn(shape, requires_grad=True)
+        target = torch.randint(2, shape).float()
+        ours = backward_of(ours_of, logits, target)
+        eager = backward_of(eager_of, logits, target)
+        grads = []
+        for run in (ours, eager):
+            loss = run()
+            grads.append((loss.detach(), logits.grad))
+        check("binary loss", grads[0][0], grads[1][0])
+        check("binary gradient", grads[0][1], grads[1][1], rtol=1e-3)
+        peers = {"softxent": ours, "torch": eager}
+        yield interleave(f"binary, forward and backward {shape}", 8 * logits.numel(), peers)
+
+
 class _Old(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -156,7 +176,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(".bench/face.json"))
     args = parser.parse_args()
     about = {"boundaries": boundaries()}
-    save(args.out, list(losses(args)), torch=torch.__version__, **about)
+    cases = [*losses(args), *binary_losses(args)]
+    save(args.out, cases, torch=torch.__version__, **about)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,18 @@ namespace {
 
 using D = V<double>;
 
-// Numbers of a block as double; where there are fewer, the rest is `filler`.
+// Numbers of a block as double; beyond its end they are 0, and of an array that isn't given all 1.
 struct Numbers {
   alignas(64) double at[kBinaryBlock];
+  bool given = false;
 
-  void fill(const Array& a, int64_t begin, int64_t n, double filler) {
-    if (a.data) {
-      read(a, begin, n, at);
-    } else {
-      n = 0;
-    }
-    for (int64_t k = n; k < kBinaryBlock; ++k) at[k] = filler;
+  void read_block(const Array& a, int64_t begin, int64_t n) {
+    if (!a.data) return;
+    given = true;
+    read(a, begin, n, at);
+    for (int64_t k = n; k < kBinaryBlock; ++k) at[k] = 0;
   }
+  D operator[](int64_t k) const { return given ? load(at + k) : all(1.0); }
 };
 
 D share(D mass, D cost) { return mass == 0 ? D{} : mass * cost; }  // 0 log 0 = 0
@@ -32,25 +32,25 @@ D share(D mass, D cost) { return mass == 0 ? D{} : mass * cost; }  // 0 log 0 = 
 BinarySum block(const BinaryTask& task, int64_t begin, int64_t n) {
   constexpr int L = kLanes<double>;
   Numbers x, y, positive, weight, upstream;
-  x.fill(task.logits, begin, n, 0);
-  y.fill(task.target, begin, n, 0);
-  positive.fill(task.positive_weight, begin, n, 1);
-  weight.fill(task.weight, begin, n, 1);
-  if (task.grad.data) upstream.fill(task.upstream, begin, n, 1);
+  x.read_block(task.logits, begin, n);
+  y.read_block(task.target, begin, n);
+  positive.read_block(task.positive_weight, begin, n);
+  weight.read_block(task.weight, begin, n);
+  if (task.grad.data) upstream.read_block(task.upstream, begin, n);
   const D zero{}, one = all(1.0);
   Sum<double> sum;
   D inside = one;
   for (int64_t k = 0; k < n; k += L) {
-    const D t = load(y.at + k), w = load(weight.at + k);
+    const D t = y[k], w = weight[k];
     inside = (t >= zero) & (t <= one) ? inside : zero;
-    const D yes = w * (load(positive.at + k) * t), no = w * (1 - t);
-    const D given = load(x.at + k);
+    const D yes = w * (positive[k] * t), no = w * (1 - t);
+    const D given = x[k];
     const D z = given == INFINITY ? all<double>(NAN) : given;  // no loss; -inf is a masked class
     const D e = Scale::exp_below(z < zero ? z : -z);
     if (task.grad.data) {
       const D large = 1 / (1 + e), small = e * large;
       const D p = z < zero ? small : large, rest = z < zero ? large : small;
-      store(y.at + k, (no * p - yes * rest) * load(upstream.at + k) * task.scale);
+      store(y.at + k, (no * p - yes * rest) * upstream[k] * task.scale);
     }
     if (task.loss.data || task.sums) {
       const D tail = log1p(e);
