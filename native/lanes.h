@@ -186,7 +186,6 @@ struct Lanes {
   alignas(64) double inverse[kMaxWidth];  // of the sum of the tile's exponentials
 
   Summary summary(int64_t l) const { return {static_cast<double>(max[l]), ratio[l]}; }
-  double lse(int64_t l) const { return static_cast<double>(max[l]) + log_sum[l]; }
 
   // The largest of each lane, and exp(u - max) over u where `keep` is set.
   void summarise(const Tile<T>& tile, bool keep, Ahead in, Ahead out) {

@@ -385,3 +385,13 @@ def test_tokens_with_the_classes_last() -> None:
     logits, target = leaf(data(2, 5, 4)), torch.randint(4, (2, 5))
     got = functional.cross_entropy(logits, target, axis=-1)
     torch.testing.assert_close(got, F.cross_entropy(logits.flatten(0, 1), target.flatten()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
+def test_binary_targets_outside_are_named_in_every_dtype(dtype: torch.dtype) -> None:
+    x = torch.zeros(3, requires_grad=True)
+    y = torch.tensor([0, 1, 2]).to(dtype)
+    with pytest.raises(TargetError, match=r"target\[2\] is 2"):
+        functional.binary_cross_entropy_with_logits(x.to(torch.bfloat16), y)
+    with pytest.raises(TargetError, match=r"target\[2\] is 2"):
+        functional.binary_cross_entropy_with_logits(x, y)

@@ -56,6 +56,7 @@ def empty_like(x: Tensor) -> Tensor:
     return torch.from_numpy(native.fresh(tuple(x.shape), dtype))
 
 
+_HALVES = (torch.float16, torch.bfloat16)
 _NUMPY: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
@@ -171,7 +172,8 @@ def _binary_cross_entropy(
             loss=_elements(losses),
         )
     except IndexError:  # nothing was returned
-        spec.check_binary_values(loss.op, target.detach().numpy())
+        y = target.detach()
+        spec.check_binary_values(loss.op, (y.float() if y.dtype in _HALVES else y).numpy())
         raise
     if losses is not None:
         return losses
