@@ -2,7 +2,7 @@
 // double's digits, so that the difference still has all of double's.
 //
 // A number is a sum of two doubles, hi + lo, |lo| <= ulp(hi) / 2. exp is good to about 2^-88, and
-// so the result to 4 ulp down to 2^-35 of the maximum. Such rows take several times as long.
+// so the result to 4 ulp down to 2^-35 of the maximum. Such rows take some twenty times as long.
 #pragma once
 
 #include "row.h"

@@ -56,7 +56,7 @@ def page(
         [
             "# How often the doctor is right",
             "",
-            "Made by `python -m benches.doctor --write docs/doctor/rates.md`, seed "
+            "Made by `python -m benches.doctor --data DIR --write docs/doctor/rates.md`, seed "
             f"{result['seed']}.",
             "",
             "## Healthy set-ups",
