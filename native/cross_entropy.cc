@@ -79,6 +79,39 @@ D loss_of(const CrossEntropyTask& task, D max, D log_sum, D mass, D gap) {
   return lse != lse ? zero + NAN : spread + gap + drift;
 }
 
+// The losses of rows one after another: a logarithm takes as long as a vector of them.
+class Losses {
+ public:
+  explicit Losses(const CrossEntropyTask& task) : task_(task) {}
+  ~Losses() { flush(); }
+  Losses(const Losses&) = delete;
+  void operator=(const Losses&) = delete;
+
+  void add(int64_t row, double max, double ratio, double mass, double gap) {
+    if (!task_.loss) return;
+    row_[count_] = row;
+    max_[count_] = max;
+    ratio_[count_] = ratio;
+    mass_[count_] = mass;
+    gap_[count_] = gap;
+    if (++count_ == kLanes<double>) flush();
+  }
+
+ private:
+  void flush() {
+    const V<double> loss =
+        loss_of<V<double>>(task_, load(max_), log1p(load(ratio_)), load(mass_), load(gap_));
+    for (int k = 0; k < count_; ++k) task_.loss[row_[k]] = loss[k];
+    count_ = 0;
+  }
+
+  const CrossEntropyTask& task_;
+  int count_ = 0;
+  int64_t row_[kLanes<double>];
+  double max_[kLanes<double>]{}, ratio_[kLanes<double>]{};
+  double mass_[kLanes<double>]{}, gap_[kLanes<double>]{};
+};
+
 // What the gradient of one row is made of besides exp(u - max): (pull p - t) upstream, with
 // pull = s + 2 z_loss lse.
 //
@@ -135,28 +168,31 @@ class CrossEntropy {
         plain_logits_(is_plain<T>(task.shape, task.logits) && scale_.identity()),
         // du/dz needs the logits to the end, so that they can't be overwritten before.
         plain_grad_(task.grad.data && is_plain<T>(task.shape, task.grad) && scale_.identity()),
+        streamed_(plain_grad_ && is_streamed<T>(task.shape, task.logits, task.grad)),
         weight_(task),
-        scratch_(workers_, task.grad.data && !plain_grad_ ? n_ : 0),
+        scratch_(workers_, task.grad.data && (streamed_ || !plain_grad_) ? n_ : 0),
         chunks_(workers_, chunks_of(n_)),
         mass_{task, weight_.data(), static_cast<T>(1 - task.label_smoothing),
               static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
 
   void run() const {
     for_each_row(task_.shape, workers_,
-                 [&](int worker, int64_t i, const auto& each) { row(worker, i, each); });
+                 [&](int worker, int64_t begin, int64_t end, const auto& each) {
+                   Losses losses(task_);
+                   for (int64_t i = begin; i < end; ++i) row(worker, i, each, losses);
+                 });
   }
 
  private:
   template <class Each>
-  void row(int worker, int64_t i, const Each& each) const {
+  void row(int worker, int64_t i, const Each& each, Losses& losses) const {
     const int64_t from = row_offset(task_.shape, task_.logits, i);
     const int64_t to = task_.grad.data ? row_offset(task_.shape, task_.grad, i) : 0;
     const int64_t y = task_.index ? task_.index[i] : -1;
     if (task_.index && y == task_.ignore_index) return ignore(i, to);
 
-    T* e = !task_.grad.data ? nullptr
-           : plain_grad_    ? static_cast<T*>(task_.grad.data) + to
-                            : scratch_.of(worker);
+    T* const g = plain_grad_ ? static_cast<T*>(task_.grad.data) + to : nullptr;
+    T* const e = !task_.grad.data ? nullptr : g && !streamed_ ? g : scratch_.of(worker);
     const auto stage = [&](int64_t begin, int64_t size, T* u) -> const T* {
       const int64_t at = from + begin * task_.logits.class_stride;
       if (plain_logits_) return static_cast<const T*>(task_.logits.data) + at;
@@ -176,18 +212,31 @@ class CrossEntropy {
         });
         for (int64_t c = 0; c < count; ++c) mass.add(chunks[c].mass);
       }
-      const Pivot<T> pivot(all(static_cast<T>(s.max)));
-      const RowSum<T> row{s, static_cast<double>(pivot.exp(all(static_cast<T>(s.max)))[0])};
+      Chunk<T> at_max{};
+      at_max.max = static_cast<T>(s.max);
+      if (fabs(at_max.max) <= Near<T>::kLargest) {
+        at_max.by(Near<T>());
+      } else {
+        at_max.by(Pivot<T>(all(at_max.max)));
+      }
+      const RowSum<T> row{s, static_cast<double>(at_max.top)};
       const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio),
-                                    s.max + log1p(s.ratio), mass.value());
+                                    lse_of(s), mass.value());
       each(count, [&](int64_t c) {
         const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
-        exp_block(pivot, stage(begin, size, e + begin), e + begin, size);
-        Chunk<T> chunk{};
-        chunk.max = static_cast<T>(s.max);
-        chunk.top = static_cast<T>(row.top);
-        chunk.scale = {kLift<T>, 0};
-        finish(i, c, row, chunk, factors, mass, e, from, to);
+        const T* u = stage(begin, size, e + begin);
+        Chunk<T> chunk = at_max;
+        if (range_of(u, size).near()) {
+          const Near<T> near;
+          chunk.by(near);
+          exp_block(near, u, e + begin, size);
+        } else {
+          const Pivot<T> pivot(all(at_max.max));
+          chunk.by(pivot);
+          exp_block(pivot, u, e + begin, size);
+        }
+        chunk.scale = rescale(chunk, at_max);
+        finish(i, c, row, chunk, factors, mass, e, g, from, to);
       });
       return;
     }
@@ -202,7 +251,7 @@ class CrossEntropy {
     const Next<T> next{plain_logits_ ? next_row(task_.shape, task_.logits, i,
                                                 static_cast<const T*>(task_.logits.data) + from)
                                      : nullptr,
-                       plain_grad_ ? next_row<T>(task_.shape, task_.grad, i, e) : nullptr};
+                       g && !streamed_ ? next_row<T>(task_.shape, task_.grad, i, e) : nullptr};
     RowSum<T> row = summarise(n_, e, chunks, next, each, stage,
                               [&](int64_t begin, int64_t size, const T* u, T max, Chunk<T>& chunk) {
                                 if (dense) weigh(i, begin, size, u, max, chunk);
@@ -222,17 +271,16 @@ class CrossEntropy {
         }
       }
     }
-    const double log_sum = log1p(s.ratio);
-    if (task_.loss) {
-      task_.loss[i] = loss_of<double>(task_, s.max, log_sum, mass.value(), gap.value());
-    }
+    losses.add(i, s.max, s.ratio, mass.value(), gap.value());
     if (task_.summary) task_.summary[i] = s;
     if (!e) return;
-    const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio),
-                                  s.max + log_sum, mass.value());
-    each(count, [&](int64_t c) { finish(i, c, row, chunks[c], factors, mass, e, from, to); });
+    const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio), lse_of(s),
+                                  mass.value());
+    each(count, [&](int64_t c) { finish(i, c, row, chunks[c], factors, mass, e, g, from, to); });
   }
 
+  // For the gradient, which asks only where there is a z_loss.
+  double lse_of(const Summary& s) const { return task_.z_loss == 0 ? 0 : s.max + log1p(s.ratio); }
   double upstream(int64_t i) const { return task_.upstream ? task_.upstream[i] : 1; }
   double weight_of(int64_t y) const { return mass_.weight ? mass_.weight[y] : 1; }
 
@@ -265,9 +313,10 @@ class CrossEntropy {
     }
   }
 
-  // The gradient over a chunk's exponentials.
+  // The gradient of a chunk from its exponentials: to row_g, or over them and from there to `grad`.
   void finish(int64_t i, int64_t c, const RowSum<T>& row, const Chunk<T>& chunk,
-              const Factors<double>& factors, Pair mass, T* row_e, int64_t from, int64_t to) const {
+              const Factors<double>& factors, Pair mass, T* row_e, T* row_g, int64_t from,
+              int64_t to) const {
     const int64_t begin = c * kChunk, end = begin + chunk_size(n_, begin);
     const Normaliser<T> normaliser(row.top, row.summary.ratio,
                                    dense ? factors.pull : factors.pull * factors.upstream,
@@ -278,18 +327,18 @@ class CrossEntropy {
     const int64_t y = dense ? -1 : task_.index[i];
     for (int64_t b = begin; b < end; b += kBlock) {
       const int64_t size = end - b < kBlock ? end - b : kBlock;
-      T* e = row_e + b;
+      T* const e = row_e + b;
+      T* const g = row_g ? row_g + b : e;
       normaliser.to_unit(e, size);
       if (dense) {
         T t[kBlock];
         mass_.block(i, b, size, t);
-        over_vectors<T>(
-            size,
-            [&](int64_t k) { store(e + k, dense_factors.gradient(load(e + k), load(t + k))); },
+        write_vectors<T>(
+            g, size, streamed_,
+            [&](int64_t k) { return dense_factors.gradient(load(e + k), load(t + k)); },
             [&](int64_t k, int64_t left) {
-              const V<T> g = dense_factors.gradient(load_part(e + k, left, T(0)),
-                                                    load_part(t + k, left, T(0)));
-              store_part(e + k, g, left);
+              return dense_factors.gradient(load_part(e + k, left, T(0)),
+                                            load_part(t + k, left, T(0)));
             });
       } else if (y >= b && y < b + size) {
         const double e_y = static_cast<double>(e[y - b]) / normaliser.unit;
@@ -297,10 +346,9 @@ class CrossEntropy {
         const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
         const double at_target =
             factors.at_target(at_max, scaled / (row.top * (1 + row.summary.ratio)));
-        normaliser.apply(e, size);
-        e[y - b] = static_cast<T>(at_target);
+        normaliser.apply(e, g, size, streamed_, y - b, static_cast<T>(at_target));
       } else {
-        normaliser.apply(e, size);
+        normaliser.apply(e, g, size, streamed_);
       }
       if (plain_grad_) continue;
       if (scale_.softcap != 0) {
@@ -342,7 +390,7 @@ class CrossEntropy {
   const bool from_summary_;
   const int64_t n_;
   const int workers_;
-  const bool plain_logits_, plain_grad_;
+  const bool plain_logits_, plain_grad_, streamed_;
   const Weight<T> weight_;
   const Scratch<T> scratch_;
   const Scratch<Chunk<T>> chunks_;

@@ -36,6 +36,9 @@ struct Pair {
   double value() const { return hi - hi == 0 ? hi + lo : hi; }
 };
 
+// The sum of all lanes; double is wide enough for floats.
+inline double across(V<float> v) { return sum_of_lanes(widen<0>(v) + widen<1>(v)); }
+
 // A sum that doesn't drift: each lane keeps what its additions lost.
 template <class T>
 struct Sum {
@@ -46,37 +49,17 @@ struct Sum {
     lo += (hi - (s - b)) + (x - b);
     hi = s;
   }
-  // The lanes in pairs, then pairs of pairs: short chains.
-  Pair total() const {
-    Pair lanes[kLanes<T>];
-    for (int k = 0; k < kLanes<T>; ++k) {
-      lanes[k].hi = static_cast<double>(hi[k]);
-      lanes[k].lo = static_cast<double>(lo[k]);
-    }
-    for (int half = kLanes<T> / 2; half > 0; half /= 2) {
-      for (int k = 0; k < half; ++k) {
-        if (sizeof(T) == 4) {  // double is wide enough for floats
-          lanes[k].hi += lanes[k + half].hi;
-          lanes[k].lo += lanes[k + half].lo;
-        } else {
-          lanes[k].add(lanes[k + half]);
-        }
-      }
-    }
-    return lanes[0];
-  }
+  SOFTXENT_INLINE Pair total() const { return {across(hi), across(lo)}; }
 };
-
-// The largest lane; no lane is NaN.
-template <class T>
-inline T top_lane(V<T> v) {
-#pragma GCC unroll 4
-  for (int s = kLanes<T> / 2; s > 0; s /= 2) {
-    Mask<T> other;
-    for (int k = 0; k < kLanes<T>; ++k) other[k] = k ^ s;
-    v = larger<T>(v, shuffle<T>(v, v, other));
+template <>
+inline Pair Sum<double>::total() const {
+  Pair lanes[kLanes<double>];
+  for (int k = 0; k < kLanes<double>; ++k) lanes[k] = {hi[k], lo[k]};
+  // In pairs, then pairs of pairs: short chains.
+  for (int half = kLanes<double> / 2; half > 0; half /= 2) {
+    for (int k = 0; k < half; ++k) lanes[k].add(lanes[k + half]);
   }
-  return v[0];
+  return lanes[0];
 }
 
 // Where `value` is first found; n where it isn't.
@@ -91,75 +74,66 @@ inline int64_t position(const T* u, int64_t n, T value) {
   return i;
 }
 
-// The largest and the smallest number of a chunk, and where the largest is first found. NaN is
-// passed over; it shows in the sum. Of a chunk without any number above -inf, `at` is anywhere.
+// The largest and the smallest number of a chunk. NaN is passed over; it shows in the sum.
 template <class T>
-struct Peak {
+struct Range {
   T max, min;
-  int64_t at;
+  // Whether Near will do.
+  bool near() const { return max <= Near<T>::kLargest && min >= -Near<T>::kLargest; }
 };
 
 template <class T>
-inline Peak<T> peak_of(const T* u, int64_t n) {
+inline Range<T> range_of(const T* u, int64_t n) {
   constexpr int L = kLanes<T>;
-  constexpr int64_t kStretch = 16 * L;  // of the largest's place, the stretch is remembered
   const V<T> lowest = all(static_cast<T>(-INFINITY)), highest = all(static_cast<T>(INFINITY));
-  V<T> best = lowest, where{}, least = highest;
-  T stretch = 0;
-  const auto remember = [&](V<T> m) {
-    where = m > best ? all(stretch) : where;
-    best = larger<T>(m, best);
-    stretch += 1;
-  };
+  V<T> a = lowest, b = lowest, c = highest, d = highest;
   int64_t i = 0;
-  for (; i + kStretch <= n; i += kStretch) {
-    V<T> a = lowest, b = lowest, c = highest, d = highest;
-#pragma GCC unroll 8
-    for (int64_t k = i; k < i + kStretch; k += 2 * L) {
+  for (; i + 4 * L <= n; i += 4 * L) {
+#pragma GCC unroll 2
+    for (int64_t k = i; k < i + 4 * L; k += 2 * L) {
       const V<T> x = load(u + k), y = load(u + k + L);
       a = larger<T>(x, a);
       b = larger<T>(y, b);
       c = smaller<T>(x, c);
       d = smaller<T>(y, d);
     }
-    remember(larger<T>(a, b));
-    least = smaller<T>(smaller<T>(c, d), least);
   }
-  V<T> a = lowest;
   over_vectors<T>(
       n - i,
       [&](int64_t k) {
         a = larger<T>(load(u + i + k), a);
-        least = smaller<T>(load(u + i + k), least);
+        c = smaller<T>(load(u + i + k), c);
       },
       [&](int64_t k, int64_t left) {
         a = larger<T>(load_part(u + i + k, left, static_cast<T>(-INFINITY)), a);
-        least = smaller<T>(load_part(u + i + k, left, static_cast<T>(INFINITY)), least);
+        c = smaller<T>(load_part(u + i + k, left, static_cast<T>(INFINITY)), c);
       });
-  remember(a);
-  const T max = top_lane<T>(best), min = -top_lane<T>(-least);
-  const T first = -top_lane<T>(best == max ? -where : lowest);
-  const int64_t from = static_cast<int64_t>(first) * kStretch;
-  return {max, min, from + position(u + from, n - from, max)};
+  return {largest_lane<T>(larger<T>(a, b)), -largest_lane<T>(-smaller<T>(c, d))};
 }
 
+// Numbers that are exponentials already.
+template <class T>
+struct Done {
+  SOFTXENT_INLINE V<T> exp(V<T> x) const { return x; }
+};
+
 // exp of a chunk, written to e where `keep` is set, e may be u; and their sum without the one at
-// `top`. `near` says that the chunk is_near. `next_u` and `next_e` are what will be read and
-// written later, or u and e again: fetched a line at a time between the arithmetic, they cost
-// nothing; a chunk at once would fill the queue to memory and stop it.
+// `top`, n for none. `next_u` and `next_e` are what will be read and written later, or u and e
+// again: fetched a line at a time between the arithmetic, they cost nothing; a chunk at once would
+// fill the queue to memory and stop it.
 //
 // Eight vectors are added as a tree before they join the sum: the error stays below 1 ulp however
 // long the row is.
-template <class T, bool keep, bool near>
-inline Sum<T> exp_and_sum(const Pivot<T>& chunk_pivot, const T* u, T* e, int64_t n, int64_t top,
+template <class T, bool keep, class Exp>
+inline Sum<T> exp_and_sum(const Exp& exp_, const T* u, T* e, int64_t n, int64_t top,
                           const T* next_u, const T* next_e) {
   constexpr int L = kLanes<T>;
-  const Pivot<T> pivot = chunk_pivot;  // e might overwrite what lies in memory: kept in registers
+  const Exp exp = exp_;  // e might overwrite what lies in memory: kept in registers
   Sum<T> sum;
   const auto term = [&](int64_t i) SOFTXENT_INLINE {
     __builtin_prefetch(next_u + i, 0, 3);
     if (keep) __builtin_prefetch(next_e + i, 1, 3);
-    const V<T> v = near ? pivot.exp_near(load(u + i)) : pivot.exp(load(u + i));
+    const V<T> v = exp.exp(load(u + i));
     if (keep) store(e + i, v);
     return v;
   };
@@ -180,21 +154,30 @@ inline Sum<T> exp_and_sum(const Pivot<T>& chunk_pivot, const T* u, T* e, int64_t
     if (last) break;
   }
   if (i < n) {
-    const V<T> v = pivot.exp(load_part(u + i, n - i, static_cast<T>(-INFINITY)));
+    const V<T> v = first_of<T>(exp.exp(load_part(u + i, n - i, T(0))), n - i);
     if (keep) store_part(e + i, v, n - i);
     sum.add(without<T>(v, top - i));
   }
-  return sum;
+  return {sum.hi, sum.lo};  // a copy: what is returned as such stays in memory all along
+}
+
+// The same, whether e is wanted or not.
+template <class T, class Exp>
+inline Pair exp_and_rest(const Exp& exp, const T* u, T* e, int64_t n, int64_t top, const T* next_u,
+                         const T* next_e) {
+  return (e ? exp_and_sum<T, true>(exp, u, e, n, top, next_u, next_e)
+            : exp_and_sum<T, false>(exp, u, e, n, top, next_u, next_e))
+      .total();
 }
 
 // exp alone.
-template <class T>
-inline void exp_block(const Pivot<T>& row_pivot, const T* u, T* e, int64_t n) {
-  const Pivot<T> pivot = row_pivot;
+template <class T, class Exp>
+inline void exp_block(const Exp& exp_, const T* u, T* e, int64_t n) {
+  const Exp exp = exp_;
   over_vectors<T>(
-      n, [&](int64_t i) { store(e + i, pivot.exp(load(u + i))); },
+      n, [&](int64_t i) { store(e + i, exp.exp(load(u + i))); },
       [&](int64_t i, int64_t left) {
-        store_part(e + i, pivot.exp(load_part(u + i, left, static_cast<T>(-INFINITY))), left);
+        store_part(e + i, exp.exp(load_part(u + i, left, T(0))), left);
       });
 }
 
@@ -203,18 +186,29 @@ inline int64_t chunks_of(int64_t classes) { return (classes + kChunk - 1) / kChu
 // What a chunk gives to its row.
 template <class T>
 struct Chunk {
-  T max, top;      // top: exp(0) as the chunk's Pivot has it, or -1 where there is no number
-  T away, round;   // of its Pivot
+  T max, top;      // top: the exponential of max, or -1 where there is no number
+  T away, round;   // of its Pivot, or Near's
   Pair rest;       // sum of the chunk's exponentials but that of its first maximum
   Pair scale;      // times its exponentials are exp(u - max of the row) times the row's `top`
   Pair mass, gap;  // sums of t and of t (max of the chunk - u)
+
+  void by(const Near<T>& near) {
+    top = near.exp(all(max))[0];
+    away = Near<T>::kAway;
+    round = Near<T>::kRound;
+  }
+  void by(const Pivot<T>& pivot) {
+    top = pivot.exp(all(max))[0];
+    away = pivot.away[0];
+    round = pivot.round[0];
+  }
 };
 
 // What a row has come to.
 template <class T>
 struct RowSum {
   Summary summary;
-  double top;  // exp(0) as the Pivot of the row's maximum has it
+  double top;  // the exponential of the maximum
 };
 
 // Where the next row begins, or null: it is fetched at the end of this one, so that the memory
@@ -266,31 +260,40 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
     const int64_t begin = c * kChunk, size = chunk_size(n, begin);
     T local[kChunk];
     const T* u = stage(begin, size, e ? e + begin : local);
-    const Peak<T> peak = peak_of(u, size);
+    const Range<T> range = range_of(u, size);
     Chunk<T>& chunk = chunks[c];
-    chunk.max = peak.max;
-    before(begin, size, u, peak.max, chunk);
-    if (!(fabs(static_cast<double>(peak.max)) < INFINITY)) {
+    chunk.max = range.max;
+    before(begin, size, u, range.max, chunk);
+    if (!(fabs(static_cast<double>(range.max)) < INFINITY)) {
       bool number = true;
       for (int64_t j = 0; j < size; ++j) number &= u[j] == u[j];
       chunk.top = -1;
-      chunk.rest = {number && peak.max < 0 ? 0.0 : NAN, 0};
+      chunk.rest = {number && range.max < 0 ? 0.0 : NAN, 0};
       for (int64_t j = 0; e && j < size; ++j) e[begin + j] = 0;
       return;
     }
-    const Pivot<T> pivot(all(peak.max));
-    chunk.top = pivot.exp(all(peak.max))[0];
-    chunk.away = pivot.away[0];
-    chunk.round = pivot.round[0];
     const bool inside = c + 1 < count;
     const T* next_u = inside ? u + kChunk : next.u ? next.u : u;
     T* const at = e ? e + begin : nullptr;
     const T* next_e = inside ? at + kChunk : next.e ? next.e : at;
-    const bool near = pivot.is_near(peak.min);
-    const auto sum = e      ? near ? exp_and_sum<T, true, true> : exp_and_sum<T, true, false>
-                     : near ? exp_and_sum<T, false, true>
-                            : exp_and_sum<T, false, false>;
-    chunk.rest = sum(pivot, u, at, size, peak.at, next_u, next_e).total();
+    if (!range.near()) {
+      const Pivot<T> pivot(all(range.max));
+      chunk.by(pivot);
+      const int64_t top = position(u, size, range.max);
+      chunk.rest = exp_and_rest(pivot, u, at, size, top, next_u, next_e);
+      return;
+    }
+    const Near<T> near;
+    chunk.by(near);
+    chunk.rest = exp_and_rest(near, u, at, size, size, next_u, next_e);
+    if (chunk.rest.value() >= 2 * static_cast<double>(chunk.top)) {
+      chunk.rest.add(-static_cast<double>(chunk.top));
+    } else if (at) {  // too much of the sum is its largest: the others are summed by themselves
+      chunk.rest =
+          exp_and_rest<T>(Done<T>{}, at, nullptr, size, position(at, size, chunk.top), at, at);
+    } else {
+      chunk.rest = exp_and_rest<T>(near, u, nullptr, size, position(u, size, chunk.max), u, u);
+    }
   });
   int64_t first = 0;
   for (int64_t c = 1; c < count; ++c) {
@@ -319,13 +322,14 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
 template <class T>
 struct Normaliser {
   double hi, lo;
-  double unit = 1;  // e is to be multiplied by it first: else the factors would be subnormal
+  double unit = 1;  // e is to be multiplied by it first: else the factors would leave T's range
 
   static constexpr double kSmallest = sizeof(T) == 8 ? 0x1p-960 : 0x1p-100;
+  static constexpr double kLargest = 0x1p100;  // of float; Near's and Pivot's doubles are far above
   static constexpr double kUnit = sizeof(T) == 8 ? 0x1p-512 : 0x1p-64;  // 2^-kBias
 
   Normaliser(double top, double ratio, double factor, Pair scale = {kLift<T>, 0}) {
-    // top is about 2^kBias: without it nothing here leaves the range of double.
+    // top is about 2^kBias, or a float: without the bias nothing here leaves the range of double.
     const double sum = 1 + ratio, b = sum - 1;
     const double sum_lo = (1 - (sum - b)) + (ratio - b);
     const double t = top * kUnit, d = t * sum, d_lo = fma(t, sum, -d) + t * sum_lo;
@@ -334,12 +338,16 @@ struct Normaliser {
     p = scale.times(p);
     hi = factor * p.hi;
     lo = fma(factor, p.hi, -hi) + factor * p.lo;
-    if (!(fabs(hi) < kSmallest / kUnit * kLift<T>) || hi == 0) {
-      hi *= kUnit / kLift<T>;
-      lo *= kUnit / kLift<T>;
-    } else {
-      unit = kUnit / kLift<T>;
+    double shift = kUnit / kLift<T>;
+    if (fabs(hi) < kSmallest / shift && hi != 0) {
+      unit = shift;
+      shift = 1;
+    } else if (sizeof(T) == 4 && fabs(hi) > kLargest / shift) {
+      unit = 1 / shift;
+      shift *= shift;
     }
+    hi *= shift;
+    lo *= shift;
   }
 
   // Brings e to the factors' unit.
@@ -348,26 +356,29 @@ struct Normaliser {
     for (int64_t j = 0; j < n; ++j) e[j] *= static_cast<T>(unit);
   }
 
-  // e times the factors, in place. It comes from the second-level cache, which wants to be asked.
+  // e times the factors, to out, which may be e: but `value` for the class `special`, if it is one.
   static constexpr int64_t kAhead = 1024 / sizeof(T);
-  void apply(T* e, int64_t n) const {
+  void apply(const T* e, T* out, int64_t n, bool streamed, int64_t special = -1,
+             T value = 0) const {
     const T high = static_cast<T>(hi);
     const T low = static_cast<T>(hi - static_cast<double>(high) + lo);
-    const auto product = [&](V<T> x) { return two_products<T>(x, all(high), x, all(low)); };
-    over_vectors<T>(
-        n,
-        [&](int64_t i) {
+    const auto product = [&](V<T> x, int64_t i) SOFTXENT_INLINE {
+      const V<T> v = two_products<T>(x, all(high), x, all(low));
+      return static_cast<uint64_t>(special - i) < kLanes<T> ? with<T>(v, special - i, value) : v;
+    };
+    write_vectors<T>(
+        out, n, streamed,
+        [&](int64_t i) SOFTXENT_INLINE {
+          // It comes from the second-level cache, which wants to be asked.
           __builtin_prefetch(e + i + kAhead, 1, 3);
-          store(e + i, product(load(e + i)));
+          return product(load(e + i), i);
         },
-        [&](int64_t i, int64_t left) {
-          store_part(e + i, product(load_part(e + i, left, T(0))), left);
-        });
+        [&](int64_t i, int64_t left) { return product(load_part(e + i, left, T(0)), i); });
   }
 };
 
-// Rows in parallel, or, where there are fewer rows than threads and they are long, the chunks of
-// one row after another. work(worker, row, each).
+// Ranges of rows in parallel, or, where there are fewer rows than threads and they are long, the
+// chunks of one row after another. work(worker, begin, end, each).
 template <class Work>
 inline void for_each_row(const Shape& shape, int workers, const Work& work) {
   const int64_t count = chunks_of(shape.classes);
@@ -379,14 +390,26 @@ inline void for_each_row(const Shape& shape, int workers, const Work& work) {
     const auto shared = [&](int64_t n, const auto& f) {
       parallel(sharing, n, [&](int, int64_t begin, int64_t end) {
         for (int64_t c = begin; c < end; ++c) f(c);
+        end_of_stream();
       });
     };
-    for (int64_t i = 0; i < shape.rows; ++i) work(0, i, shared);
-    return;
+    return work(0, 0, shape.rows, shared);
   }
   parallel(workers, shape.rows, [&](int worker, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) work(worker, i, alone);
+    work(worker, begin, end, alone);
+    end_of_stream();
   });
+}
+
+// Whether rows are written to `out` past the caches. Then their exponentials are kept elsewhere:
+// lines that a cache holds can't be streamed to.
+template <class T>
+inline bool is_streamed(const Shape& shape, const Array& in, const Array& out) {
+  constexpr int64_t kShortest = 16 << 20;   // what is shorter may be in a cache when it is used
+  constexpr int64_t kLongestRow = 1 << 20;  // what the second-level cache holds
+  const int64_t row = shape.classes * static_cast<int64_t>(sizeof(T));
+  return out.data && out.data != in.data && is_plain<T>(shape, out) && row <= kLongestRow &&
+         row * shape.rows >= kShortest;
 }
 
 }  // namespace

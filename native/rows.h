@@ -196,7 +196,7 @@ template <class T>
 class Scratch {
  public:
   Scratch(int workers, int64_t count)
-      : each_((count * static_cast<int64_t>(sizeof(T)) + 127) / 64 * 64),
+      : each_((count * static_cast<int64_t>(sizeof(T)) + 4095) / 4096 * 4096 + 4096),
         data_(static_cast<char*>(::operator new(static_cast<size_t>(each_ * workers + 64)))) {}
   ~Scratch() { ::operator delete(data_); }
   Scratch(const Scratch&) = delete;

@@ -26,46 +26,43 @@ void softmax_rows(const SoftmaxTask& task) {
   const int64_t n = shape.classes;
   const int workers = workers_for(shape.rows, n);
   const bool plain_x = is_plain<T>(shape, task.x), plain_out = is_plain<T>(shape, task.out);
-  const Scratch<T> scratch(workers, plain_out || task.log ? 0 : n);
+  const bool streamed = is_streamed<T>(shape, task.x, task.out);
+  const Scratch<T> scratch(workers, task.log || (plain_out && !streamed) ? 0 : n);
   const Scratch<Chunk<T>> chunks(workers, chunks_of(n));
-  for_each_row(shape, workers, [&](int worker, int64_t i, const auto& each) {
+  const auto row = [&](int worker, int64_t i, const auto& each) {
     const int64_t from = row_offset(shape, task.x, i), to = row_offset(shape, task.out, i);
-    T* out = plain_out ? static_cast<T*>(task.out.data) + to : scratch.of(worker);
-    T* e = task.log ? nullptr : out;
+    T* const out = plain_out ? static_cast<T*>(task.out.data) + to : nullptr;
+    T* const e = task.log ? nullptr : out && !streamed ? out : scratch.of(worker);
     const auto u_of = [&](int64_t begin, int64_t size, T* buffer) {
       return stage(task.x, plain_x, from, begin, size, buffer);
     };
     const Next<T> next{
         plain_x ? next_row(shape, task.x, i, static_cast<const T*>(task.x.data) + from) : nullptr,
-        plain_out ? next_row<T>(shape, task.out, i, out) : nullptr};
+        out && !streamed ? next_row<T>(shape, task.out, i, out) : nullptr};
     Chunk<T>* const parts = chunks.of(worker);
-    const RowSum<T> row = summarise(n, e, parts, next, each, u_of, Nothing{});
-    const T max = static_cast<T>(row.summary.max);
-    const T log_sum = static_cast<T>(log1p(row.summary.ratio));
+    const RowSum<T> sum = summarise(n, e, parts, next, each, u_of, Nothing{});
+    const T max = static_cast<T>(sum.summary.max);
+    const T log_sum = task.log ? static_cast<T>(log1p(sum.summary.ratio)) : 0;
     each(chunks_of(n), [&](int64_t c) {
       const int64_t begin = c * kChunk, size = chunk_size(n, begin);
       T local[kChunk];
-      T* part = plain_out || e ? out + begin : local;
+      T* const part = out ? out + begin : e ? e + begin : local;
       if (!task.log) {
-        const Normaliser<T> normaliser(row.top, row.summary.ratio, 1, parts[c].scale);
-        normaliser.to_unit(part, size);
-        normaliser.apply(part, size);
+        const Normaliser<T> normaliser(sum.top, sum.summary.ratio, 1, parts[c].scale);
+        normaliser.to_unit(e + begin, size);
+        normaliser.apply(e + begin, part, size, streamed);
       } else {
         const T* u = u_of(begin, size, local);
-        // What is written first is fetched first, well ahead of the arithmetic.
         const auto at = [&](V<T> x) { return (x - max) - log_sum; };
-        over_vectors<T>(
-            size,
-            [&](int64_t j) {
-              __builtin_prefetch(part + j + kChunk, 1, 3);
-              store(part + j, at(load(u + j)));
-            },
-            [&](int64_t j, int64_t left) {
-              store_part(part + j, at(load_part(u + j, left, T(0))), left);
-            });
+        write_vectors<T>(
+            part, size, streamed, [&](int64_t j) { return at(load(u + j)); },
+            [&](int64_t j, int64_t left) { return at(load_part(u + j, left, T(0))); });
       }
       if (!plain_out) write(task.out, to + begin * task.out.class_stride, size, part);
     });
+  };
+  for_each_row(shape, workers, [&](int worker, int64_t begin, int64_t end, const auto& each) {
+    for (int64_t i = begin; i < end; ++i) row(worker, i, each);
   });
 }
 
@@ -151,10 +148,9 @@ void logsumexp_rows(const LogSumExpTask& task) {
   const int workers = workers_for(shape.rows, n);
   // Enough for double: see below.
   const Scratch<Chunk<double>> chunks(workers, chunks_of(n));
-  for_each_row(shape, workers, [&](int worker, int64_t i, const auto& each) {
-    Chunk<double>* parts = chunks.of(worker);
-    Summary s = summary_of<T>(task, i, reinterpret_cast<Chunk<T>*>(parts), each);
-    double lse = logsumexp_of(task, i, s.max, log1p(s.ratio));
+  const auto conclude = [&](int64_t i, Chunk<double>* parts, Summary s, double log_sum,
+                            const auto& each) {
+    double lse = logsumexp_of(task, i, s.max, log_sum);
     if (!(fabs(s.max) < INFINITY)) {
       lse = special_logsumexp(task, i, s.max);
     } else if (sizeof(T) == 4 && s.max < 0 && fabs(lse) < 1) {
@@ -163,6 +159,21 @@ void logsumexp_rows(const LogSumExpTask& task) {
       lse = s.max + log1p(s.ratio);
     }
     task.out[i] = lse;
+  };
+  for_each_row(shape, workers, [&](int worker, int64_t begin, int64_t end, const auto& each) {
+    constexpr int L = kLanes<double>;
+    Chunk<double>* parts = chunks.of(worker);
+    for (int64_t from = begin; from < end; from += L) {
+      const int count = end - from < L ? static_cast<int>(end - from) : L;
+      Summary s[L];
+      double ratio[L] = {};
+      for (int k = 0; k < count; ++k) {
+        s[k] = summary_of<T>(task, from + k, reinterpret_cast<Chunk<T>*>(parts), each);
+        ratio[k] = s[k].ratio;
+      }
+      const V<double> log_sum = log1p(load(ratio));
+      for (int k = 0; k < count; ++k) conclude(from + k, parts, s[k], log_sum[k], each);
+    }
   });
 }
 

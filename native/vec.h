@@ -3,7 +3,7 @@
 #pragma once
 
 #include <stdint.h>
-#if defined(__AVX512F__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -101,6 +101,22 @@ inline V<T> without(V<T> v, int64_t at) {
   return lane == static_cast<typename Vector<T>::index>(at) ? V<T>{} : v;
 }
 
+// v with x in lane `at`.
+template <class T>
+inline V<T> with(V<T> v, int64_t at, T x) {
+  Mask<T> lane;
+  for (int k = 0; k < kLanes<T>; ++k) lane[k] = k;
+  return lane == static_cast<typename Vector<T>::index>(at) ? all(x) : v;
+}
+
+// The first n lanes of v, 0 in the others.
+template <class T>
+inline V<T> first_of(V<T> v, int64_t n) {
+  Mask<T> lane;
+  for (int k = 0; k < kLanes<T>; ++k) lane[k] = k;
+  return lane < static_cast<typename Vector<T>::index>(n) ? v : V<T>{};
+}
+
 // kLanes<double> numbers as double, and back.
 inline V<double> load_wide(const double* p) { return load(p); }
 inline V<double> load_wide(const float* p) {
@@ -114,6 +130,18 @@ inline void store_narrow(float* p, V<double> v) {
   typedef float half __attribute__((vector_size(kVectorBytes / 2)));
   const half narrow = __builtin_convertvector(v, half);
   __builtin_memcpy(p, &narrow, sizeof narrow);
+}
+
+// One half of v as double.
+template <int half>
+inline V<double> widen(V<float> v) {
+#if defined(__AVX512F__)
+  return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, half));
+#else
+  float lanes[kLanes<float>];
+  store(lanes, v);
+  return load_wide(lanes + half * kLanes<double>);
+#endif
 }
 
 // a * b + c * d, rounded once where there is a fused multiply-add: the compiler may fuse only the
@@ -152,6 +180,24 @@ inline V<T> smaller(V<T> a, V<T> b) {  // b where either is NaN
   return a < b ? a : b;
 }
 
+// The lanes in pairs, then pairs of pairs: short chains. No lane is NaN.
+template <class T>
+inline T largest_lane(V<T> v) {
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+    for (int k = 0; k < half; ++k) v[k] = v[k] > v[k + half] ? v[k] : v[k + half];
+  }
+  return v[0];
+}
+inline double sum_of_lanes(V<double> v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_pd(v);
+#endif
+  for (int half = kLanes<double> / 2; half > 0; half /= 2) {
+    for (int k = 0; k < half; ++k) v[k] += v[k + half];
+  }
+  return v[0];
+}
+
 // The first lane that holds x; kLanes where none does.
 template <class T>
 inline int first_lane(V<T> v, T x) {
@@ -165,7 +211,7 @@ inline int first_lane(V<T> v, T x) {
 }
 
 #if defined(__AVX512F__)
-// The compiler doesn't always see one instruction in these.
+// The compiler doesn't always see the instructions for these.
 template <>
 inline V<float> larger<float>(V<float> a, V<float> b) {
   return _mm512_max_ps(a, b);
@@ -183,6 +229,14 @@ inline V<double> smaller<double>(V<double> a, V<double> b) {
   return _mm512_min_pd(a, b);
 }
 template <>
+inline float largest_lane<float>(V<float> v) {
+  return _mm512_reduce_max_ps(v);
+}
+template <>
+inline double largest_lane<double>(V<double> v) {
+  return _mm512_reduce_max_pd(v);
+}
+template <>
 inline int first_lane<float>(V<float> v, float x) {
   return __builtin_ctz(_mm512_cmpeq_ps_mask(v, all(x)) | 1 << kLanes<float>);
 }
@@ -198,6 +252,46 @@ inline void over_vectors(int64_t n, const Whole& whole, const Part& part) {
   int64_t i = 0;
   for (; i + kLanes<T> <= n; i += kLanes<T>) whole(i);
   if (i < n) part(i, n - i);
+}
+
+// To memory past the caches, for what is too long to stay in them: the line isn't read first. p is
+// aligned to the vector.
+template <class T>
+inline void stream(T* p, V<T> v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(v));
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(v));
+#elif defined(__x86_64__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), reinterpret_cast<__m128i>(v));
+#else
+  store(p, v);
+#endif
+}
+// Other threads see what was streamed before.
+inline void end_of_stream() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
+// Fills out[0, n) with whole(begin) and, where a vector isn't whole, part(begin, count).
+template <class T, class Whole, class Part>
+inline void write_vectors(T* out, int64_t n, bool streamed, const Whole& whole, const Part& part) {
+  constexpr int L = kLanes<T>;
+  int64_t i = 0;
+  if (streamed) {
+    const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % kVectorBytes);
+    const int64_t head = past == 0 ? 0 : L - past / static_cast<int64_t>(sizeof(T));
+    if (head > 0) {
+      i = head < n ? head : n;
+      store_part(out, part(0, i), i);
+    }
+    for (; i + L <= n; i += L) stream(out + i, whole(i));
+  } else {
+    for (; i + L <= n; i += L) store(out + i, whole(i));
+  }
+  if (i < n) store_part(out + i, part(i, n - i), n - i);
 }
 
 }  // namespace

@@ -36,6 +36,10 @@ def inputs(name: str, classes: int, dtype: type) -> np.ndarray:
         "offset -1e4": x - 1e4,
         "offset 250": 20 * x + 250,
         "offset -270": 20 * x - 270,
+        "all near -60": 1e-2 * x - 59.5,
+        "all near 60": 1e-2 * x + 59.5,
+        "beyond 60": x + 60,
+        "from -60 to 60": np.linspace(-60, 60, classes),
         "equal": np.full(classes, 0.1),
         "equal far": np.full(classes, -9999.7),
         "near ties": 3 + 1e-6 * x,
@@ -53,7 +57,7 @@ def inputs(name: str, classes: int, dtype: type) -> np.ndarray:
 
 NAMES = [
     "randn", "times 100", "times 1e4", "offset 1e4", "offset -1e4", "offset 250", "offset -270",
-    "equal", "equal far", "near ties", "below max", "ahead 20", "ahead 40", "ahead 85", "ahead 700",
+    "all near -60", "all near 60", "beyond 60", "from -60 to 60", "equal", "equal far", "near ties", "below max", "ahead 20", "ahead 40", "ahead 85", "ahead 700",
     "masked",
 ]  # fmt: skip
 
@@ -238,9 +242,10 @@ def test_every_half_number_survives() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", [3, 300])
-@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e20])
-def test_tiny_and_huge_upstream(dtype: type, classes: int, scale: float) -> None:
-    x = np.random.default_rng(3).standard_normal((1, classes)).astype(dtype)
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e20, 1e36])
+@pytest.mark.parametrize("offset", [0, 57, -57])
+def test_tiny_and_huge_upstream(dtype: type, classes: int, scale: float, offset: float) -> None:
+    x = (offset + np.random.default_rng(3).standard_normal((1, classes))).astype(dtype)
     _, grad, _ = cross_entropy(x[0], [1.0] + [0.0] * (classes - 1))
     got = np.empty_like(x)
     _native.cross_entropy(
