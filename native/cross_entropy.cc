@@ -397,9 +397,11 @@ class CrossEntropy {
   const Mass<T> mass_;
 };
 
-// The same, many rows side by side.
+// The same, many rows side by side. What all threads read for every row lies on pages of its own,
+// the task's copy with it: beside what one of them writes, its prefetching would take the lines
+// away.
 template <class T, bool dense>
-class CrossEntropyLanes {
+class alignas(4096) CrossEntropyLanes {
  public:
   CrossEntropyLanes(const CrossEntropyTask& task, bool from_summary)
       : task_(task),
@@ -428,12 +430,8 @@ class CrossEntropyLanes {
     alignas(64) Index target[kMaxWidth];  // of an ignored row, 0
     alignas(64) Index place[kMaxWidth];   // where it is in the tile
     bool ignored;                         // some are
-    alignas(64) T mass[kMaxWidth], mass_low[kMaxWidth], gap[kMaxWidth], gap_low[kMaxWidth];
-    V<double> total(int64_t l) const { return load_wide(mass + l) + load_wide(mass_low + l); }
-    V<double> total_gap(int64_t l) const {
-      const V<double> hi = load_wide(gap + l);
-      return hi - hi == 0 ? hi + load_wide(gap_low + l) : hi;  // an infinite sum has lost inf - inf
-    }
+    alignas(64) T at_target[kMaxWidth];   // its logit, and then its exponential
+    alignas(64) double mass[kMaxWidth], gap[kMaxWidth];
   };
 
   void compute(int worker, const Tile<T>& tile) const {
@@ -448,41 +446,54 @@ class CrossEntropyLanes {
     // The target's logit and the sums over t come first: exp(u - max) is written over u.
     alignas(64) T logit[kMaxWidth];
     if (!dense) {
-      for (int64_t l = 0; l < width_; ++l) logit[l] = tile.data[rows.place[l]];
-      for (int64_t l = 0; l < width_; ++l) rows.mass[l] = 1, rows.mass_low[l] = 0;
+      for (int64_t l = 0; l < width_; ++l) {
+        logit[l] = rows.at_target[l] = tile.data[rows.place[l]];
+        rows.mass[l] = 1;
+      }
       for (int64_t l = 0; weight_.data() && l < width_; ++l) {
-        rows.mass[l] = weight_.data()[rows.target[l]];
+        rows.mass[l] = static_cast<double>(weight_.data()[rows.target[l]]);
       }
     } else {
       weigh(tile, extra, rows);
     }
     Lanes<T> lanes;
+    T* const one = dense || !task_.grad.data ? nullptr : rows.at_target;
     if (from_summary_) {
-      lanes.recall(tile, task_.summary);
+      lanes.recall(tile, one, task_.summary);
     } else {
-      lanes.summarise(tile, task_.grad.data != nullptr, ahead_of(task_.shape, task_.logits, tile),
+      lanes.summarise(tile, task_.grad.data != nullptr, one,
+                      ahead_of(task_.shape, task_.logits, tile),
                       ahead_of(task_.shape, task_.grad, tile));
-      alignas(64) double loss[kMaxWidth];
-      for (int64_t l = 0; l < width_; l += kLanes<double>) {
-        const V<double> max = load_wide(lanes.max + l), mass = rows.total(l), zero{};
-        V<double> gap = zero;
-        if (dense) {
-          gap = rows.total_gap(l);
-        } else {
-          gap = mass == 0 ? zero : mass * (max - load_wide(logit + l));
-        }
-        store(loss + l, loss_of<V<double>>(task_, max, load(lanes.log_sum + l), mass, gap));
+      for (int64_t l = 0; !dense && l < width_; l += kLanes<double>) {
+        const V<double> mass = load(rows.mass + l);
+        const V<double> below = load_wide(lanes.max + l) - load_wide(logit + l);
+        store(rows.gap + l, mass == 0 ? V<double>{} : mass * below);
       }
-      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
-        if (is_ignored(tile, l)) loss[l] = 0, lanes.ratio[l] = NAN;
-      }
-      for (int64_t l = 0; task_.loss && l < tile.rows; ++l) task_.loss[tile.row + l] = loss[l];
-      for (int64_t l = 0; task_.summary && l < tile.rows; ++l) {
-        const Summary s = lanes.summary(l);
-        task_.summary[tile.row + l] = s.ratio != s.ratio ? Summary{NAN, NAN} : s;
-      }
+      conclude(tile, lanes, rows);
     }
     if (task_.grad.data) finish(tile, extra, lanes, rows);
+  }
+
+  void conclude(const Tile<T>& tile, Lanes<T>& lanes, const Rows& rows) const {
+    if (task_.loss) {
+      alignas(64) double part[kMaxWidth];
+      double* const loss = tile.rows == width_ ? task_.loss + tile.row : part;
+      for (int64_t l = 0; l < width_; l += kLanes<double>) {
+        store(loss + l, loss_of<V<double>>(task_, load_wide(lanes.max + l), lanes.log_sum(l),
+                                           load(rows.mass + l), load(rows.gap + l)));
+      }
+      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
+        if (is_ignored(tile, l)) loss[l] = 0;
+      }
+      for (int64_t l = 0; loss == part && l < tile.rows; ++l) task_.loss[tile.row + l] = loss[l];
+    }
+    for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
+      if (is_ignored(tile, l)) lanes.ratio[l] = NAN;
+    }
+    for (int64_t l = 0; task_.summary && l < tile.rows; ++l) {
+      const Summary s = lanes.summary(l);
+      task_.summary[tile.row + l] = s.ratio != s.ratio ? Summary{NAN, NAN} : s;
+    }
   }
 
   bool is_ignored(const Tile<T>& tile, int64_t l) const {
@@ -527,36 +538,46 @@ class CrossEntropyLanes {
         sum.add(t);
         gap.add(t == zero ? zero : t * (max - load(tile.at(j) + l)));
       }
-      store(rows.mass + l, sum.hi);
-      store(rows.mass_low + l, sum.lo);
-      store(rows.gap + l, gap.hi);
-      store(rows.gap_low + l, gap.lo);
+      alignas(64) T hi[L], lo[L];
+      const auto total = [&](const Sum<T>& of, double* out) {
+        store(hi, of.hi);
+        store(lo, of.lo);
+        for (int k = 0; k < L; k += kLanes<double>) {
+          const V<double> most = load_wide(hi + k);  // where it is infinite, lo is NaN
+          store(out + l + k, most - most == 0 ? most + load_wide(lo + k) : most);
+        }
+      };
+      total(sum, rows.mass);
+      total(gap, rows.gap);
     }
   }
 
-  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, const Rows& rows) const {
-    alignas(64) T high[kMaxWidth], low[kMaxWidth], at_target[kMaxWidth];
+  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, Rows& rows) const {
+    alignas(64) T high[kMaxWidth], low[kMaxWidth];
     alignas(64) T above[kMaxWidth], beyond[kMaxWidth], upstream[kMaxWidth];
+    alignas(64) T mass_high[kMaxWidth], mass_low[kMaxWidth];
     alignas(64) double factor[kMaxWidth], given[kMaxWidth];
     for (int64_t l = 0; l < width_; ++l) given[l] = 1;
     for (int64_t l = 0; task_.upstream && l < tile.rows; ++l) {
       given[l] = task_.upstream[tile.row + l];
     }
-    for (int64_t l = 0; !dense && l < width_; ++l) at_target[l] = tile.data[rows.place[l]];
+    lanes.invert(width_);
     for (int64_t l = 0; l < width_; l += kLanes<double>) {
       const V<double> ratio = load(lanes.ratio + l), top = load_wide(lanes.top + l);
-      const V<double> inverse = load(lanes.inverse + l);
-      const V<double> lse = load_wide(lanes.max + l) + load(lanes.log_sum + l);
-      const Factors<V<double>> f(task_, scale_, load(given + l), ratio, top * inverse, lse,
-                                 rows.total(l));
+      const V<double> inverse = load(lanes.inverse_sum + l), mass = load(rows.mass + l);
+      V<double> lse{};
+      if (task_.z_loss != 0) lse = load_wide(lanes.max + l) + lanes.log_sum(l);
+      const Factors<V<double>> f(task_, scale_, load(given + l), ratio, top * inverse, lse, mass);
       store(factor + l, dense ? f.pull : f.pull * f.upstream);
       if (dense) {
         store_narrow(above + l, f.pull * f.above);
         store_narrow(beyond + l, f.extra);
         store_narrow(upstream + l, f.upstream);
+        store_narrow(mass_high + l, mass);
+        store_narrow(mass_low + l, mass - load_wide(mass_high + l));
       } else {
-        const V<double> e = load_wide(at_target + l);
-        store_narrow(at_target + l, f.at_target(e == top, e * inverse));
+        const V<double> e = load_wide(rows.at_target + l);
+        store_narrow(rows.at_target + l, f.at_target(e == top, e * inverse));
       }
     }
     lanes.normalise(tile, factor, high, low);
@@ -567,8 +588,8 @@ class CrossEntropyLanes {
                                       o,
                                       load(lanes.top + l),
                                       load(above + l),
-                                      load(rows.mass + l),
-                                      load(rows.mass_low + l),
+                                      load(mass_high + l),
+                                      load(mass_low + l),
                                       load(beyond + l),
                                       load(upstream + l)};
         for (int64_t j = 0; j < n_; ++j) {
@@ -582,7 +603,7 @@ class CrossEntropyLanes {
         }
       }
     }
-    for (int64_t l = 0; !dense && l < tile.rows; ++l) tile.data[rows.place[l]] = at_target[l];
+    for (int64_t l = 0; !dense && l < tile.rows; ++l) tile.data[rows.place[l]] = rows.at_target[l];
     for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
       for (int64_t j = 0; is_ignored(tile, l) && j < n_; ++j) tile.at(j)[l] = 0;
     }
@@ -596,7 +617,7 @@ class CrossEntropyLanes {
     write_tile(task_.shape, task_.grad, tile);
   }
 
-  const CrossEntropyTask& task_;
+  const CrossEntropyTask task_;
   const Scale scale_;
   const bool from_summary_;
   const int64_t n_, width_;

@@ -14,8 +14,8 @@
 // exp(s) = 2^n (1 + p), s = n ln 2 + r, p = r + r^2 q(r), |r| <= ln(2)/2. n ln 2 is subtracted in
 // two parts, the first short enough for n times it to be exact with or without fused multiply-add.
 // The polynomials are fitted for the smallest largest relative error of exp: 2^-28.3 and 2^-57.9.
-// Where two registers hold 2^(k/32), looking one up leaves |r| <= ln(2)/64, and two terms do:
-// 2^-24.2.
+// Where a register holds 2^(k/16), looking one up leaves |r| <= ln(2)/32, and fewer terms do:
+// 2^-29.
 #pragma once
 
 #include "vec.h"
@@ -111,8 +111,8 @@ struct Pivot {
 };
 
 // exp(x) 2^kNearBias for |x| <= kLargest, whatever the maximum: no sum of them leaves the range of
-// T, and nothing has to be known of a row before its exponentials. Error at most 1.75 ulp; NaN
-// for NaN.
+// T, and nothing has to be known of a row before its exponentials. Error at most 1 ulp; NaN for
+// NaN.
 template <class T>
 struct Near {
   static constexpr T kLargest = 60;
@@ -129,31 +129,28 @@ struct Near {
 };
 
 #if defined(__AVX512F__)
-// The bits of 2^(k / 32) as a float, less k where the exponent begins: the bits of n + k / 32,
-// moved there and added, make 2^(n + k / 32).
-alignas(64) constexpr uint32_t kRoots[32] = {
-    0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a, 0x3f79c3d3, 0x3f78f4f0,
-    0x3f7837f0, 0x3f778d3a, 0x3f76f532, 0x3f767043, 0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6,
-    0x3f7504f3, 0x3f74fbaf, 0x3f7508a4, 0x3f752c4d, 0x3f75672a, 0x3f75b9be, 0x3f76248c, 0x3f76a81e,
-    0x3f7744fd, 0x3f77fbb8, 0x3f78ccdf, 0x3f79b907, 0x3f7ac0c7, 0x3f7be4ba, 0x3f7d257d, 0x3f7e83b3};
+// The bits of 2^(k / 16) as a float, less k where the exponent begins: the bits of n + k / 16,
+// moved there and added, make 2^(n + k / 16).
+alignas(64) constexpr uint32_t kRoots[16] = {
+    0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
+    0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
 
 template <>
 struct Near<float> {
   using C = ExpConstants<float>;
   static constexpr float kLargest = 60, kAway = 0, kRound = C::kRound + C::kExponentZero;
 
-  __m512 roots = _mm512_castsi512_ps(_mm512_load_si512(kRoots));
-  __m512 more = _mm512_castsi512_ps(_mm512_load_si512(kRoots + 16));
+  __m512i roots = _mm512_load_si512(kRoots);
 
   SOFTXENT_INLINE V<float> exp(V<float> x) const {
-    constexpr float kRound32 = 0x1.8p18f;  // rounds to a 32nd, which is then in the lowest bits
-    const V<float> t = x * 1.44269504088896340736f + kRound32;
-    const V<float> n = t - kRound32;
+    constexpr float kRound16 = 0x1.8p19f;  // rounds to a 16th, which is then in the lowest bits
+    const V<float> t = x * 1.44269504088896340736f + kRound16;
+    const V<float> n = t - kRound16;
     const V<float> r = (x - n * C::kLog2High) - n * C::kLog2Low;
-    const V<float> p = r * (r * 0.5000049f + 1.0000147f);
+    const V<float> p = r * (r * (r * 0.16666667f + 0.50001955f) + 1);
     const __m512i bits = _mm512_castps_si512(t);
-    const __m512i root = _mm512_castps_si512(_mm512_permutex2var_ps(roots, bits, more));
-    const V<float> power = _mm512_castsi512_ps(_mm512_add_epi32(root, _mm512_slli_epi32(bits, 18)));
+    const __m512i root = _mm512_permutexvar_epi32(bits, roots);
+    const V<float> power = _mm512_castsi512_ps(_mm512_add_epi32(root, _mm512_slli_epi32(bits, 19)));
     return power * p + power;
   }
 };
@@ -176,7 +173,23 @@ inline V<double> rough_inverse(V<double> m) {
   return __builtin_convertvector(1 / __builtin_convertvector(m, half), V<double>);
 }
 
-// log(1 + y) for y >= 0, within 2 ulp: 1 + y = 2^k m, log m = 2 atanh((m - 1) / (m + 1)).
+// 1 / d for what becomes a T: where that is a float, 2^-50 will do, and a division takes longer
+// than all the rest of a row of few classes.
+template <class T>
+inline V<double> inverse(V<double> d) {
+#if defined(__AVX512F__)
+  if (sizeof(T) == 4) {
+    V<double> x = _mm512_rcp14_pd(d);
+    x += x * (1 - d * x);
+    return x + x * (1 - d * x);
+  }
+#endif
+  return 1 / d;
+}
+
+// log(1 + y) for y >= 0, within 2 ulp; for what becomes a float, within 2^-33.
+// 1 + y = 2^k m, log m = 2 atanh((m - 1) / (m + 1)).
+template <class T = double>
 inline V<double> log1p(V<double> y) {
   using B = Vector<double>::bits;
   const V<double> u = y + 1;
@@ -196,18 +209,24 @@ inline V<double> log1p(V<double> y) {
   __builtin_memcpy(&k, &k_magic, sizeof k);
   k -= 0x1p52;
   // f = m - 1 is exact; where k = 0, y itself is better than what is left of it in 1 + y.
-  const V<double> f = m - 1;
-  const B down_bits = (uint64_t{1023} - k_bits) << 52;
-  V<double> down;  // 2^-k
-  __builtin_memcpy(&down, &down_bits, sizeof down);
-  const V<double> tail = lost * down;  // m + tail = (1 + y) 2^-k
-  const V<double> z = f / (f + 2), w = z * z;
-  V<double> q = V<double>{} + 1.0 / 21;
-  constexpr double kOdd[] = {1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13, 1.0 / 11,
-                             1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
-  for (double c : kOdd) q = q * w + c;
+  V<double> f = m - 1, tail{};
+  if (sizeof(T) == 4) {
+    f = k_bits == 0 ? y : f;
+  } else {
+    const B down_bits = (uint64_t{1023} - k_bits) << 52;
+    V<double> down;  // 2^-k
+    __builtin_memcpy(&down, &down_bits, sizeof down);
+    tail = lost * down * rough_inverse(m);  // m + lost 2^-k = (1 + y) 2^-k
+  }
+  const V<double> z = f * inverse<T>(f + 2), w = z * z;
+  constexpr double kOdd[] = {1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
+                             1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
+  constexpr int kFirst = sizeof(T) == 4 ? 5 : 0;
+  V<double> q = V<double>{} + kOdd[kFirst];
+#pragma GCC unroll 16
+  for (int k = kFirst + 1; k < 10; ++k) q = q * w + kOdd[k];
   // log m = 2 z + 2 z^3 q, with 2 z = f - z f: the leading term f is exact.
-  const V<double> log_m = f - (z * f - (2 * z * w * q + tail * rough_inverse(m)));
+  const V<double> log_m = f - (z * f - (2 * z * w * q + tail));
   const V<double> value = k * 0x1.62e42fefap-1 + (log_m + k * 0x1.cf79abc9e3b39p-40);
   const V<double> infinity = V<double>{} + __builtin_inf();
   return y < infinity ? value : y;

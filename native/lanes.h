@@ -67,6 +67,94 @@ inline void transpose(V<T>* rows) {
   }
 }
 
+// kLanes rows of `n` adjacent numbers, `apart` from one to the next, to and from a tile: at
+// columns[j * width] the numbers j of all of them.
+template <class T>
+inline void read_square(const T* rows, int64_t apart, int64_t n, T* columns, int64_t width) {
+  constexpr int L = kLanes<T>;
+  for (int64_t j = 0; j < n; j += L) {
+    const int64_t count = n - j < L ? n - j : L;
+    V<T> square[L];
+    for (int k = 0; k < L; ++k) {
+      const T* at = rows + k * apart + j;
+      square[k] = count == L ? load(at) : load_part(at, count, T(0));
+    }
+    transpose<T>(square);
+    for (int k = 0; k < count; ++k) store(columns + (j + k) * width, square[k]);
+  }
+}
+template <class T>
+inline void write_square(T* rows, int64_t apart, int64_t n, const T* columns, int64_t width) {
+  constexpr int L = kLanes<T>;
+  for (int64_t j = 0; j < n; j += L) {
+    const int64_t count = n - j < L ? n - j : L;
+    V<T> square[L];
+    for (int k = 0; k < L; ++k) square[k] = k < count ? load(columns + (j + k) * width) : V<T>{};
+    transpose<T>(square);
+    for (int k = 0; k < L; ++k) {
+      T* at = rows + k * apart + j;
+      count == L ? store(at, square[k]) : store_part(at, square[k], count);
+    }
+  }
+}
+
+#if defined(__AVX512F__)
+// Four classes at a time: a vector takes them of every fourth row as it is loaded, so that half of
+// the shuffling is left.
+inline void transpose_fours(__m512* v) {
+  const __m512 a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
+  const __m512 c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
+  v[0] = _mm512_shuffle_ps(a, c, 0x44);
+  v[1] = _mm512_shuffle_ps(a, c, 0xee);
+  v[2] = _mm512_shuffle_ps(b, d, 0x44);
+  v[3] = _mm512_shuffle_ps(b, d, 0xee);
+}
+template <>
+inline void read_square(const float* rows, int64_t apart, int64_t n, float* columns,
+                        int64_t width) {
+  const __mmask8 few = n < 4 ? static_cast<__mmask8>((1 << n) - 1) : 15;
+  for (int64_t begin = 0; begin < n; begin += 4) {
+    const int64_t j = n < 4 || begin + 4 <= n ? begin : n - 4;  // the last four may overlap
+    const auto four = [&](int k) {
+      const float* at = rows + k * apart + j;
+      return n < 4 ? _mm_maskz_loadu_ps(few, at) : _mm_loadu_ps(at);
+    };
+    __m512 v[4];
+    for (int k = 0; k < 4; ++k) {
+      v[k] = _mm512_castps128_ps512(four(k));
+      v[k] = _mm512_mask_broadcast_f32x4(v[k], 0x00f0, four(k + 4));
+      v[k] = _mm512_mask_broadcast_f32x4(v[k], 0x0f00, four(k + 8));
+      v[k] = _mm512_mask_broadcast_f32x4(v[k], 0xf000, four(k + 12));
+    }
+    transpose_fours(v);
+    for (int k = 0; k < 4 && j + k < n; ++k) store(columns + (j + k) * width, v[k]);
+  }
+}
+template <>
+inline void write_square(float* rows, int64_t apart, int64_t n, const float* columns,
+                         int64_t width) {
+  const __mmask8 few = n < 4 ? static_cast<__mmask8>((1 << n) - 1) : 15;
+  for (int64_t begin = 0; begin < n; begin += 4) {
+    const int64_t j = n < 4 || begin + 4 <= n ? begin : n - 4;
+    __m512 v[4];
+    for (int k = 0; k < 4; ++k) {
+      v[k] = j + k < n ? load(columns + (j + k) * width) : _mm512_setzero_ps();
+    }
+    transpose_fours(v);
+    const auto write = [&](int k, __m128 four) {
+      float* at = rows + k * apart + j;
+      n < 4 ? _mm_mask_storeu_ps(at, few, four) : _mm_storeu_ps(at, four);
+    };
+    for (int k = 0; k < 4; ++k) {
+      write(k, _mm512_castps512_ps128(v[k]));
+      write(k + 4, _mm512_extractf32x4_ps(v[k], 1));
+      write(k + 8, _mm512_extractf32x4_ps(v[k], 2));
+      write(k + 12, _mm512_extractf32x4_ps(v[k], 3));
+    }
+  }
+}
+#endif
+
 // How many of a tile's rows can be moved in squares of kLanes rows and kLanes classes.
 template <class T>
 inline int64_t in_squares(const Shape& shape, const Array& a, const Tile<T>& tile) {
@@ -80,18 +168,7 @@ inline void read_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
   const int64_t apart = row_stride(shape, a);
   const T* first = static_cast<const T*>(a.data) + row_offset(shape, a, tile.row);
   for (int64_t l = 0; l < squared; l += L) {
-    for (int64_t j = 0; j < n; j += L) {
-      const T* const at = first + l * apart + j;
-      V<T> square[L];
-      if (n - j >= L) {
-        for (int k = 0; k < L; ++k) square[k] = load(at + k * apart);
-      } else {
-        for (int k = 0; k < L; ++k) square[k] = load_part(at + k * apart, n - j, T(0));
-      }
-      transpose<T>(square);
-      const int64_t count = n - j < L ? n - j : L;
-      for (int k = 0; k < count; ++k) store(tile.at(j + k) + l, square[k]);
-    }
+    read_square(first + l * apart, apart, n, tile.data + l, tile.width);
   }
   with_type(a.type, element(a, row_offset(shape, a, tile.row)), [&](const auto* x, auto codec) {
     const int64_t step = row_stride(shape, a), stride = a.class_stride;
@@ -123,18 +200,7 @@ inline void write_tile(const Shape& shape, const Array& a, const Tile<T>& tile) 
   const int64_t apart = row_stride(shape, a);
   T* first = static_cast<T*>(a.data) + row_offset(shape, a, tile.row);
   for (int64_t l = 0; l < squared; l += L) {
-    for (int64_t j = 0; j < n; j += L) {
-      T* const at = first + l * apart + j;
-      const int64_t count = n - j < L ? n - j : L;
-      V<T> square[L];
-      for (int k = 0; k < L; ++k) square[k] = k < count ? load(tile.at(j + k) + l) : V<T>{};
-      transpose<T>(square);
-      if (n - j >= L) {
-        for (int k = 0; k < L; ++k) store(at + k * apart, square[k]);
-      } else {
-        for (int k = 0; k < L; ++k) store_part(at + k * apart, square[k], count);
-      }
-    }
+    write_square(first + l * apart, apart, n, static_cast<const T*>(tile.data + l), tile.width);
   }
   with_type(a.type, element(a, row_offset(shape, a, tile.row)), [&](auto* x, auto codec) {
     const int64_t step = row_stride(shape, a), stride = a.class_stride;
@@ -178,86 +244,124 @@ inline Ahead ahead_of(const Shape& shape, const Array& a, const Tile<T>& tile) {
   return {reinterpret_cast<const char*>(tile.data), 0, 0};
 }
 
+// Near where it will do for a lane, Pivot elsewhere.
+template <class T>
+struct NearOrPivot {
+  Mask<T> is_near;
+  Near<T> near;
+  Pivot<T> pivot;
+
+  V<T> exp(V<T> x) const { return is_near ? near.exp(x) : pivot.exp(x); }
+};
+
+// Calls f with what gives the exponentials of numbers between `min` and `max`: in each lane the
+// same, whatever the others hold.
+template <class T, class F>
+inline void with_exp(V<T> min, V<T> max, const F& f) {
+  const Mask<T> is_near = (max <= Near<T>::kLargest) & (min >= -Near<T>::kLargest);
+  if (all_lanes<T>(is_near)) {
+    f(Near<T>());
+  } else {
+    f(NearOrPivot<T>{is_near, Near<T>(), Pivot<T>(max)});
+  }
+}
+
 // What the lanes of a tile come to.
 template <class T>
 struct Lanes {
-  alignas(64) T max[kMaxWidth], top[kMaxWidth];  // top: exp(0) as the lane's Pivot has it
-  alignas(64) double ratio[kMaxWidth], log_sum[kMaxWidth];
-  alignas(64) double inverse[kMaxWidth];  // of the sum of the tile's exponentials
+  alignas(64) T max[kMaxWidth], top[kMaxWidth];  // top: the exponential of max
+  alignas(64) double ratio[kMaxWidth];
+  alignas(64) double inverse_sum[kMaxWidth];  // of the tile's exponentials
 
   Summary summary(int64_t l) const { return {static_cast<double>(max[l]), ratio[l]}; }
+  V<double> log_sum(int64_t l) const { return log1p<T>(load(ratio + l)); }
 
-  // The largest of each lane, and exp(u - max) over u where `keep` is set.
-  void summarise(const Tile<T>& tile, bool keep, Ahead in, Ahead out) {
+  // The largest of each lane, and the exponentials: over u where `keep` is set; of one more number
+  // a lane over `one`, where it is given.
+  void summarise(const Tile<T>& tile, bool keep, T* one, Ahead in, Ahead out) {
     constexpr int L = kLanes<T>;
+    const int64_t n = tile.classes;
     alignas(64) T rest[kMaxWidth], rest_lo[kMaxWidth];
     for (int64_t l = 0; l < tile.width; l += L) {
       T* const u = tile.data + l;
-      V<T> m = all(static_cast<T>(-INFINITY));
+      V<T> m = all(static_cast<T>(-INFINITY)), least = all(static_cast<T>(INFINITY));
       Mask<T> at{};
-      for (int64_t j = 0; j < tile.classes; ++j) {
+      for (int64_t j = 0; j < n; ++j) {
         const V<T> x = load(u + j * tile.width);
         at = x > m ? Mask<T>{} + static_cast<LaneIndex>(j) : at;
         m = larger<T>(x, m);
+        least = smaller<T>(x, least);
       }
-      const Pivot<T> pivot(m);
-      Sum<T> sum;
-      const auto term = [&](int64_t j) {
-        __builtin_prefetch(in.line(l, j), 0, 3);
-        __builtin_prefetch(out.line(l, j), 1, 3);
-        const V<T> e = pivot.exp(load(u + j * tile.width));
-        if (keep) store(u + j * tile.width, e);
-        return at == static_cast<LaneIndex>(j) ? V<T>{} : e;
-      };
-      int64_t j = 0;
-      for (; j + 4 <= tile.classes; j += 4) {
-        sum.add((term(j) + term(j + 1)) + (term(j + 2) + term(j + 3)));
-      }
-      for (; j < tile.classes; ++j) sum.add(term(j));
-      store(max + l, m);
-      store(top + l, pivot.exp(m));
-      store(rest + l, sum.hi);
-      store(rest_lo + l, sum.lo);
+      with_exp<T>(least, m, [&](const auto& exp) {
+        Sum<T> sum;
+        const auto term = [&](int64_t j) SOFTXENT_INLINE {
+          __builtin_prefetch(in.line(l, j), 0, 3);
+          __builtin_prefetch(out.line(l, j), 1, 3);
+          const V<T> e = exp.exp(load(u + j * tile.width));
+          if (keep) store(u + j * tile.width, e);
+          return at == static_cast<LaneIndex>(j) ? V<T>{} : e;
+        };
+        int64_t j = 0;
+        for (; j + 4 <= n; j += 4) sum.add((term(j) + term(j + 1)) + (term(j + 2) + term(j + 3)));
+        if ((n & 2) != 0) sum.add(term(j) + term(j + 1)), j += 2;
+        if ((n & 1) != 0) sum.add(term(j));
+        if (one) store(one + l, exp.exp(load(one + l)));
+        store(max + l, m);
+        store(top + l, exp.exp(m));
+        store(rest + l, sum.hi);
+        store(rest_lo + l, sum.lo);
+      });
     }
     for (int64_t l = 0; l < tile.width; l += kLanes<double>) {
-      const V<double> m = load_wide(max + l);
-      const V<double> mass = load_wide(rest + l) + load_wide(rest_lo + l);
-      store(ratio + l, m - m == 0 ? mass / load_wide(top + l) : all<double>(NAN));
+      const V<double> m = load_wide(max + l), t = load_wide(top + l);
+      const V<double> sum = load_wide(rest + l) + load_wide(rest_lo + l);
+      const V<double> of_top = sizeof(T) == 4 ? sum * inverse<T>(t) : sum / t;
+      store(ratio + l, m - m == 0 ? of_top : all<double>(NAN));
     }
-    conclude(tile.width);
   }
 
   // From what a forward pass has saved.
-  void recall(const Tile<T>& tile, const Summary* saved) {
+  void recall(const Tile<T>& tile, T* one, const Summary* saved) {
     constexpr int L = kLanes<T>;
     for (int64_t l = 0; l < tile.width; ++l) {
       max[l] = l < tile.rows ? static_cast<T>(saved[tile.row + l].max) : 0;
       ratio[l] = l < tile.rows ? saved[tile.row + l].ratio : 0;
     }
     for (int64_t l = 0; l < tile.width; l += L) {
-      const V<T> m = load(max + l);
-      const Pivot<T> pivot(m);
-      store(top + l, pivot.exp(m));
+      T* const u = tile.data + l;
+      V<T> least = all(static_cast<T>(INFINITY));
       for (int64_t j = 0; j < tile.classes; ++j) {
-        T* const u = tile.at(j) + l;
-        store(u, pivot.exp(load(u)));
+        least = smaller<T>(load(u + j * tile.width), least);
       }
+      with_exp<T>(least, load(max + l), [&](const auto& exp) {
+        store(top + l, exp.exp(load(max + l)));
+        if (one) store(one + l, exp.exp(load(one + l)));
+        for (int64_t j = 0; j < tile.classes; ++j) {
+          store(u + j * tile.width, exp.exp(load(u + j * tile.width)));
+        }
+      });
     }
-    conclude(tile.width);
   }
 
-  // The factors of Normaliser, for each lane. For float, double is wide enough.
+  // Needed before normalise.
+  void invert(int64_t width) {
+    for (int64_t l = 0; l < width; l += kLanes<double>) {
+      store(inverse_sum + l, inverse<T>(load_wide(top + l) * (1 + load(ratio + l))));
+    }
+  }
+
+  // The factors of Normaliser, for each lane. For float, double is nearly always wide enough.
   void normalise(const Tile<T>& tile, const double* factor, T* high, T* low) {
-    bool small = sizeof(T) == 8;
-    for (int64_t l = 0; !small && l < tile.width; l += kLanes<double>) {
-      const V<double> f = load(factor + l) * load(inverse + l);
+    Mask<double> ordinary = Mask<double>{} - 1;
+    for (int64_t l = 0; sizeof(T) == 4 && l < tile.width; l += kLanes<double>) {
+      const V<double> f = load(factor + l) * load(inverse_sum + l);
       store_narrow(high + l, f);
       store_narrow(low + l, f - load_wide(high + l));
-      const V<double> size = f < 0 ? -f : f;
-      small = first_lane<double>(size < Normaliser<T>::kSmallest ? all(1.0) : all(0.0), 1) <
-              kLanes<double>;
+      ordinary &= is_ordinary(f);
     }
-    for (int64_t l = 0; small && l < tile.width; ++l) {
+    if (sizeof(T) == 4 && all_lanes<double>(ordinary)) return;
+    for (int64_t l = 0; l < tile.width; ++l) {
+      if (sizeof(T) == 4 && is_ordinary(all(factor[l] * inverse_sum[l]))[0]) continue;
       const Normaliser<T> exact(static_cast<double>(top[l]), ratio[l], factor[l]);
       high[l] = static_cast<T>(exact.hi);
       low[l] = static_cast<T>(exact.hi - static_cast<double>(high[l]) + exact.lo);
@@ -270,11 +374,9 @@ struct Lanes {
  private:
   using LaneIndex = typename Vector<T>::index;
 
-  void conclude(int64_t width) {
-    for (int64_t l = 0; l < width; l += kLanes<double>) {
-      store(log_sum + l, log1p(load(ratio + l)));
-      store(inverse + l, 1 / (load_wide(top + l) * (1 + load(ratio + l))));
-    }
+  static Mask<double> is_ordinary(V<double> factor) {
+    const V<double> size = factor < 0 ? -factor : factor;
+    return (size >= Normaliser<T>::kSmallest) & (size <= Normaliser<T>::kLargest);
   }
 };
 

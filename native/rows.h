@@ -191,7 +191,8 @@ struct Scale {
   void apply_slope(const float*, float*, int64_t) const {}
 };
 
-// One buffer of `count` T for each worker, aligned to cache lines.
+// One buffer of `count` T for each worker, aligned to cache lines, pages apart: prefetching beyond
+// the end of one would take lines away from the next.
 template <class T>
 class Scratch {
  public:

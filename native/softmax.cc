@@ -76,17 +76,16 @@ void softmax_lanes(const SoftmaxTask& task) {
   for_each_tile<T>(shape, width, scratch, workers, [&](int, const Tile<T>& tile) {
     read_tile(shape, task.x, tile);
     Lanes<T> lanes;
-    lanes.summarise(tile, !task.log, ahead_of(shape, task.x, tile),
+    lanes.summarise(tile, !task.log, nullptr, ahead_of(shape, task.x, tile),
                     ahead_of(shape, task.out, tile));
     alignas(64) T high[kMaxWidth], low[kMaxWidth];
     if (task.log) {
-      for (int64_t l = 0; l < width; ++l) {
-        high[l] = lanes.max[l];
-        low[l] = static_cast<T>(lanes.log_sum[l]);
-      }
+      for (int64_t l = 0; l < width; ++l) high[l] = lanes.max[l];
+      for (int64_t l = 0; l < width; l += kLanes<double>) store_narrow(low + l, lanes.log_sum(l));
     } else {
       double ones[kMaxWidth];
       for (int64_t l = 0; l < width; ++l) ones[l] = 1;
+      lanes.invert(width);
       lanes.normalise(tile, ones, high, low);
     }
     for (int64_t l = 0; l < width; l += L) {
@@ -188,11 +187,13 @@ void logsumexp_lanes(const LogSumExpTask& task) {
     read_tile(shape, task.x, tile);
     Lanes<double> lanes;
     const Ahead next = ahead_of(shape, task.x, tile);
-    lanes.summarise(tile, false, next, next);
+    lanes.summarise(tile, false, nullptr, next, next);
+    double log_sum[kMaxWidth];
+    for (int64_t l = 0; l < width; l += kLanes<double>) store(log_sum + l, lanes.log_sum(l));
     for (int64_t l = 0; l < tile.rows; ++l) {
       const double max = lanes.max[l];
       const bool finite = fabs(max) < INFINITY;
-      task.out[tile.row + l] = finite ? logsumexp_of(task, tile.row + l, max, lanes.log_sum[l])
+      task.out[tile.row + l] = finite ? logsumexp_of(task, tile.row + l, max, log_sum[l])
                                       : special_logsumexp(task, tile.row + l, max);
     }
   });

@@ -198,6 +198,14 @@ inline double sum_of_lanes(V<double> v) {
   return v[0];
 }
 
+template <class T>
+inline bool all_lanes(Mask<T> mask) {
+  int64_t parts[kVectorBytes / 8], set = -1;
+  __builtin_memcpy(parts, &mask, sizeof parts);
+  for (int64_t part : parts) set &= part;
+  return set == -1;
+}
+
 // The first lane that holds x; kLanes where none does.
 template <class T>
 inline int first_lane(V<T> v, T x) {
@@ -227,6 +235,14 @@ inline V<float> smaller<float>(V<float> a, V<float> b) {
 template <>
 inline V<double> smaller<double>(V<double> a, V<double> b) {
   return _mm512_min_pd(a, b);
+}
+template <>
+inline bool all_lanes<float>(Mask<float> mask) {
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)) == 0xffff;
+}
+template <>
+inline bool all_lanes<double>(Mask<double> mask) {
+  return _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask)) == 0xff;
 }
 template <>
 inline float largest_lane<float>(V<float> v) {
