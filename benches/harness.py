@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 
+_WARM_UP = 0.03  # seconds
+
+
 @dataclass
 class Case:
     """One task done by several peers; the first is ours."""
@@ -38,19 +41,26 @@ def check(name: str, got: Any, want: Any, *, rtol: float = 1e-5, atol: float = 1
 def interleave(
     name: str, moved: int, peers: dict[str, Callable[[], Any]], *, budget: float = 2.0
 ) -> Case:
-    """Medians of runs that take turns, so that a busy machine slows all of them alike."""
+    """Medians of runs that take turns, so that a busy machine slows all of them alike.
+
+    A turn begins with runs that aren't timed: the peer before has left its own data in the caches,
+    and threads of OpenMP that spin for a while where others would work.
+    """
     once = 0.0
     for run in peers.values():
         run()
         start = time.perf_counter()
         run()
         once += time.perf_counter() - start
-    rounds = max(5, min(200, int(budget / once)))
+    rounds = max(7, min(21, int(budget / once)))
     # Calls of microseconds are timed many at a time.
     repeat = max(1, int(1e-3 * len(peers) / once))
     times: dict[str, list[float]] = {peer: [] for peer in peers}
     for _ in range(rounds):
         for peer, run in peers.items():
+            start = time.perf_counter()
+            while time.perf_counter() - start < _WARM_UP:
+                run()
             start = time.perf_counter()
             for _ in range(repeat):
                 run()

@@ -221,49 +221,11 @@ void logsumexp(In x, Numbers<double> out, int64_t axis) {
   kernels().logsumexp(task);
 }
 
-// A sum that doesn't drift: it keeps what its additions lost.
-struct Total {
-  double hi = 0, lo = 0;
-
-  void add(double x) {
-    const double s = hi + x, b = s - hi;
-    lo += (hi - (s - b)) + (x - b);
-    hi = s;
-  }
-  // An infinite sum has lost inf - inf.
-  double value() const { return hi - hi == 0 ? hi + lo : hi; }
-};
-
-double sum(const double* x, int64_t count) {
-  Total lanes[8];  // side by side they don't wait for each other
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    for (int k = 0; k < 8; ++k) lanes[k].add(x[i + k]);
-  }
-  for (; i < count; ++i) lanes[i % 8].add(x[i]);
-  for (int k = 1; k < 8; ++k) {
-    lanes[0].add(lanes[k].hi);
-    lanes[0].lo += lanes[k].lo;
-  }
-  return lanes[0].value();
-}
-
-// What a mean divides by: the kept targets' weight, or the number of rows.
+// What a mean divides by. The caller names the bad index; this only keeps memory safe.
 double denominator_of(const CrossEntropyTask& task) {
-  const int64_t rows = task.shape.rows;
-  if (!task.index) return static_cast<double>(rows);
-  const auto weight = [&](int64_t y) {
-    return task.logits.type == Type::kFloat64 ? static_cast<const double*>(task.weight)[y]
-                                              : static_cast<const float*>(task.weight)[y];
-  };
-  int64_t kept = 0;
-  Total total;
-  for (int64_t i = 0; i < rows; ++i) {
-    const int64_t y = task.index[i];
-    kept += y != task.ignore_index;
-    if (task.weight && y != task.ignore_index) total.add(static_cast<double>(weight(y)));
-  }
-  return task.weight ? total.value() : static_cast<double>(kept);
+  const Targets targets = kernels().targets_of(task);
+  if (!targets.valid) throw nb::index_error("class index out of range");
+  return targets.denominator;
 }
 
 // The rows' losses are summed, and the gradient is that of the sum, or of the mean. Returns the sum
@@ -288,13 +250,6 @@ std::pair<double, double> cross_entropy(
   }
   if (index) {
     task.index = numbers(*index, rows);
-    // The caller names the bad one; this only keeps memory safe.
-    bool outside = false;
-    for (int64_t i = 0; i < rows; ++i) {
-      const int64_t y = task.index[i];
-      outside |= y != ignore_index && (y < 0 || y >= classes);
-    }
-    if (outside) throw nb::index_error("class index out of range");
   }
   if (weight) {
     const nb::dlpack::dtype wanted =
@@ -359,7 +314,7 @@ std::pair<double, double> cross_entropy(
   } else {
     kernels().cross_entropy(task);
   }
-  return {sum(task.loss, rows), denominator};
+  return {kernels().sum(task.loss, rows), denominator};
 }
 
 // The reduced loss of a small batch and its gradient, of contiguous rows by their addresses: for 64
@@ -373,22 +328,16 @@ double small_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, bo
   task.logits = {reinterpret_cast<void*>(logits), type, 1, {classes}};
   task.grad = {reinterpret_cast<void*>(grad), type, 1, {classes}};  // null where none is wanted
   task.index = reinterpret_cast<const int64_t*>(index);
-  for (int64_t i = 0; i < rows; ++i) {
-    const int64_t y = task.index[i];
-    if (y != ignore_index && (y < 0 || y >= classes)) {
-      throw nb::index_error("class index out of range");
-    }
-  }
   std::vector<double> losses(static_cast<size_t>(rows));
   task.loss = losses.data();
   task.ignore_index = ignore_index;
   task.label_smoothing = label_smoothing;
   task.temperature = 1;
   task.scale = 1;
-  const double denominator = mean ? denominator_of(task) : 1;
+  const double kept = denominator_of(task), denominator = mean ? kept : 1;
   task.scale = denominator == 0 ? NAN : 1 / denominator;
   kernels().cross_entropy(task);
-  return denominator == 0 ? NAN : sum(task.loss, rows) / denominator;
+  return denominator == 0 ? NAN : kernels().sum(task.loss, rows) / denominator;
 }
 
 // The sum of the elements' losses; of a gradient alone, 0. All are adjacent elements.
@@ -430,12 +379,13 @@ double binary_cross_entropy(In logits, In target, std::optional<In> positive_wei
   std::vector<BinarySum> sums(static_cast<size_t>(blocks));
   task.sums = sums.data();
   kernels().binary_cross_entropy(task);
-  Total total;
-  for (const BinarySum& sum : sums) {
-    if (sum.outside) throw nb::index_error("binary target out of range");
-    total.add(sum.loss);
+  std::vector<double> losses;
+  losses.reserve(sums.size());
+  for (const BinarySum& block : sums) {
+    if (block.outside) throw nb::index_error("binary target out of range");
+    losses.push_back(block.loss);
   }
-  return total.value();
+  return kernels().sum(losses.data(), static_cast<int64_t>(losses.size()));
 }
 
 void give(void* data) noexcept { give_memory(data); }

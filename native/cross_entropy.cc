@@ -156,8 +156,11 @@ struct DenseFactors {
 };
 
 // One call, for logits computed in T. A target is "dense" where it isn't all on one class.
+//
+// What all threads read for every row lies on pages of its own, the task's copy with it: beside
+// what one of them writes, it would be taken away from the others again and again.
 template <class T, bool dense>
-class CrossEntropy {
+class alignas(4096) CrossEntropy {
  public:
   CrossEntropy(const CrossEntropyTask& task, bool from_summary)
       : task_(task),
@@ -172,12 +175,12 @@ class CrossEntropy {
         weight_(task),
         scratch_(workers_, task.grad.data && (streamed_ || !plain_grad_) ? n_ : 0),
         chunks_(workers_, chunks_of(n_)),
-        mass_{task, weight_.data(), static_cast<T>(1 - task.label_smoothing),
+        mass_{task_, weight_.data(), static_cast<T>(1 - task.label_smoothing),
               static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
 
   void run() const {
     for_each_row(task_.shape, workers_,
-                 [&](int worker, int64_t begin, int64_t end, const auto& each) {
+                 [this](int worker, int64_t begin, int64_t end, const auto& each) {
                    Losses losses(task_);
                    for (int64_t i = begin; i < end; ++i) row(worker, i, each, losses);
                  });
@@ -385,7 +388,7 @@ class CrossEntropy {
     }
   }
 
-  const CrossEntropyTask& task_;
+  const CrossEntropyTask task_;
   const Scale scale_;
   const bool from_summary_;
   const int64_t n_;
@@ -397,9 +400,7 @@ class CrossEntropy {
   const Mass<T> mass_;
 };
 
-// The same, many rows side by side. What all threads read for every row lies on pages of its own,
-// the task's copy with it: beside what one of them writes, its prefetching would take the lines
-// away.
+// The same, many rows side by side.
 template <class T, bool dense>
 class alignas(4096) CrossEntropyLanes {
  public:
@@ -418,7 +419,7 @@ class alignas(4096) CrossEntropyLanes {
 
   void run() const {
     for_each_tile<T>(task_.shape, width_, scratch_, workers_,
-                     [&](int worker, const Tile<T>& tile) { compute(worker, tile); });
+                     [this](int worker, const Tile<T>& tile) { compute(worker, tile); });
   }
 
  private:

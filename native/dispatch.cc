@@ -13,12 +13,12 @@ struct Level {
   Kernels kernels;
 };
 
-#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                         \
-  Level {                                                                                    \
-    name, runs_here, {                                                                       \
-      level::softmax, level::logsumexp, level::cross_entropy, level::cross_entropy_gradient, \
-          level::cross_entropy_stats, level::binary_cross_entropy                            \
-    }                                                                                        \
+#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                             \
+  Level {                                                                                        \
+    name, runs_here, {                                                                           \
+      level::softmax, level::logsumexp, level::cross_entropy, level::cross_entropy_gradient,     \
+          level::cross_entropy_stats, level::targets_of, level::sum, level::binary_cross_entropy \
+    }                                                                                            \
   }
 
 const Level kLevels[] = {

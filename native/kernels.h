@@ -78,6 +78,13 @@ struct CrossEntropyTask {
   Array grad;              // as the logits in shape and type
 };
 
+// Of a batch's targets: whether each is a class or ignored, and what a mean divides by, the kept
+// targets' weight, or their number.
+struct Targets {
+  bool valid;
+  double denominator;
+};
+
 // The loss with what else a row can say: its entropy, -sum_j p_j log p_j; the class with the
 // largest logit; and whether the target (the likeliest class of a mass) is among the k largest. The
 // first among equals comes first, a NaN before any number. An ignored row gives 0, -1 and false.
@@ -116,6 +123,8 @@ struct Kernels {
   void (*cross_entropy)(const CrossEntropyTask&);           // loss, summary and grad as asked for
   void (*cross_entropy_gradient)(const CrossEntropyTask&);  // grad, from the summary
   void (*cross_entropy_stats)(const StatsTask&);
+  Targets (*targets_of)(const CrossEntropyTask&);  // reads index, weight, shape and logits.type
+  double (*sum)(const double*, int64_t);           // doesn't drift, however many there are
   void (*binary_cross_entropy)(const BinaryTask&);
 };
 

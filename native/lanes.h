@@ -388,11 +388,13 @@ inline void for_each_tile(const Shape& shape, int64_t width, const Scratch<T>& s
   const int64_t run = shape.batch[shape.batch_dims - 1], n = shape.classes;
   if (shape.rows == 0) return;
   const int64_t per_run = (run + width - 1) / width, tiles = shape.rows / run * per_run;
-  parallel(workers, tiles, [&](int worker, int64_t begin, int64_t end) {
+  const auto buffers = scratch.buffers();
+  parallel(workers, tiles, [=](int worker, int64_t begin, int64_t end) {
+    T* const own = buffers.of(worker);
     for (int64_t k = begin; k < end; ++k) {
       const int64_t inside = k % per_run * width;
       const int64_t rows = run - inside < width ? run - inside : width;
-      work(worker, Tile<T>{scratch.of(worker), n, width, k / per_run * run + inside, rows});
+      work(worker, Tile<T>{own, n, width, k / per_run * run + inside, rows});
     }
   });
 }

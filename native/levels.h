@@ -15,6 +15,8 @@
   void cross_entropy(const CrossEntropyTask&);          \
   void cross_entropy_gradient(const CrossEntropyTask&); \
   void cross_entropy_stats(const StatsTask&);           \
+  Targets targets_of(const CrossEntropyTask&);          \
+  double sum(const double*, int64_t);                   \
   void binary_cross_entropy(const BinaryTask&);         \
   }                                                     \
   }

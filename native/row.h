@@ -395,7 +395,7 @@ inline void for_each_row(const Shape& shape, int workers, const Work& work) {
     };
     return work(0, 0, shape.rows, shared);
   }
-  parallel(workers, shape.rows, [&](int worker, int64_t begin, int64_t end) {
+  parallel(workers, shape.rows, [=](int worker, int64_t begin, int64_t end) {
     work(worker, begin, end, alone);
     end_of_stream();
   });

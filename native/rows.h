@@ -191,34 +191,43 @@ struct Scale {
   void apply_slope(const float*, float*, int64_t) const {}
 };
 
-// One buffer of `count` T for each worker, aligned to cache lines, pages apart: prefetching beyond
-// the end of one would take lines away from the next.
+// One buffer of `count` T for each worker, aligned to cache lines, and pages apart: prefetching
+// beyond the end of one would take lines away from the next.
 template <class T>
 class Scratch {
  public:
+  struct Buffers {
+    char* first;
+    int64_t apart;
+    T* of(int worker) const { return reinterpret_cast<T*>(first + apart * worker); }
+  };
+
   Scratch(int workers, int64_t count)
-      : each_((count * static_cast<int64_t>(sizeof(T)) + 4095) / 4096 * 4096 + 4096),
-        data_(static_cast<char*>(::operator new(static_cast<size_t>(each_ * workers + 64)))) {}
+      : apart_((count * static_cast<int64_t>(sizeof(T)) + 2 * kPage - 1) / kPage * kPage),
+        data_(static_cast<char*>(::operator new(static_cast<size_t>(apart_ * workers + 64)))) {}
   ~Scratch() { ::operator delete(data_); }
   Scratch(const Scratch&) = delete;
   void operator=(const Scratch&) = delete;
 
-  T* of(int worker) const {
-    const uintptr_t start = (reinterpret_cast<uintptr_t>(data_) + 63) / 64 * 64;
-    return reinterpret_cast<T*>(start + static_cast<uintptr_t>(each_ * worker));
+  Buffers buffers() const {
+    return {reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(data_) + 63) / 64 * 64), apart_};
   }
+  T* of(int worker) const { return buffers().of(worker); }
 
  private:
-  int64_t each_;
+  static constexpr int64_t kPage = 4096;
+  int64_t apart_;
   char* data_;
 };
 
-// f(worker, begin, end) in parallel.
+// f(worker, begin, end) in parallel. Each call has a copy of f: what lies on the caller's stack is
+// taken away from the others whenever the caller writes beside it. So f holds values.
 template <class F>
 inline void parallel(int workers, int64_t count, const F& f) {
   parallel_for(workers, count, const_cast<F*>(&f),
                [](void* context, int worker, int64_t begin, int64_t end) {
-                 (*static_cast<const F*>(context))(worker, begin, end);
+                 const F own = *static_cast<const F*>(context);
+                 own(worker, begin, end);
                });
 }
 

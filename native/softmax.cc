@@ -21,25 +21,24 @@ const T* stage(const Array& x, bool plain, int64_t from, int64_t begin, int64_t 
 }
 
 template <class T>
-void softmax_rows(const SoftmaxTask& task) {
-  const Shape& shape = task.shape;
+void softmax_rows(const SoftmaxTask task) {
+  const Shape shape = task.shape;
   const int64_t n = shape.classes;
   const int workers = workers_for(shape.rows, n);
   const bool plain_x = is_plain<T>(shape, task.x), plain_out = is_plain<T>(shape, task.out);
   const bool streamed = is_streamed<T>(shape, task.x, task.out);
   const Scratch<T> scratch(workers, task.log || (plain_out && !streamed) ? 0 : n);
   const Scratch<Chunk<T>> chunks(workers, chunks_of(n));
-  const auto row = [&](int worker, int64_t i, const auto& each) {
+  const auto row = [=](T* buffer_of_row, Chunk<T>* parts, int64_t i, const auto& each) {
     const int64_t from = row_offset(shape, task.x, i), to = row_offset(shape, task.out, i);
     T* const out = plain_out ? static_cast<T*>(task.out.data) + to : nullptr;
-    T* const e = task.log ? nullptr : out && !streamed ? out : scratch.of(worker);
+    T* const e = task.log ? nullptr : out && !streamed ? out : buffer_of_row;
     const auto u_of = [&](int64_t begin, int64_t size, T* buffer) {
       return stage(task.x, plain_x, from, begin, size, buffer);
     };
     const Next<T> next{
         plain_x ? next_row(shape, task.x, i, static_cast<const T*>(task.x.data) + from) : nullptr,
         out && !streamed ? next_row<T>(shape, task.out, i, out) : nullptr};
-    Chunk<T>* const parts = chunks.of(worker);
     const RowSum<T> sum = summarise(n, e, parts, next, each, u_of, Nothing{});
     const T max = static_cast<T>(sum.summary.max);
     const T log_sum = task.log ? static_cast<T>(log1p(sum.summary.ratio)) : 0;
@@ -61,19 +60,21 @@ void softmax_rows(const SoftmaxTask& task) {
       if (!plain_out) write(task.out, to + begin * task.out.class_stride, size, part);
     });
   };
-  for_each_row(shape, workers, [&](int worker, int64_t begin, int64_t end, const auto& each) {
-    for (int64_t i = begin; i < end; ++i) row(worker, i, each);
+  const auto own = scratch.buffers();
+  const auto own_chunks = chunks.buffers();
+  for_each_row(shape, workers, [=](int worker, int64_t begin, int64_t end, const auto& each) {
+    for (int64_t i = begin; i < end; ++i) row(own.of(worker), own_chunks.of(worker), i, each);
   });
 }
 
 template <class T>
-void softmax_lanes(const SoftmaxTask& task) {
+void softmax_lanes(const SoftmaxTask task) {
   constexpr int L = kLanes<T>;
-  const Shape& shape = task.shape;
+  const Shape shape = task.shape;
   const int64_t width = tile_width<T>(shape, task.x);
   const int workers = tile_workers(shape, width);
   const Scratch<T> scratch(workers, width * shape.classes);
-  for_each_tile<T>(shape, width, scratch, workers, [&](int, const Tile<T>& tile) {
+  for_each_tile<T>(shape, width, scratch, workers, [=](int, const Tile<T>& tile) {
     read_tile(shape, task.x, tile);
     Lanes<T> lanes;
     lanes.summarise(tile, !task.log, nullptr, ahead_of(shape, task.x, tile),
@@ -141,13 +142,13 @@ double logsumexp_of(const LogSumExpTask& task, int64_t i, double max, double log
 }
 
 template <class T>
-void logsumexp_rows(const LogSumExpTask& task) {
-  const Shape& shape = task.shape;
+void logsumexp_rows(const LogSumExpTask task) {
+  const Shape shape = task.shape;
   const int64_t n = shape.classes;
   const int workers = workers_for(shape.rows, n);
   // Enough for double: see below.
   const Scratch<Chunk<double>> chunks(workers, chunks_of(n));
-  const auto conclude = [&](int64_t i, Chunk<double>* parts, Summary s, double log_sum,
+  const auto conclude = [=](int64_t i, Chunk<double>* parts, Summary s, double log_sum,
                             const auto& each) {
     double lse = logsumexp_of(task, i, s.max, log_sum);
     if (!(fabs(s.max) < INFINITY)) {
@@ -159,9 +160,10 @@ void logsumexp_rows(const LogSumExpTask& task) {
     }
     task.out[i] = lse;
   };
-  for_each_row(shape, workers, [&](int worker, int64_t begin, int64_t end, const auto& each) {
+  const auto own_chunks = chunks.buffers();
+  for_each_row(shape, workers, [=](int worker, int64_t begin, int64_t end, const auto& each) {
     constexpr int L = kLanes<double>;
-    Chunk<double>* parts = chunks.of(worker);
+    Chunk<double>* parts = own_chunks.of(worker);
     for (int64_t from = begin; from < end; from += L) {
       const int count = end - from < L ? static_cast<int>(end - from) : L;
       Summary s[L];
@@ -178,12 +180,12 @@ void logsumexp_rows(const LogSumExpTask& task) {
 
 // In double throughout, so that a float result has all of its digits where the maximum and the
 // logarithm cancel.
-void logsumexp_lanes(const LogSumExpTask& task) {
-  const Shape& shape = task.shape;
+void logsumexp_lanes(const LogSumExpTask task) {
+  const Shape shape = task.shape;
   const int64_t width = tile_width<double>(shape, task.x);
   const int workers = tile_workers(shape, width);
   const Scratch<double> scratch(workers, width * shape.classes);
-  for_each_tile<double>(shape, width, scratch, workers, [&](int, const Tile<double>& tile) {
+  for_each_tile<double>(shape, width, scratch, workers, [=](int, const Tile<double>& tile) {
     read_tile(shape, task.x, tile);
     Lanes<double> lanes;
     const Ahead next = ahead_of(shape, task.x, tile);

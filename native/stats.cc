@@ -73,7 +73,7 @@ class Stats {
   void run() const {
     const int64_t rows = loss_.shape.rows;
     parallel(workers_for(rows, 4 * loss_.shape.classes), rows,
-             [&](int, int64_t begin, int64_t end) {
+             [this](int, int64_t begin, int64_t end) {
                for (int64_t i = begin; i < end; ++i) row(i);
              });
   }
