@@ -39,12 +39,18 @@ def check(name: str, got: Any, want: Any, *, rtol: float = 1e-5, atol: float = 1
 
 
 def interleave(
-    name: str, moved: int, peers: dict[str, Callable[[], Any]], *, budget: float = 2.0
+    name: str,
+    moved: int,
+    peers: dict[str, Callable[[], Any]],
+    *,
+    budget: float = 2.0,
+    work: dict[str, float] | None = None,
 ) -> Case:
     """Medians of runs that take turns, so that a busy machine slows all of them alike.
 
     A turn begins with runs that aren't timed: the peer before has left its own data in the caches,
-    and threads of OpenMP that spin for a while where others would work.
+    and threads of OpenMP that spin for a while where others would work. A peer named in `work` does
+    so many times the case's work, and its time is divided by that.
     """
     once = 0.0
     for run in peers.values():
@@ -65,7 +71,9 @@ def interleave(
             for _ in range(repeat):
                 run()
             times[peer].append((time.perf_counter() - start) / repeat)
-    case = Case(name, moved, {peer: statistics.median(t) for peer, t in times.items()})
+    work = work or {}
+    seconds = {peer: statistics.median(t) / work.get(peer, 1) for peer, t in times.items()}
+    case = Case(name, moved, seconds)
     print(case.row(), flush=True)
     return case
 

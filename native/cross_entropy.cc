@@ -196,7 +196,7 @@ class alignas(4096) CrossEntropy {
 
     T* const g = plain_grad_ ? static_cast<T*>(task_.grad.data) + to : nullptr;
     T* const e = !task_.grad.data ? nullptr : g && !streamed_ ? g : scratch_.of(worker);
-    const auto stage = [&](int64_t begin, int64_t size, T* u) -> const T* {
+    const auto stage = [this, from](int64_t begin, int64_t size, T* u) -> const T* {
       const int64_t at = from + begin * task_.logits.class_stride;
       if (plain_logits_) return static_cast<const T*>(task_.logits.data) + at;
       read(task_.logits, at, size, u);
@@ -210,7 +210,7 @@ class alignas(4096) CrossEntropy {
       Summary s = task_.summary[i];
       Pair mass{dense ? 0 : weight_of(y), 0};
       if (dense) {
-        each(count, [&](int64_t c) {
+        each(count, [=](int64_t c) {
           chunks[c].mass = mass_of(i, c * kChunk, chunk_size(n_, c * kChunk));
         });
         for (int64_t c = 0; c < count; ++c) mass.add(chunks[c].mass);
@@ -225,7 +225,7 @@ class alignas(4096) CrossEntropy {
       const RowSum<T> row{s, static_cast<double>(at_max.top)};
       const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio),
                                     lse_of(s), mass.value());
-      each(count, [&](int64_t c) {
+      each(count, [=](int64_t c) {
         const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
         const T* u = stage(begin, size, e + begin);
         Chunk<T> chunk = at_max;
@@ -255,10 +255,11 @@ class alignas(4096) CrossEntropy {
                                                 static_cast<const T*>(task_.logits.data) + from)
                                      : nullptr,
                        g && !streamed_ ? next_row<T>(task_.shape, task_.grad, i, e) : nullptr};
-    RowSum<T> row = summarise(n_, e, chunks, next, each, stage,
-                              [&](int64_t begin, int64_t size, const T* u, T max, Chunk<T>& chunk) {
-                                if (dense) weigh(i, begin, size, u, max, chunk);
-                              });
+    RowSum<T> row =
+        summarise(n_, e, chunks, next, each, stage,
+                  [this, i](int64_t begin, int64_t size, const T* u, T max, Chunk<T>& chunk) {
+                    if (dense) weigh(i, begin, size, u, max, chunk);
+                  });
     Summary& s = row.summary;
     if (!(fabs(s.max) < INFINITY)) s.max = NAN;
     Pair mass{dense ? 0 : weight_of(y), 0}, gap;
@@ -279,7 +280,7 @@ class alignas(4096) CrossEntropy {
     if (!e) return;
     const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio), lse_of(s),
                                   mass.value());
-    each(count, [&](int64_t c) { finish(i, c, row, chunks[c], factors, mass, e, g, from, to); });
+    each(count, [=](int64_t c) { finish(i, c, row, chunks[c], factors, mass, e, g, from, to); });
   }
 
   // For the gradient, which asks only where there is a z_loss.

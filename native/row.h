@@ -251,12 +251,12 @@ inline Pair rescale(const Chunk<T>& from, const Chunk<T>& to) {
 // The row's sum. stage(begin, size, buffer) gives the chunk's u, in the buffer where it doesn't lie
 // in memory as such; e is where exp(u - max of the chunk) goes, or null where nobody needs it;
 // before(begin, size, u, max, chunk) sees a chunk before e is written over it. each(count, f) calls
-// f for each chunk.
+// f for each chunk, perhaps a copy of it in another thread: what these hold, they hold as values.
 template <class T, class Each, class Stage, class Before>
 inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, const Each& each,
                            const Stage& stage, const Before& before) {
   const int64_t count = chunks_of(n);
-  each(count, [&](int64_t c) {
+  each(count, [=](int64_t c) {
     const int64_t begin = c * kChunk, size = chunk_size(n, begin);
     T local[kChunk];
     const T* u = stage(begin, size, e ? e + begin : local);
@@ -272,7 +272,8 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
       for (int64_t j = 0; e && j < size; ++j) e[begin + j] = 0;
       return;
     }
-    const bool inside = c + 1 < count;
+    // Another thread's chunk isn't fetched: that would take it away.
+    const bool inside = c + 1 < count && !Each::kShared;
     const T* next_u = inside ? u + kChunk : next.u ? next.u : u;
     T* const at = e ? e + begin : nullptr;
     const T* next_e = inside ? at + kChunk : next.e ? next.e : at;
@@ -377,26 +378,36 @@ struct Normaliser {
   }
 };
 
+// The chunks of a row, by one thread or by several.
+struct Alone {
+  static constexpr bool kShared = false;
+  template <class F>
+  void operator()(int64_t count, const F& f) const {
+    for (int64_t c = 0; c < count; ++c) f(c);
+  }
+};
+struct Shared {
+  static constexpr bool kShared = true;
+  int workers;
+  template <class F>
+  void operator()(int64_t count, const F& f) const {
+    parallel(workers, count, [=](int, int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c) f(c);
+      end_of_stream();
+    });
+  }
+};
+
 // Ranges of rows in parallel, or, where there are fewer rows than threads and they are long, the
 // chunks of one row after another. work(worker, begin, end, each).
 template <class Work>
 inline void for_each_row(const Shape& shape, int workers, const Work& work) {
-  const int64_t count = chunks_of(shape.classes);
-  const auto alone = [](int64_t n, const auto& f) {
-    for (int64_t c = 0; c < n; ++c) f(c);
-  };
-  const int sharing = workers_for(count, kChunk);
+  const int sharing = workers_for(chunks_of(shape.classes), kChunk);
   if (shape.rows < get_num_threads() && sharing > 1) {
-    const auto shared = [&](int64_t n, const auto& f) {
-      parallel(sharing, n, [&](int, int64_t begin, int64_t end) {
-        for (int64_t c = begin; c < end; ++c) f(c);
-        end_of_stream();
-      });
-    };
-    return work(0, 0, shape.rows, shared);
+    return work(0, 0, shape.rows, Shared{sharing});
   }
   parallel(workers, shape.rows, [=](int worker, int64_t begin, int64_t end) {
-    work(worker, begin, end, alone);
+    work(worker, begin, end, Alone());
     end_of_stream();
   });
 }

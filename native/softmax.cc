@@ -33,7 +33,7 @@ void softmax_rows(const SoftmaxTask task) {
     const int64_t from = row_offset(shape, task.x, i), to = row_offset(shape, task.out, i);
     T* const out = plain_out ? static_cast<T*>(task.out.data) + to : nullptr;
     T* const e = task.log ? nullptr : out && !streamed ? out : buffer_of_row;
-    const auto u_of = [&](int64_t begin, int64_t size, T* buffer) {
+    const auto u_of = [=](int64_t begin, int64_t size, T* buffer) {
       return stage(task.x, plain_x, from, begin, size, buffer);
     };
     const Next<T> next{
@@ -42,7 +42,7 @@ void softmax_rows(const SoftmaxTask task) {
     const RowSum<T> sum = summarise(n, e, parts, next, each, u_of, Nothing{});
     const T max = static_cast<T>(sum.summary.max);
     const T log_sum = task.log ? static_cast<T>(log1p(sum.summary.ratio)) : 0;
-    each(chunks_of(n), [&](int64_t c) {
+    each(chunks_of(n), [=](int64_t c) {
       const int64_t begin = c * kChunk, size = chunk_size(n, begin);
       T local[kChunk];
       T* const part = out ? out + begin : e ? e + begin : local;
@@ -113,8 +113,8 @@ Summary summary_of(const LogSumExpTask& task, int64_t i, Chunk<T>* chunks, const
       nullptr};
   return summarise<T>(
              task.shape.classes, nullptr, chunks, next, each,
-             [&](int64_t begin, int64_t size, T* buffer) {
-               return stage(task.x, plain, from, begin, size, buffer);
+             [=, x = task.x](int64_t begin, int64_t size, T* buffer) {
+               return stage(x, plain, from, begin, size, buffer);
              },
              Nothing{})
       .summary;
