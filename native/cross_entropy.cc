@@ -121,6 +121,7 @@ template <class D>
 struct Factors {
   D mass, pull, extra, above, upstream;
 
+  Factors() = default;
   // share: p of the maximum, 1 / (1 + ratio).
   Factors(const CrossEntropyTask& task, const Scale& scale, D given, D ratio, D share, D lse,
           D mass_)
@@ -173,101 +174,119 @@ class alignas(4096) CrossEntropy {
         plain_grad_(task.grad.data && is_plain<T>(task.shape, task.grad) && scale_.identity()),
         streamed_(plain_grad_ && is_streamed<T>(task.shape, task.logits, task.grad)),
         weight_(task),
-        scratch_(workers_, task.grad.data && (streamed_ || !plain_grad_) ? n_ : 0),
-        chunks_(workers_, chunks_of(n_)),
+        scratch_(workers_, task.grad.data && (streamed_ || !plain_grad_) ? 2 * n_ : 0),
+        chunks_(workers_, 2 * chunks_of(n_)),
         mass_{task_, weight_.data(), static_cast<T>(1 - task.label_smoothing),
               static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
 
   void run() const {
     for_each_row(task_.shape, workers_,
                  [this](int worker, int64_t begin, int64_t end, const auto& each) {
-                   Losses losses(task_);
-                   for (int64_t i = begin; i < end; ++i) row(worker, i, each, losses);
+                   if (from_summary_) {
+                     for (int64_t i = begin; i < end; ++i) recall(worker, i, each);
+                   } else {
+                     compute(worker, begin, end, each);
+                   }
                  });
   }
 
  private:
+  // A row whose exponentials are known.
+  struct Row {
+    int64_t i, from, to;  // to: where its gradient begins, as `from` its logits
+    T *e, *g;             // its exponentials, and its gradient where it lies in memory as T
+    RowSum<T> sum;
+    Pair mass;
+    Factors<double> factors;
+  };
+  struct Pending {
+    Row row;
+    Chunk<T> chunk;
+    Normaliser<T> normaliser;
+  };
+
+  Row row_at(int64_t i, T* own) const {
+    Row row{};
+    row.i = i;
+    row.from = row_offset(task_.shape, task_.logits, i);
+    if (!task_.grad.data) return row;
+    row.to = row_offset(task_.shape, task_.grad, i);
+    row.g = plain_grad_ ? static_cast<T*>(task_.grad.data) + row.to : nullptr;
+    row.e = row.g && !streamed_ ? row.g : own;
+    return row;
+  }
+
+  const T* stage(int64_t from, int64_t begin, int64_t size, T* buffer) const {
+    const int64_t at = from + begin * task_.logits.class_stride;
+    if (plain_logits_) return static_cast<const T*>(task_.logits.data) + at;
+    read(task_.logits, at, size, buffer);
+    if (!scale_.identity()) scale_.apply(buffer, size);
+    return buffer;
+  }
+
+  bool is_ignored(int64_t i) const { return task_.index && task_.index[i] == task_.ignore_index; }
+
+  // A short row's gradient is written after the next row's exponentials: what lies between a row's
+  // sum and its factors, divisions one after another, is not waited for.
   template <class Each>
-  void row(int worker, int64_t i, const Each& each, Losses& losses) const {
-    const int64_t from = row_offset(task_.shape, task_.logits, i);
-    const int64_t to = task_.grad.data ? row_offset(task_.shape, task_.grad, i) : 0;
-    const int64_t y = task_.index ? task_.index[i] : -1;
-    if (task_.index && y == task_.ignore_index) return ignore(i, to);
-
-    T* const g = plain_grad_ ? static_cast<T*>(task_.grad.data) + to : nullptr;
-    T* const e = !task_.grad.data ? nullptr : g && !streamed_ ? g : scratch_.of(worker);
-    const auto stage = [this, from](int64_t begin, int64_t size, T* u) -> const T* {
-      const int64_t at = from + begin * task_.logits.class_stride;
-      if (plain_logits_) return static_cast<const T*>(task_.logits.data) + at;
-      read(task_.logits, at, size, u);
-      if (!scale_.identity()) scale_.apply(u, size);
-      return u;
-    };
-    Chunk<T>* const chunks = chunks_.of(worker);
+  void compute(int worker, int64_t begin, int64_t end, const Each& each) const {
+    Losses losses(task_);
     const int64_t count = chunks_of(n_);
-
-    if (from_summary_) {
-      Summary s = task_.summary[i];
-      Pair mass{dense ? 0 : weight_of(y), 0};
-      if (dense) {
-        each(count, [=](int64_t c) {
-          chunks[c].mass = mass_of(i, c * kChunk, chunk_size(n_, c * kChunk));
-        });
-        for (int64_t c = 0; c < count; ++c) mass.add(chunks[c].mass);
+    Pending pending[2];
+    int slot = 0;
+    bool waiting = false;
+    for (int64_t i = begin; i < end; ++i) {
+      if (is_ignored(i)) {
+        ignore(i);
+        continue;
       }
-      Chunk<T> at_max{};
-      at_max.max = static_cast<T>(s.max);
-      if (fabs(at_max.max) <= Near<T>::kLargest) {
-        at_max.by(Near<T>());
-      } else {
-        at_max.by(Pivot<T>(all(at_max.max)));
+      Row row = row_at(i, scratch_.of(worker) + slot * n_);
+      Chunk<T>* const chunks = chunks_.of(worker) + slot * count;
+      sum(row, chunks, each, losses);
+      if (!row.e) continue;
+      if (count > 1) {
+        each(count, [=](int64_t c) { finish(row, c, chunks[c], normaliser_of(row, chunks[c])); });
+        continue;
       }
-      const RowSum<T> row{s, static_cast<double>(at_max.top)};
-      const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio),
-                                    lse_of(s), mass.value());
-      each(count, [=](int64_t c) {
-        const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
-        const T* u = stage(begin, size, e + begin);
-        Chunk<T> chunk = at_max;
-        if (range_of(u, size).near()) {
-          const Near<T> near;
-          chunk.by(near);
-          exp_block(near, u, e + begin, size);
-        } else {
-          const Pivot<T> pivot(all(at_max.max));
-          chunk.by(pivot);
-          exp_block(pivot, u, e + begin, size);
-        }
-        chunk.scale = rescale(chunk, at_max);
-        finish(i, c, row, chunk, factors, mass, e, g, from, to);
-      });
-      return;
+      pending[slot] = {row, chunks[0], normaliser_of(row, chunks[0])};
+      slot ^= 1;
+      if (waiting) finish(pending[slot]);
+      waiting = true;
     }
+    if (waiting) finish(pending[slot ^ 1]);
+  }
 
+  // The row's sum, its loss, and what its gradient needs.
+  template <class Each>
+  void sum(Row& row, Chunk<T>* chunks, const Each& each, Losses& losses) const {
+    const int64_t i = row.i, from = row.from, y = dense ? -1 : task_.index[i];
     T at_target = 0;  // e may be written over u: the target's logit is taken before
     if (!dense) {
       T one[1];
-      read(task_.logits, from + y * task_.logits.class_stride, 1, one);
-      if (!scale_.identity()) scale_.apply(one, 1);
-      at_target = one[0];
+      at_target = *stage(from, y, 1, one);
     }
-    const Next<T> next{plain_logits_ ? next_row(task_.shape, task_.logits, i,
-                                                static_cast<const T*>(task_.logits.data) + from)
-                                     : nullptr,
-                       g && !streamed_ ? next_row<T>(task_.shape, task_.grad, i, e) : nullptr};
-    RowSum<T> row =
-        summarise(n_, e, chunks, next, each, stage,
-                  [this, i](int64_t begin, int64_t size, const T* u, T max, Chunk<T>& chunk) {
-                    if (dense) weigh(i, begin, size, u, max, chunk);
-                  });
-    Summary& s = row.summary;
+    const Next<T> next{
+        plain_logits_ ? next_row(task_.shape, task_.logits, i,
+                                 static_cast<const T*>(task_.logits.data) + from)
+                      : nullptr,
+        row.e && row.e == row.g ? next_row<T>(task_.shape, task_.grad, i, row.e) : nullptr};
+    row.sum = summarise(
+        n_, row.e, chunks, next, each,
+        [this, from](int64_t begin, int64_t size, T* buffer) {
+          return stage(from, begin, size, buffer);
+        },
+        [this, i](int64_t begin, int64_t size, const T* u, T max, Chunk<T>& chunk) {
+          if (dense) weigh(i, begin, size, u, max, chunk);
+        });
+    Summary& s = row.sum.summary;
     if (!(fabs(s.max) < INFINITY)) s.max = NAN;
-    Pair mass{dense ? 0 : weight_of(y), 0}, gap;
+    row.mass = {dense ? 0 : weight_of(y), 0};
+    Pair gap;
     if (!dense) {
-      if (mass.hi != 0) gap.hi = mass.hi * (s.max - static_cast<double>(at_target));
+      if (row.mass.hi != 0) gap.hi = row.mass.hi * (s.max - static_cast<double>(at_target));
     } else {
-      for (int64_t c = 0; c < count; ++c) {
-        mass.add(chunks[c].mass);
+      for (int64_t c = 0; c < chunks_of(n_); ++c) {
+        row.mass.add(chunks[c].mass);
         gap.add(chunks[c].gap);
         // No term is negative here either.
         if (chunks[c].mass.hi != 0) {
@@ -275,17 +294,62 @@ class alignas(4096) CrossEntropy {
         }
       }
     }
-    losses.add(i, s.max, s.ratio, mass.value(), gap.value());
+    losses.add(i, s.max, s.ratio, row.mass.value(), gap.value());
     if (task_.summary) task_.summary[i] = s;
-    if (!e) return;
-    const Factors<double> factors(task_, scale_, upstream(i), s.ratio, 1 / (1 + s.ratio), lse_of(s),
-                                  mass.value());
-    each(count, [=](int64_t c) { finish(i, c, row, chunks[c], factors, mass, e, g, from, to); });
+    if (row.e) row.factors = factors_of(row);
   }
 
-  // For the gradient, which asks only where there is a z_loss.
-  double lse_of(const Summary& s) const { return task_.z_loss == 0 ? 0 : s.max + log1p(s.ratio); }
-  double upstream(int64_t i) const { return task_.upstream ? task_.upstream[i] : 1; }
+  // The gradient from what a forward pass has saved.
+  template <class Each>
+  void recall(int worker, int64_t i, const Each& each) const {
+    if (is_ignored(i)) return ignore(i);
+    Row row = row_at(i, scratch_.of(worker));
+    Chunk<T>* const chunks = chunks_.of(worker);
+    const int64_t count = chunks_of(n_);
+    row.mass = {dense ? 0 : weight_of(task_.index[i]), 0};
+    if (dense) {
+      each(count,
+           [=](int64_t c) { chunks[c].mass = mass_of(i, c * kChunk, chunk_size(n_, c * kChunk)); });
+      for (int64_t c = 0; c < count; ++c) row.mass.add(chunks[c].mass);
+    }
+    Chunk<T> at_max{};
+    at_max.max = static_cast<T>(task_.summary[i].max);
+    if (fabs(at_max.max) <= Near<T>::kLargest) {
+      at_max.by(Near<T>());
+    } else {
+      at_max.by(Pivot<T>(all(at_max.max)));
+    }
+    row.sum = {task_.summary[i], static_cast<double>(at_max.top)};
+    row.factors = factors_of(row);
+    each(count, [=](int64_t c) {
+      const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
+      const T* u = stage(row.from, begin, size, row.e + begin);
+      Chunk<T> chunk = at_max;
+      if (range_of(u, size).near()) {
+        const Near<T> near;
+        chunk.by(near);
+        exp_block(near, u, row.e + begin, size);
+      } else {
+        const Pivot<T> pivot(all(at_max.max));
+        chunk.by(pivot);
+        exp_block(pivot, u, row.e + begin, size);
+      }
+      chunk.scale = rescale(chunk, at_max);
+      finish(row, c, chunk, normaliser_of(row, chunk));
+    });
+  }
+
+  // Of the logarithm the gradient knows only by z_loss.
+  Factors<double> factors_of(const Row& row) const {
+    const Summary& s = row.sum.summary;
+    const double lse = task_.z_loss == 0 ? 0 : s.max + log1p(s.ratio);
+    const double given = task_.upstream ? task_.upstream[row.i] : 1;
+    return {task_, scale_, given, s.ratio, 1 / (1 + s.ratio), lse, row.mass.value()};
+  }
+  Normaliser<T> normaliser_of(const Row& row, const Chunk<T>& chunk) const {
+    const double factor = row.factors.pull * (dense ? 1 : row.factors.upstream);
+    return {row.sum.top, row.sum.summary.ratio, factor, chunk.scale};
+  }
   double weight_of(int64_t y) const { return mass_.weight ? mass_.weight[y] : 1; }
 
   Pair mass_of(int64_t i, int64_t begin, int64_t size) const {
@@ -317,26 +381,26 @@ class alignas(4096) CrossEntropy {
     }
   }
 
-  // The gradient of a chunk from its exponentials: to row_g, or over them and from there to `grad`.
-  void finish(int64_t i, int64_t c, const RowSum<T>& row, const Chunk<T>& chunk,
-              const Factors<double>& factors, Pair mass, T* row_e, T* row_g, int64_t from,
-              int64_t to) const {
+  void finish(const Pending& pending) const {
+    finish(pending.row, 0, pending.chunk, pending.normaliser);
+  }
+
+  // The gradient of a chunk from its exponentials: to row.g, or over them and from there to `grad`.
+  void finish(const Row& row, int64_t c, const Chunk<T>& chunk,
+              const Normaliser<T>& normaliser) const {
     const int64_t begin = c * kChunk, end = begin + chunk_size(n_, begin);
-    const Normaliser<T> normaliser(row.top, row.summary.ratio,
-                                   dense ? factors.pull : factors.pull * factors.upstream,
-                                   chunk.scale);
-    const bool holds_max = static_cast<double>(chunk.max) == row.summary.max;
+    const bool holds_max = static_cast<double>(chunk.max) == row.sum.summary.max;
     const DenseFactors<T> dense_factors =
-        dense_factors_of(factors, normaliser, holds_max ? chunk.top : T(-1), mass);
-    const int64_t y = dense ? -1 : task_.index[i];
+        dense_factors_of(row.factors, normaliser, holds_max ? chunk.top : T(-1), row.mass);
+    const int64_t y = dense ? -1 : task_.index[row.i];
     for (int64_t b = begin; b < end; b += kBlock) {
       const int64_t size = end - b < kBlock ? end - b : kBlock;
-      T* const e = row_e + b;
-      T* const g = row_g ? row_g + b : e;
+      T* const e = row.e + b;
+      T* const g = row.g ? row.g + b : e;
       normaliser.to_unit(e, size);
       if (dense) {
         T t[kBlock];
-        mass_.block(i, b, size, t);
+        mass_.block(row.i, b, size, t);
         write_vectors<T>(
             g, size, streamed_,
             [&](int64_t k) { return dense_factors.gradient(load(e + k), load(t + k)); },
@@ -349,7 +413,7 @@ class alignas(4096) CrossEntropy {
         const double scaled = e_y * (chunk.scale.hi / kLift<T>);
         const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
         const double at_target =
-            factors.at_target(at_max, scaled / (row.top * (1 + row.summary.ratio)));
+            row.factors.at_target(at_max, scaled / (row.sum.top * (1 + row.sum.summary.ratio)));
         normaliser.apply(e, g, size, streamed_, y - b, static_cast<T>(at_target));
       } else {
         normaliser.apply(e, g, size, streamed_);
@@ -357,10 +421,10 @@ class alignas(4096) CrossEntropy {
       if (plain_grad_) continue;
       if (scale_.softcap != 0) {
         T z[kBlock];
-        read(task_.logits, from + b * task_.logits.class_stride, size, z);
+        read(task_.logits, row.from + b * task_.logits.class_stride, size, z);
         scale_.apply_slope(z, e, size);
       }
-      write(task_.grad, to + b * task_.grad.class_stride, size, e);
+      write(task_.grad, row.to + b * task_.grad.class_stride, size, e);
     }
   }
 
@@ -377,12 +441,13 @@ class alignas(4096) CrossEntropy {
             all(static_cast<T>(f.upstream))};
   }
 
-  void ignore(int64_t i, int64_t to) const {
+  void ignore(int64_t i) const {
     if (!from_summary_) {
       if (task_.loss) task_.loss[i] = 0;
       if (task_.summary) task_.summary[i] = {NAN, NAN};
     }
     if (!task_.grad.data) return;
+    const int64_t to = row_offset(task_.shape, task_.grad, i);
     const T zeros[64] = {};
     for (int64_t j = 0; j < n_; j += 64) {
       write(task_.grad, to + j * task_.grad.class_stride, n_ - j < 64 ? n_ - j : 64, zeros);

@@ -329,6 +329,7 @@ struct Normaliser {
   static constexpr double kLargest = 0x1p100;  // of float; Near's and Pivot's doubles are far above
   static constexpr double kUnit = sizeof(T) == 8 ? 0x1p-512 : 0x1p-64;  // 2^-kBias
 
+  Normaliser() = default;
   Normaliser(double top, double ratio, double factor, Pair scale = {kLift<T>, 0}) {
     // top is about 2^kBias, or a float: without the bias nothing here leaves the range of double.
     const double sum = 1 + ratio, b = sum - 1;
