@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 
-_WARM_UP = 0.03  # seconds
+_WARM_UP = 0.15  # seconds
 
 
 @dataclass
@@ -58,7 +58,7 @@ def interleave(
         start = time.perf_counter()
         run()
         once += time.perf_counter() - start
-    rounds = max(7, min(21, int(budget / once)))
+    rounds = max(7, min(11, int(budget / once)))
     # Calls of microseconds are timed many at a time.
     repeat = max(1, int(1e-3 * len(peers) / once))
     times: dict[str, list[float]] = {peer: [] for peer in peers}

@@ -224,6 +224,12 @@ class alignas(4096) CrossEntropy {
     return buffer;
   }
 
+  const T* next_logits(const Row& row) const {
+    if (!plain_logits_) return nullptr;
+    const T* const u = static_cast<const T*>(task_.logits.data) + row.from;
+    return next_row(task_.shape, task_.logits, row.i, u);
+  }
+
   bool is_ignored(int64_t i) const { return task_.index && task_.index[i] == task_.ignore_index; }
 
   // A short row's gradient is written after the next row's exponentials: what lies between a row's
@@ -321,18 +327,20 @@ class alignas(4096) CrossEntropy {
     }
     row.sum = {task_.summary[i], static_cast<double>(at_max.top)};
     row.factors = factors_of(row);
+    const T* const next = next_logits(row);
     each(count, [=](int64_t c) {
       const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
       const T* u = stage(row.from, begin, size, row.e + begin);
+      const T* next_u = fetched<T, Each>(u, c, count, next);
       Chunk<T> chunk = at_max;
       if (range_of(u, size).near()) {
         const Near<T> near;
         chunk.by(near);
-        exp_block(near, u, row.e + begin, size);
+        exp_block(near, u, row.e + begin, size, next_u);
       } else {
         const Pivot<T> pivot(all(at_max.max));
         chunk.by(pivot);
-        exp_block(pivot, u, row.e + begin, size);
+        exp_block(pivot, u, row.e + begin, size, next_u);
       }
       chunk.scale = rescale(chunk, at_max);
       finish(row, c, chunk, normaliser_of(row, chunk));

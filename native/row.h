@@ -172,10 +172,14 @@ inline Pair exp_and_rest(const Exp& exp, const T* u, T* e, int64_t n, int64_t to
 
 // exp alone.
 template <class T, class Exp>
-inline void exp_block(const Exp& exp_, const T* u, T* e, int64_t n) {
+inline void exp_block(const Exp& exp_, const T* u, T* e, int64_t n, const T* next_u) {
   const Exp exp = exp_;
   over_vectors<T>(
-      n, [&](int64_t i) { store(e + i, exp.exp(load(u + i))); },
+      n,
+      [&](int64_t i) {
+        __builtin_prefetch(next_u + i, 0, 3);
+        store(e + i, exp.exp(load(u + i)));
+      },
       [&](int64_t i, int64_t left) {
         store_part(e + i, exp.exp(load_part(u + i, left, T(0))), left);
       });
@@ -217,6 +221,14 @@ template <class T>
 struct Next {
   const T *u, *e;
 };
+
+// What is fetched while chunk c is worked on: the chunk after it, or the next row, or nothing new.
+// Another thread's chunk isn't: that would take it away.
+template <class T, class Each>
+inline const T* fetched(const T* at, int64_t c, int64_t count, const T* next) {
+  if (c + 1 < count) return Each::kShared ? at : at + kChunk;
+  return next ? next : at;
+}
 
 template <class T>
 inline const T* next_row(const Shape& shape, const Array& a, int64_t row, const T* at) {
@@ -272,11 +284,9 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
       for (int64_t j = 0; e && j < size; ++j) e[begin + j] = 0;
       return;
     }
-    // Another thread's chunk isn't fetched: that would take it away.
-    const bool inside = c + 1 < count && !Each::kShared;
-    const T* next_u = inside ? u + kChunk : next.u ? next.u : u;
     T* const at = e ? e + begin : nullptr;
-    const T* next_e = inside ? at + kChunk : next.e ? next.e : at;
+    const T* next_u = fetched<T, Each>(u, c, count, next.u);
+    const T* next_e = fetched<T, Each>(at, c, count, next.e);
     if (!range.near()) {
       const Pivot<T> pivot(all(range.max));
       chunk.by(pivot);
