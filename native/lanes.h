@@ -251,7 +251,11 @@ struct NearOrPivot {
   Near<T> near;
   Pivot<T> pivot;
 
-  V<T> exp(V<T> x) const { return is_near ? near.exp(x) : pivot.exp(x); }
+  Exponential<T> parts(V<T> x) const {
+    const Exponential<T> a = near.parts(x), b = pivot.parts(x);
+    return {is_near ? a.p : b.p, is_near ? a.power : b.power};
+  }
+  V<T> exp(V<T> x) const { return parts(x).value(); }
 };
 
 // Calls f with what gives the exponentials of numbers between `min` and `max`: in each lane the
@@ -270,6 +274,7 @@ inline void with_exp(V<T> min, V<T> max, const F& f) {
 template <class T>
 struct Lanes {
   alignas(64) T max[kMaxWidth], top[kMaxWidth];  // top: the exponential of max
+  alignas(64) T top_lost[kMaxWidth];             // what it has lost by being rounded
   alignas(64) double ratio[kMaxWidth];
   alignas(64) double inverse_sum[kMaxWidth];  // of the tile's exponentials
 
@@ -293,27 +298,37 @@ struct Lanes {
         least = smaller<T>(x, least);
       }
       with_exp<T>(least, m, [&](const auto& exp) {
+        // The sum of 2^n (1 + p) as sums of 2^n and of 2^n p: what its terms lose by being rounded
+        // is not lost here, where there may be too few of them for it to even out.
         Sum<T> sum;
+        V<T> small{};
         const auto term = [&](int64_t j) SOFTXENT_INLINE {
           __builtin_prefetch(in.line(l, j), 0, 3);
           __builtin_prefetch(out.line(l, j), 1, 3);
-          const V<T> e = exp.exp(load(u + j * tile.width));
-          if (keep) store(u + j * tile.width, e);
-          return at == static_cast<LaneIndex>(j) ? V<T>{} : e;
+          const Exponential<T> e = exp.parts(load(u + j * tile.width));
+          if (keep) store(u + j * tile.width, e.value());
+          const V<T> power = at == static_cast<LaneIndex>(j) ? V<T>{} : e.power;
+          small = multiply_add(power, e.p, small);
+          return power;
+        };
+        const auto add = [&](V<T> large) SOFTXENT_INLINE {
+          sum.add(large);
+          sum.add(small);
+          small = V<T>{};
         };
         int64_t j = 0;
-        for (; j + 4 <= n; j += 4) sum.add((term(j) + term(j + 1)) + (term(j + 2) + term(j + 3)));
-        if ((n & 2) != 0) sum.add(term(j) + term(j + 1)), j += 2;
-        if ((n & 1) != 0) sum.add(term(j));
+        for (; j + 4 <= n; j += 4) add((term(j) + term(j + 1)) + (term(j + 2) + term(j + 3)));
+        if ((n & 2) != 0) add(term(j) + term(j + 1)), j += 2;
+        if ((n & 1) != 0) add(term(j));
         if (one) store(one + l, exp.exp(load(one + l)));
         store(max + l, m);
-        store(top + l, exp.exp(m));
+        set_top(l, exp.parts(m));
         store(rest + l, sum.hi);
         store(rest_lo + l, sum.lo);
       });
     }
     for (int64_t l = 0; l < tile.width; l += kLanes<double>) {
-      const V<double> m = load_wide(max + l), t = load_wide(top + l);
+      const V<double> m = load_wide(max + l), t = exact_top(l);
       const V<double> sum = load_wide(rest + l) + load_wide(rest_lo + l);
       const V<double> of_top = sizeof(T) == 4 ? sum * inverse<T>(t) : sum / t;
       store(ratio + l, m - m == 0 ? of_top : all<double>(NAN));
@@ -334,7 +349,7 @@ struct Lanes {
         least = smaller<T>(load(u + j * tile.width), least);
       }
       with_exp<T>(least, load(max + l), [&](const auto& exp) {
-        store(top + l, exp.exp(load(max + l)));
+        set_top(l, exp.parts(load(max + l)));
         if (one) store(one + l, exp.exp(load(one + l)));
         for (int64_t j = 0; j < tile.classes; ++j) {
           store(u + j * tile.width, exp.exp(load(u + j * tile.width)));
@@ -373,6 +388,12 @@ struct Lanes {
 
  private:
   using LaneIndex = typename Vector<T>::index;
+
+  void set_top(int64_t l, const Exponential<T>& e) {
+    store(top + l, e.value());
+    store(top_lost + l, multiply_add(e.power, e.p, e.power - e.value()));
+  }
+  V<double> exact_top(int64_t l) const { return load_wide(top + l) + load_wide(top_lost + l); }
 
   static Mask<double> is_ordinary(V<double> factor) {
     const V<double> size = factor < 0 ? -factor : factor;

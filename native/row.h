@@ -12,7 +12,7 @@ namespace softxent {
 namespace SOFTXENT_LEVEL {
 namespace {
 
-constexpr int64_t kChunk = 4096;
+constexpr int64_t kChunk = 2048;
 constexpr int64_t kBlock = 1024;  // what the smaller steps hold of a chunk
 
 // A sum of two doubles, to about 100 bits.
@@ -233,6 +233,7 @@ inline const T* fetched(const T* at, int64_t c, int64_t count, const T* next) {
 template <class T>
 inline const T* next_row(const Shape& shape, const Array& a, int64_t row, const T* at) {
   const int64_t stride = a.batch_stride[shape.batch_dims - 1];
+  if (shape.batch_dims == 1) return row + 1 < shape.rows ? at + stride : nullptr;
   return (row + 1) % shape.batch[shape.batch_dims - 1] != 0 ? at + stride : nullptr;
 }
 

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "levels.h"
@@ -141,6 +143,31 @@ inline V<double> widen(V<float> v) {
   float lanes[kLanes<float>];
   store(lanes, v);
   return load_wide(lanes + half * kLanes<double>);
+#endif
+}
+
+// a * b + c, rounded once where there is an instruction for it. What the compiler would make of the
+// plain expression depends on what stands around it; an exponential has the same bits everywhere.
+inline V<float> multiply_add(V<float> a, V<float> b, V<float> c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+  return vfmaq_f32(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
+inline V<double> multiply_add(V<double> a, V<double> b, V<double> c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_pd(a, b, c);
+#elif defined(__FMA__)
+  return _mm256_fmadd_pd(a, b, c);
+#elif defined(__aarch64__)
+  return vfmaq_f64(c, a, b);
+#else
+  return a * b + c;
 #endif
 }
 

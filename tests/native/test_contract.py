@@ -387,3 +387,29 @@ def test_a_forked_child_works() -> None:
     _, status = os.waitpid(child, 0)
     assert status == 0
     assert same_bits(everything(x, y), want)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 161, 1000, 2049, 5000])
+@pytest.mark.parametrize("scale", [1, 5, 20, 40])
+def test_many_rows_beside_plain_numpy(classes: int, scale: float) -> None:
+    """Sure rows and unsure ones take different ways through a kernel: some of each, thousands."""
+    rows = 2_000_000 // max(classes, 400)
+    rng = np.random.default_rng(classes)
+    x = (scale * rng.standard_normal((rows, classes))).astype(np.float32)
+    y = rng.integers(0, classes, rows)
+    y[rng.random(rows) < 0.1] = -100
+    kept = y >= 0
+    below = x.astype(np.float64) - x.max(1, keepdims=True)
+    want = np.exp(below) / np.exp(below).sum(1, keepdims=True)
+    lose = np.log(np.exp(below).sum(1)) - below[np.arange(rows), np.where(kept, y, 0)]
+    want[kept, y[kept]] -= 1
+    want[~kept], lose[~kept] = 0, 0
+    loss, summary, fused, over, after = (
+        np.empty(rows), np.empty((rows, 2)), np.empty_like(x), x.copy(), np.empty_like(x)
+    )  # fmt: skip
+    _native.cross_entropy(x, index=y, loss=loss, summary=summary, grad=fused)
+    _native.cross_entropy(over, index=y, grad=over)
+    _native.cross_entropy(x, index=y, summary=summary, from_summary=True, grad=after)
+    np.testing.assert_allclose(loss, lose, 1e-6, 1e-9)
+    for got in (fused, over, after):
+        np.testing.assert_allclose(got, want, 1e-5, 2e-7)
