@@ -174,8 +174,8 @@ class alignas(4096) CrossEntropy {
         plain_grad_(task.grad.data && is_plain<T>(task.shape, task.grad) && scale_.identity()),
         streamed_(plain_grad_ && is_streamed<T>(task.shape, task.logits, task.grad)),
         weight_(task),
-        scratch_(workers_, task.grad.data && (streamed_ || !plain_grad_) ? 2 * n_ : 0),
-        chunks_(workers_, 2 * chunks_of(n_)),
+        scratch_(workers_, task.grad.data && (streamed_ || !plain_grad_) ? slots() * n_ : 0),
+        chunks_(workers_, slots() * chunks_of(n_)),
         mass_{task_, weight_.data(), static_cast<T>(1 - task.label_smoothing),
               static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
 
@@ -223,6 +223,9 @@ class alignas(4096) CrossEntropy {
     if (!scale_.identity()) scale_.apply(buffer, size);
     return buffer;
   }
+
+  // Of two short rows at a time something is kept.
+  int64_t slots() const { return chunks_of(n_) == 1 ? 2 : 1; }
 
   const T* next_logits(const Row& row) const {
     if (!plain_logits_) return nullptr;
