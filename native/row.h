@@ -1,9 +1,9 @@
 // One row: its maximum, exp(x - max) of its classes, and their sum.
 //
 // A row is cut into chunks that fit into the first-level cache, the same whatever the number of
-// threads. Each chunk is worked on once, relative to its own maximum; what the chunks give is put
-// together in their order, so that the bits don't depend on who did which. A second step multiplies
-// by what the row as a whole has come to.
+// threads. Each chunk is worked on once, as it is or relative to its own maximum; what they give is
+// put together in their order, so that the bits don't depend on who did which. A second step
+// multiplies by what the row as a whole has come to.
 #pragma once
 
 #include "rows.h"
