@@ -274,11 +274,9 @@ class alignas(4096) CrossEntropy {
       T one[1];
       at_target = *stage(from, y, 1, one);
     }
-    const Next<T> next{
-        plain_logits_ ? next_row(task_.shape, task_.logits, i,
-                                 static_cast<const T*>(task_.logits.data) + from)
-                      : nullptr,
-        row.e && row.e == row.g ? next_row<T>(task_.shape, task_.grad, i, row.e) : nullptr};
+    const Next<T> next{next_logits(row), row.e && row.e == row.g
+                                             ? next_row<T>(task_.shape, task_.grad, i, row.e)
+                                             : nullptr};
     row.sum = summarise(
         n_, row.e, chunks, next, each,
         [this, from](int64_t begin, int64_t size, T* buffer) {

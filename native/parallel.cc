@@ -53,12 +53,12 @@ struct Job {
   }
 };
 
-// Waits for some 150 microseconds without sleeping, and says whether it came true: the steps of one
+// Waits for some 200 microseconds without sleeping, and says whether it came true: the steps of one
 // long row follow each other faster than a thread wakes up, and so do a forward and a backward
 // pass.
 template <class Done>
 bool spin(const Done& done) {
-  for (int i = 0; i < 10000; ++i) {
+  for (int i = 0; i < 20000; ++i) {
     if (done()) return true;
 #if defined(__x86_64__)
     __builtin_ia32_pause();
