@@ -1,7 +1,7 @@
 """Softmax and cross-entropy beside SciPy, torch and the speed of memory: python -m benches.engine.
 
-The yardstick of memory is a multiplication in place of 256 MB by as many threads. Peers get the same
-arrays and run by turns.
+The yardstick of memory is a multiplication in place of 256 MB by as many threads. Peers get the
+same arrays and run by turns.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-
 _WARM_UP = 0.15  # seconds
 
 
