@@ -375,18 +375,30 @@ struct Normaliser {
              T value = 0) const {
     const T high = static_cast<T>(hi);
     const T low = static_cast<T>(hi - static_cast<double>(high) + lo);
-    const auto product = [&](V<T> x, int64_t i) SOFTXENT_INLINE {
-      const V<T> v = two_products<T>(x, all(high), x, all(low));
+    const auto product = [&](V<T> x)
+                             SOFTXENT_INLINE { return two_products<T>(x, all(high), x, all(low)); };
+    // A line that was streamed is in no cache: the one value goes with it.
+    const auto streamed_product = [&](V<T> x, int64_t i) SOFTXENT_INLINE {
+      const V<T> v = product(x);
       return static_cast<uint64_t>(special - i) < kLanes<T> ? with<T>(v, special - i, value) : v;
     };
+    if (streamed) {
+      write_vectors<T>(
+          out, n, true, [&](int64_t i) SOFTXENT_INLINE { return streamed_product(load(e + i), i); },
+          [&](int64_t i, int64_t left) {
+            return streamed_product(load_part(e + i, left, T(0)), i);
+          });
+      return;
+    }
     write_vectors<T>(
-        out, n, streamed,
+        out, n, false,
         [&](int64_t i) SOFTXENT_INLINE {
           // It comes from the second-level cache, which wants to be asked.
           __builtin_prefetch(e + i + kAhead, 1, 3);
-          return product(load(e + i), i);
+          return product(load(e + i));
         },
-        [&](int64_t i, int64_t left) { return product(load_part(e + i, left, T(0)), i); });
+        [&](int64_t i, int64_t left) { return product(load_part(e + i, left, T(0))); });
+    if (special >= 0) out[special] = value;
   }
 };
 
