@@ -5,9 +5,8 @@
 // the difference is long, so it is never rounded:
 //
 //  - where all numbers are of everyday size, nothing is subtracted at all: see Near;
-//  - where |max| is small, exp(x) 2^-K with K = rint(max / ln 2) does it, and multiplying by a
-//  power
-//    of two is exact;
+//  - where |max| is small, exp(x) 2^-K with K = rint(max / ln 2) does it, and multiplying by
+//    a power of two is exact;
 //  - where |max| is large, every x that still counts is so near to it that x - max is exact
 //    (Sterbenz: x and max differ by a factor of at most 2).
 //
@@ -195,8 +194,7 @@ inline V<double> rough_inverse(V<double> m) {
   return __builtin_convertvector(1 / __builtin_convertvector(m, half), V<double>);
 }
 
-// 1 / d for what becomes a T: where that is a float, 2^-50 will do, and a division takes longer
-// than all the rest of a row of few classes.
+// 1 / d for what becomes a T: where that is a float, 2^-50 will do, and needs no division.
 template <class T>
 inline V<double> inverse(V<double> d) {
 #if defined(__AVX512F__)
