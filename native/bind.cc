@@ -304,40 +304,39 @@ std::pair<double, double> cross_entropy(
     kernels().cross_entropy_gradient(task);
     return {NAN, denominator};
   }
-  std::unique_ptr<double[]> losses;
-  if (!task.loss) {
-    losses.reset(new double[static_cast<size_t>(rows)]);
-    task.loss = losses.get();
-  }
   if (stats.entropy) {
     kernels().cross_entropy_stats(stats);
-  } else {
-    kernels().cross_entropy(task);
+    return {kernels().sum(task.loss, rows), denominator};
   }
-  return {kernels().sum(task.loss, rows), denominator};
+  return {kernels().cross_entropy(task), denominator};
 }
 
-// The reduced loss of a small batch and its gradient, of contiguous rows by their addresses: for 64
-// rows of 10 classes, taking arrays apart and putting them together would cost more than the loss.
-double small_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, bool wide,
-                           int64_t rows, int64_t classes, int64_t ignore_index,
-                           double label_smoothing, bool mean) {
+// The reduced loss of contiguous rows, by their addresses: taking arrays apart and putting them
+// together costs more than the loss of 64 rows of 10 classes, and for 65,536 rows still a quarter.
+// With `grad` the gradient too, times `scale`; with `summary` what a gradient later needs; with
+// both the gradient from the summary, and no loss.
+double plain_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, uintptr_t summary,
+                           int type, int64_t rows, int64_t classes, int64_t ignore_index,
+                           double label_smoothing, bool mean, double scale) {
   CrossEntropyTask task{};
   task.shape = {rows, classes, 1, {rows}};
-  const Type type = wide ? Type::kFloat64 : Type::kFloat32;
-  task.logits = {reinterpret_cast<void*>(logits), type, 1, {classes}};
-  task.grad = {reinterpret_cast<void*>(grad), type, 1, {classes}};  // null where none is wanted
+  task.logits = {reinterpret_cast<void*>(logits), static_cast<Type>(type), 1, {classes}};
+  task.grad = {reinterpret_cast<void*>(grad), static_cast<Type>(type), 1, {classes}};
   task.index = reinterpret_cast<const int64_t*>(index);
-  std::vector<double> losses(static_cast<size_t>(rows));
-  task.loss = losses.data();
+  task.summary = reinterpret_cast<Summary*>(summary);
   task.ignore_index = ignore_index;
   task.label_smoothing = label_smoothing;
   task.temperature = 1;
-  task.scale = 1;
+  std::optional<nb::gil_scoped_release> release;
+  if (rows * classes > 4096) release.emplace();  // it has a price of its own
   const double kept = denominator_of(task), denominator = mean ? kept : 1;
-  task.scale = denominator == 0 ? NAN : 1 / denominator;
-  kernels().cross_entropy(task);
-  return denominator == 0 ? NAN : kernels().sum(task.loss, rows) / denominator;
+  task.scale = denominator == 0 ? NAN : scale / denominator;
+  if (grad != 0 && summary != 0) {
+    kernels().cross_entropy_gradient(task);
+    return NAN;
+  }
+  const double total = kernels().cross_entropy(task);
+  return denominator == 0 ? NAN : total / denominator;
 }
 
 // The sum of the elements' losses; of a gradient alone, 0. All are adjacent elements.
@@ -418,7 +417,7 @@ NB_MODULE(_native, m) {
         arg("mean") = false, arg("upstream").noconvert() = nb::none(),
         arg("grad").noconvert() = nb::none(), arg("k") = 1, arg("entropy").noconvert() = nb::none(),
         arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());
-  m.def("small_cross_entropy", &small_cross_entropy);
+  m.def("plain_cross_entropy", &plain_cross_entropy);
   m.def("binary_cross_entropy", &binary_cross_entropy, arg("logits").noconvert(),
         arg("target").noconvert(), nb::kw_only(), arg("positive_weight").noconvert() = nb::none(),
         arg("weight").noconvert() = nb::none(), arg("loss").noconvert() = nb::none(),

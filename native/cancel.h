@@ -84,7 +84,7 @@ double cancelling_logsumexp(int64_t classes, double max, const Read& x) {
   Twofold sum{};
   for (int k = 0; k < L; ++k) sum = sum + Twofold{all(total.hi[k]), all(total.lo[k])};
   // One step of Newton's on y = log(sum): sum exp(-y) = 1 + d.
-  const D y = log1p(sum.hi - 1);
+  const D y = log1p<double>(sum.hi - 1);
   const Twofold ratio = sum * twofold_exp({-y, D{}}) + Twofold{all(-1.0), D{}};
   const double d = ratio.hi[0] + ratio.lo[0];
   const Twofold lse = sum_of(all(max), y);

@@ -100,7 +100,7 @@ class Losses {
  private:
   void flush() {
     const V<double> loss =
-        loss_of<V<double>>(task_, load(max_), log1p(load(ratio_)), load(mass_), load(gap_));
+        loss_of<V<double>>(task_, load(max_), log1p<double>(load(ratio_)), load(mass_), load(gap_));
     for (int k = 0; k < count_; ++k) task_.loss[row_[k]] = loss[k];
     count_ = 0;
   }
@@ -488,26 +488,35 @@ class alignas(4096) CrossEntropyLanes {
         workers_(tile_workers(task.shape, width_)),
         scratch_(workers_, width_ * n_),
         extra_(workers_, task.probabilities.data || task.softcap != 0 ? width_ * n_ : 0),
+        sums_(2, tiles_of(task.shape, width_)),
         weight_(task),
+        is_plain_(!dense && !task.weight && task.z_loss == 0),
         keep_(static_cast<T>(1 - task.label_smoothing)),
-        spread_(static_cast<T>(task.label_smoothing / static_cast<double>(n_))) {}
+        spread_(static_cast<T>(task.label_smoothing / static_cast<double>(n_))),
+        scale_of_grad_(task.softcap == 0 ? task.scale / task.temperature : task.scale),
+        scale_high_(static_cast<T>(scale_of_grad_)),
+        scale_low_(static_cast<T>(scale_of_grad_ - static_cast<double>(scale_high_))) {}
 
-  void run() const {
+  // Returns the sum of the losses: of the tiles' sums, in their order.
+  double run() const {
     for_each_tile<T>(task_.shape, width_, scratch_, workers_,
                      [this](int worker, const Tile<T>& tile) { compute(worker, tile); });
+    const int64_t tiles = tiles_of(task_.shape, width_);
+    return from_summary_ ? NAN : sum(sums_.of(0), tiles) + sum(sums_.of(1), tiles);
   }
 
  private:
   static constexpr int L = kLanes<T>;
   using Index = typename Vector<T>::index;
 
-  // One number a lane.
+  // One number a lane, for all rows of a tile. What isn't asked for isn't filled.
   struct Rows {
     alignas(64) Index target[kMaxWidth];  // of an ignored row, 0
-    alignas(64) Index place[kMaxWidth];   // where it is in the tile
     bool ignored;                         // some are
-    alignas(64) T at_target[kMaxWidth];   // its logit, and then its exponential
-    alignas(64) double mass[kMaxWidth], gap[kMaxWidth];
+    alignas(64) T logit[kMaxWidth];       // of the target, and
+    alignas(64) T e[kMaxWidth];           // its exponential
+    alignas(64) double mass[kMaxWidth], gap[kMaxWidth], upstream[kMaxWidth], loss[kMaxWidth];
+    alignas(64) Summary summary[kMaxWidth];
   };
 
   void compute(int worker, const Tile<T>& tile) const {
@@ -516,78 +525,65 @@ class alignas(4096) CrossEntropyLanes {
     Tile<T> extra = tile;  // probabilities, or the logits again
     extra.data = extra_.of(worker);
     if (task_.probabilities.data) read_tile(task_.shape, task_.probabilities, extra);
-
+    const Ahead in = ahead_of(task_.shape, task_.logits, tile);
+    const Ahead out = ahead_of(task_.shape, task_.grad, tile);
     Rows rows;
     find_targets(tile, rows);
-    // The target's logit and the sums over t come first: exp(u - max) is written over u.
-    alignas(64) T logit[kMaxWidth];
-    if (!dense) {
-      for (int64_t l = 0; l < width_; ++l) {
-        logit[l] = rows.at_target[l] = tile.data[rows.place[l]];
-        rows.mass[l] = 1;
-      }
-      for (int64_t l = 0; weight_.data() && l < width_; ++l) {
-        rows.mass[l] = static_cast<double>(weight_.data()[rows.target[l]]);
-      }
-    } else {
-      weigh(tile, extra, rows);
+    // What needs the logits comes first: their exponentials are written over them.
+    if (dense) weigh(tile, extra, rows);
+    for (int64_t l = 0; task_.upstream && l < width_; ++l) {
+      rows.upstream[l] = l < tile.rows ? task_.upstream[tile.row + l] * scale_of_grad_ : 0;
     }
-    Lanes<T> lanes;
-    T* const one = dense || !task_.grad.data ? nullptr : rows.at_target;
+    for (int64_t l = 0; from_summary_ && l < width_; ++l) {
+      rows.summary[l] = l < tile.rows ? task_.summary[tile.row + l] : Summary{};
+    }
+    T* const e = dense || !task_.grad.data ? nullptr : rows.e;
+    for (int64_t l = 0; !dense && l < width_; l += L) {
+      const V<T> logit = gather<T>(tile.data, places(rows, l));
+      store(rows.logit + l, logit);
+      store(rows.e + l, logit);
+    }
+    Lanes<T> lanes[kMaxWidth / L];
     if (from_summary_) {
-      lanes.recall(tile, one, task_.summary);
+      for (int64_t l = 0; l < width_; l += L) take_saved(rows, l, lanes[l / L]);
+      recall_lanes<T>(tile, e, in, out, lanes);
+    } else if (task_.grad.data) {
+      sum_lanes<T, true>(tile, e, in, out, lanes);
     } else {
-      lanes.summarise(tile, task_.grad.data != nullptr, one,
-                      ahead_of(task_.shape, task_.logits, tile),
-                      ahead_of(task_.shape, task_.grad, tile));
-      for (int64_t l = 0; !dense && l < width_; l += kLanes<double>) {
-        const V<double> mass = load(rows.mass + l);
-        const V<double> below = load_wide(lanes.max + l) - load_wide(logit + l);
-        store(rows.gap + l, mass == 0 ? V<double>{} : mass * below);
-      }
-      conclude(tile, lanes, rows);
+      sum_lanes<T, false>(tile, e, in, out, lanes);
     }
-    if (task_.grad.data) finish(tile, extra, lanes, rows);
-  }
-
-  void conclude(const Tile<T>& tile, Lanes<T>& lanes, const Rows& rows) const {
-    if (task_.loss) {
-      alignas(64) double part[kMaxWidth];
-      double* const loss = tile.rows == width_ ? task_.loss + tile.row : part;
-      for (int64_t l = 0; l < width_; l += kLanes<double>) {
-        store(loss + l, loss_of<V<double>>(task_, load_wide(lanes.max + l), lanes.log_sum(l),
-                                           load(rows.mass + l), load(rows.gap + l)));
-      }
-      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
-        if (is_ignored(tile, l)) loss[l] = 0;
-      }
-      for (int64_t l = 0; loss == part && l < tile.rows; ++l) task_.loss[tile.row + l] = loss[l];
+    for (int64_t l = 0; l < width_ && !from_summary_; l += L) {
+      conclude(lanes[l / L], load(rows.logit + l), rows, l);
     }
-    for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
-      if (is_ignored(tile, l)) lanes.ratio[l] = NAN;
+    for (int64_t l = 0; l < width_ && task_.grad.data; l += L) {
+      finish(tile, extra, lanes[l / L], load(rows.e + l), rows, l);
     }
-    for (int64_t l = 0; task_.summary && l < tile.rows; ++l) {
-      const Summary s = lanes.summary(l);
-      task_.summary[tile.row + l] = s.ratio != s.ratio ? Summary{NAN, NAN} : s;
-    }
-  }
-
-  bool is_ignored(const Tile<T>& tile, int64_t l) const {
-    return task_.index && task_.index[tile.row + l] == task_.ignore_index;
+    deliver(tile, extra, rows);
   }
 
   void find_targets(const Tile<T>& tile, Rows& rows) const {
-    rows.ignored = false;
     const int64_t known = task_.index ? tile.rows : 0;
+    Index ignored = 0;
     for (int64_t l = 0; l < known; ++l) {
       const int64_t y = task_.index[tile.row + l];
-      rows.ignored |= y == task_.ignore_index;
+      ignored |= y == task_.ignore_index;
       rows.target[l] = static_cast<Index>(y == task_.ignore_index ? 0 : y);
     }
+    rows.ignored = ignored != 0;
     for (int64_t l = known; l < width_; ++l) rows.target[l] = 0;
-    for (int64_t l = 0; l < width_; ++l) {
-      rows.place[l] = rows.target[l] * static_cast<Index>(width_) + static_cast<Index>(l);
+    for (int64_t l = 0; !dense && !is_plain_ && l < width_; ++l) {
+      rows.mass[l] = weight_.data() ? static_cast<double>(weight_.data()[rows.target[l]]) : 1;
     }
+  }
+  // Where the targets of the lanes from l on are in the tile.
+  Mask<T> places(const Rows& rows, int64_t l) const {
+    Mask<T> target, lane;
+    __builtin_memcpy(&target, rows.target + l, sizeof target);
+    for (int k = 0; k < L; ++k) lane[k] = k;
+    return target * static_cast<Index>(width_) + (lane + static_cast<Index>(l));
+  }
+  bool is_ignored(const Tile<T>& tile, int64_t l) const {
+    return task_.index && task_.index[tile.row + l] == task_.ignore_index;
   }
 
   // The target mass of class j in the lanes from l on.
@@ -614,80 +610,167 @@ class alignas(4096) CrossEntropyLanes {
         sum.add(t);
         gap.add(t == zero ? zero : t * (max - load(tile.at(j) + l)));
       }
-      alignas(64) T hi[L], lo[L];
-      const auto total = [&](const Sum<T>& of, double* out) {
-        store(hi, of.hi);
-        store(lo, of.lo);
-        for (int k = 0; k < L; k += kLanes<double>) {
-          const V<double> most = load_wide(hi + k);  // where it is infinite, lo is NaN
-          store(out + l + k, most - most == 0 ? most + load_wide(lo + k) : most);
-        }
+      const auto total = [](V<double> hi, V<double> lo) {
+        return hi - hi == 0 ? hi + lo : hi;  // where it is infinite, lo is NaN
       };
-      total(sum, rows.mass);
-      total(gap, rows.gap);
+      over_parts<T>([&](auto part) {
+        constexpr int p = decltype(part)::number;
+        store(rows.mass + l + part.begin, total(widen<p>(sum.hi), widen<p>(sum.lo)));
+        store(rows.gap + l + part.begin, total(widen<p>(gap.hi), widen<p>(gap.lo)));
+      });
     }
   }
 
-  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, Rows& rows) const {
-    alignas(64) T high[kMaxWidth], low[kMaxWidth];
-    alignas(64) T above[kMaxWidth], beyond[kMaxWidth], upstream[kMaxWidth];
-    alignas(64) T mass_high[kMaxWidth], mass_low[kMaxWidth];
-    alignas(64) double factor[kMaxWidth], given[kMaxWidth];
-    for (int64_t l = 0; l < width_; ++l) given[l] = 1;
-    for (int64_t l = 0; task_.upstream && l < tile.rows; ++l) {
-      given[l] = task_.upstream[tile.row + l];
+  void take_saved(const Rows& rows, int64_t l, Lanes<T>& lanes) const {
+    V<double> max[kParts<T>];
+    alignas(64) double ratio[L];
+    for (int p = 0; p < kParts<T>; ++p) {
+      const double* const from = &rows.summary[l + p * kLanes<double>].max;
+      const V<double> a = load(from), b = load(from + kLanes<double>);
+      Mask<double> even;
+      for (int k = 0; k < kLanes<double>; ++k) even[k] = 2 * k;
+      max[p] = shuffle<double>(a, b, even);
+      store(ratio + p * kLanes<double>, shuffle<double>(a, b, even + 1));
     }
-    lanes.invert(width_);
-    for (int64_t l = 0; l < width_; l += kLanes<double>) {
-      const V<double> ratio = load(lanes.ratio + l), top = load_wide(lanes.top + l);
-      const V<double> inverse = load(lanes.inverse_sum + l), mass = load(rows.mass + l);
-      V<double> lse{};
-      if (task_.z_loss != 0) lse = load_wide(lanes.max + l) + lanes.log_sum(l);
-      const Factors<V<double>> f(task_, scale_, load(given + l), ratio, top * inverse, lse, mass);
-      store(factor + l, dense ? f.pull : f.pull * f.upstream);
-      if (dense) {
-        store_narrow(above + l, f.pull * f.above);
-        store_narrow(beyond + l, f.extra);
-        store_narrow(upstream + l, f.upstream);
-        store_narrow(mass_high + l, mass);
-        store_narrow(mass_low + l, mass - load_wide(mass_high + l));
-      } else {
-        const V<double> e = load_wide(rows.at_target + l);
-        store_narrow(rows.at_target + l, f.at_target(e == top, e * inverse));
-      }
-    }
-    lanes.normalise(tile, factor, high, low);
-    for (int64_t l = 0; l < width_; l += L) {
-      const V<T> h = load(high + l), o = load(low + l);
-      if (dense) {
-        const DenseFactors<T> factors{h,
-                                      o,
-                                      load(lanes.top + l),
-                                      load(above + l),
-                                      load(mass_high + l),
-                                      load(mass_low + l),
-                                      load(beyond + l),
-                                      load(upstream + l)};
-        for (int64_t j = 0; j < n_; ++j) {
-          T* const e = tile.at(j) + l;
-          store(e, factors.gradient(load(e), mass(extra, rows, j, l)));
-        }
-      } else {
-        for (int64_t j = 0; j < n_; ++j) {
-          const V<T> e = load(tile.at(j) + l);
-          store(tile.at(j) + l, two_products<T>(e, h, e, o));
+    lanes.max = narrow<T>(max);
+    lanes.ratio = split<T>(ratio);
+  }
+
+  // Loss and summary of the lanes from l on.
+  void conclude(const Lanes<T>& lanes, V<T> logit, Rows& rows, int64_t l) const {
+    const V<T> log_sum = lanes.log_sum();
+    over_parts<T>([&](auto part) {
+      constexpr int p = decltype(part)::number;
+      const int64_t k = l + part.begin;
+      const V<double> max = widen<p>(lanes.max), zero{};
+      {
+        const V<double> log = widen<p>(log_sum), below = max - widen<p>(logit);
+        if (is_plain_) {
+          store(rows.loss + k, log + below);
+        } else {
+          const V<double> s = load(rows.mass + k);
+          const V<double> gap = dense ? load(rows.gap + k) : s == 0 ? zero : s * below;
+          store(rows.loss + k, loss_of<V<double>>(task_, max, log, s, gap));
         }
       }
+      if (task_.summary) {
+        const V<double> r = widen<p>(lanes.ratio.hi) + widen<p>(lanes.ratio.lo),
+                        m = r == r ? max : r;
+        Mask<double> turns;
+        for (int i = 0; i < kLanes<double>; ++i) turns[i] = i / 2 + i % 2 * kLanes<double>;
+        double* const to = &rows.summary[k].max;
+        store(to, shuffle<double>(m, r, turns));
+        store(to + kLanes<double>, shuffle<double>(m, r, turns + kLanes<double> / 2));
+      }
+    });
+  }
+
+  Sum<T> mass_at(const Rows& rows, int64_t l) const {
+    if (is_plain_) return {all(T(1)), V<T>{}};
+    return split<T>(rows.mass + l);
+  }
+  Sum<T> upstream_at(const Rows& rows, int64_t l) const {
+    if (!task_.upstream) return {all(scale_high_), all(scale_low_)};
+    return split<T>(rows.upstream + l);
+  }
+
+  // The gradient of the lanes from l on, over their exponentials. e: the target's.
+  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, V<T> e, Rows& rows,
+              int64_t l) const {
+    V<T> more{};  // 2 z_loss lse
+    if (task_.z_loss != 0) {
+      more = static_cast<T>(2 * task_.z_loss) * (lanes.max + lanes.log_sum());
     }
-    for (int64_t l = 0; !dense && l < tile.rows; ++l) tile.data[rows.place[l]] = rows.at_target[l];
-    for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
-      for (int64_t j = 0; is_ignored(tile, l) && j < n_; ++j) tile.at(j)[l] = 0;
+    const Sum<T> share = lanes.share(), upstream = upstream_at(rows, l), mass = mass_at(rows, l);
+    const Sum<T> rest = lanes.rest();
+    V<T> at_target{};
+    if (dense) {
+      const Sum<T> pull{mass.hi + more, mass.lo};
+      const V<T> above = -(rest.times(share).hi * pull.hi);
+      Sum<T> factor = share.times(pull);
+      fit(tile, rows, l, e, pull.hi, lanes, factor, at_target);
+      const DenseFactors<T> factors{factor.hi, factor.lo, lanes.top, above,
+                                    mass.hi,   mass.lo,   more,      upstream.hi};
+      for (int64_t j = 0; j < n_; ++j) {
+        T* const to = tile.at(j) + l;
+        store(to, factors.gradient(load(to), this->mass(extra, rows, j, l)));
+      }
+    } else {
+      const Sum<T> kept = is_plain_ ? upstream : upstream.times(mass);
+      more *= upstream.hi;
+      Sum<T> factor = share.times({kept.hi + more, kept.lo});
+      // pull p - t; at the maximum pull (p - 1) is -pull rest / sum, whose digits survive.
+      const V<T> low = multiply_add(rest.hi, factor.lo, rest.lo * factor.hi);
+      const V<T> at_max = more - multiply_add(rest.hi, factor.hi, low);
+      const V<T> below = multiply_add(e, factor.hi, -kept.hi) + (e * factor.lo - kept.lo);
+      at_target = e == lanes.top ? at_max : below;
+      fit(tile, rows, l, e, kept.hi, lanes, factor, at_target);
+      multiply_lanes(tile, l, factor);
+      scatter<T>(tile.data, places(rows, l), at_target);
     }
+  }
+
+  // Where a factor leaves the range in which T holds all of its digits: in double, and for
+  // exponentials in another unit.
+  void fit(const Tile<T>& tile, const Rows& rows, int64_t l, V<T> e, V<T> given, Lanes<T>& lanes,
+           Sum<T>& factor, V<T>& at_target) const {
+    const Mask<T> extreme = is_extreme<T>(factor.hi, given);
+    if (all_lanes<T>(extreme == 0)) return;
+    for (int k = 0; k < L; ++k) {
+      if (extreme[k] == 0 || l + k >= tile.rows) continue;
+      const double top = static_cast<double>(lanes.top[k]);
+      const double ratio =
+          static_cast<double>(lanes.ratio.hi[k]) + static_cast<double>(lanes.ratio.lo[k]);
+      const double share = 1 / (1 + ratio);
+      const double lse = static_cast<double>(lanes.max[k]) + log1p(ratio);
+      const double upstream = task_.upstream ? task_.upstream[tile.row + l + k] : 1;
+      const Factors<double> f(task_, scale_, upstream, ratio, share, lse,
+                              is_plain_ ? 1 : rows.mass[l + k]);
+      const Normaliser<T> exact(top, ratio, dense ? f.pull : f.pull * f.upstream);
+      factor.hi[k] = static_cast<T>(exact.hi);
+      factor.lo[k] = static_cast<T>(exact.hi - static_cast<double>(factor.hi[k]) + exact.lo);
+      at_target[k] = static_cast<T>(
+          f.at_target(e[k] == lanes.top[k], static_cast<double>(e[k]) / top * share));
+      if (exact.unit == 1) continue;
+      const T unit = static_cast<T>(exact.unit);
+      lanes.top[k] *= unit;
+      for (int64_t j = 0; j < n_; ++j) tile.at(j)[l + k] *= unit;
+    }
+  }
+
+  // The tile's results, to where they were asked for.
+  void deliver(const Tile<T>& tile, const Tile<T>& extra, Rows& rows) const {
+    const auto each_ignored = [&](const auto& f) {
+      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
+        if (is_ignored(tile, l)) f(l);
+      }
+    };
+    if (!from_summary_) {
+      each_ignored([&](int64_t l) {
+        rows.loss[l] = 0;
+        rows.summary[l] = {NAN, NAN};
+      });
+      for (int64_t l = tile.rows; l < width_; ++l) rows.loss[l] = 0;
+      Sum<double> sum;
+      for (int64_t l = 0; l < width_; l += kLanes<double>) sum.add(load(rows.loss + l));
+      const Pair total = sum.total();
+      sums_.of(0)[tile.number] = total.hi;
+      sums_.of(1)[tile.number] = total.hi - total.hi == 0 ? total.lo : 0;
+      double* const loss = task_.loss ? task_.loss + tile.row : nullptr;
+      Summary* const summary = task_.summary ? task_.summary + tile.row : nullptr;
+      for (int64_t l = 0; loss && l < tile.rows; ++l) loss[l] = rows.loss[l];
+      for (int64_t l = 0; summary && l < tile.rows; ++l) summary[l] = rows.summary[l];
+    }
+    if (!task_.grad.data) return;
+    const auto clear = [&](T* data) {
+      each_ignored([&](int64_t l) {
+        for (int64_t j = 0; j < n_; ++j) data[j * width_ + l] = 0;
+      });
+    };
+    clear(tile.data);
     if (scale_.softcap != 0) {
       read_tile(task_.shape, task_.logits, extra);
-      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {  // NaN would spoil the zeros
-        for (int64_t j = 0; is_ignored(tile, l) && j < n_; ++j) extra.at(j)[l] = 0;
-      }
+      clear(extra.data);  // NaN would spoil the zeros
       scale_.apply_slope(extra.data, tile.data, n_ * width_);
     }
     write_tile(task_.shape, task_.grad, tile);
@@ -699,49 +782,53 @@ class alignas(4096) CrossEntropyLanes {
   const int64_t n_, width_;
   const int workers_;
   const Scratch<T> scratch_, extra_;
+  const Scratch<double> sums_;  // of each tile's losses, in two parts
   const Weight<T> weight_;
+  const bool is_plain_;  // one class has the mass 1, and there is no z_loss
   const T keep_, spread_;
+  const double scale_of_grad_;
+  const T scale_high_, scale_low_;
 };
 
 template <class T, bool dense>
-void run(const CrossEntropyTask& task, bool from_summary) {
+double run(const CrossEntropyTask& task, bool from_summary) {
   if (use_lanes(task.shape, task.logits)) {
-    CrossEntropyLanes<T, dense>(task, from_summary).run();
-  } else {
-    CrossEntropy<T, dense>(task, from_summary).run();
+    return CrossEntropyLanes<T, dense>(task, from_summary).run();
   }
+  // Rows of many classes: an array of their losses is small beside them.
+  const Scratch<double> losses(1, task.loss || from_summary ? 0 : task.shape.rows);
+  CrossEntropyTask own = task;
+  if (!task.loss && !from_summary) own.loss = losses.of(0);
+  CrossEntropy<T, dense>(own, from_summary).run();
+  return from_summary ? NAN : sum(own.loss, task.shape.rows);
 }
 
-template <class T>
-void run(const CrossEntropyTask& task, bool from_summary) {
-  if (task.index && task.label_smoothing == 0) {
-    run<T, false>(task, from_summary);
-  } else {
-    run<T, true>(task, from_summary);
-  }
-}
-
-void run(const CrossEntropyTask& task, bool from_summary) {
+double run(const CrossEntropyTask& task, bool from_summary) {
   if (task.shape.classes == 0) {
-    for (int64_t i = 0; i < task.shape.rows && task.loss; ++i) {
-      task.loss[i] = task.index && task.index[i] == task.ignore_index ? 0 : NAN;
+    double total = 0;
+    for (int64_t i = 0; i < task.shape.rows; ++i) {
+      const double loss = task.index && task.index[i] == task.ignore_index ? 0 : NAN;
+      if (task.loss) task.loss[i] = loss;
+      total += loss;
     }
-    return;
+    return total;
   }
   // Temperature and softcap make numbers that float can't hold, and where p is near t, p - t has
   // fewer digits than float gave p: they are computed in double, and float logits keep the bound.
-  const bool scaled = task.softcap != 0 || task.temperature != 1;
+  // Rows side by side are summed up in T, rows one by one in double: so for z_loss too.
   const bool dense = !task.index || task.label_smoothing != 0;
-  if (task.logits.type == Type::kFloat64 || scaled || dense) {
-    run<double>(task, from_summary);
-  } else {
-    run<float>(task, from_summary);
+  const bool scaled = task.softcap != 0 || task.temperature != 1;
+  const bool drawn = task.z_loss != 0 && use_lanes(task.shape, task.logits);
+  if (dense) return run<double, true>(task, from_summary);
+  if (task.logits.type == Type::kFloat64 || scaled || drawn) {
+    return run<double, false>(task, from_summary);
   }
+  return run<float, false>(task, from_summary);
 }
 
 }  // namespace
 
-void cross_entropy(const CrossEntropyTask& task) { run(task, false); }
+double cross_entropy(const CrossEntropyTask& task) { return run(task, false); }
 void cross_entropy_gradient(const CrossEntropyTask& task) { run(task, true); }
 
 }  // namespace SOFTXENT_LEVEL

@@ -30,6 +30,7 @@ template <>
 struct ExpConstants<float> {
   static constexpr float kRound = 0x1.8p23f;  // adding and subtracting it rounds to an integer
   static constexpr int kMantissa = 23, kExponentZero = 127;
+  static constexpr uint32_t kBitsOf1 = 0x3f800000, kRootOfHalf = 0x3f3504f3;
   static constexpr float kLog2High = 0x1.62e4p-1f, kLog2Low = 0x1.7f7d1cp-20f;
   static constexpr float kQ[] = {0.49999993430818530406f, 0.16666520386258750752f,
                                  0.041668391047286236619f, 0.0083687462968005180168f,
@@ -46,6 +47,7 @@ template <>
 struct ExpConstants<double> {
   static constexpr double kRound = 0x1.8p52;
   static constexpr int kMantissa = 52, kExponentZero = 1023;
+  static constexpr uint64_t kBitsOf1 = 0x3ff0000000000000, kRootOfHalf = 0x3fe6a09e667f3bcd;
   static constexpr double kLog2High = 0x1.62e42fefap-1, kLog2Low = 0x1.cf79abc9e3b39p-40;
   static constexpr double kQ[] = {0.50000000000000106734,     0.16666666666666411467,
                                   0.041666666666529690982,    0.0083333333334949757236,
@@ -188,71 +190,71 @@ inline V<T> expm1(V<T> s) {
   return s == s ? value : s;
 }
 
-// To some 20 bits, for what is small beside the result: division is slow in double.
-inline V<double> rough_inverse(V<double> m) {
-  typedef float half __attribute__((vector_size(kVectorBytes / 2)));
-  return __builtin_convertvector(1 / __builtin_convertvector(m, half), V<double>);
-}
-
-// 1 / d for what becomes a T: where that is a float, 2^-50 will do, and needs no division.
+// 1 / d, within 1 ulp.
 template <class T>
-inline V<double> inverse(V<double> d) {
-#if defined(__AVX512F__)
-  if (sizeof(T) == 4) {
-    V<double> x = _mm512_rcp14_pd(d);
-    x += x * (1 - d * x);
-    return x + x * (1 - d * x);
-  }
-#endif
+inline V<T> inverse(V<T> d) {
   return 1 / d;
 }
+#if defined(__AVX512F__)
+// Division is slow: each step of Newton's doubles the digits.
+template <>
+inline V<float> inverse<float>(V<float> d) {
+  const V<float> x = _mm512_rcp14_ps(d);
+  return multiply_add(x, multiply_add(-d, x, all(1.0f)), x);
+}
+template <>
+inline V<double> inverse<double>(V<double> d) {
+  V<double> x = _mm512_rcp14_pd(d);
+  x = multiply_add(x, multiply_add(-d, x, all(1.0)), x);
+  return multiply_add(x, multiply_add(-d, x, all(1.0)), x);
+}
+#endif
 
-// log(1 + y) for y >= 0, within 2 ulp; for what becomes a float, within 2^-33.
+// log(1 + y) for y >= 0, within 2 ulp; y + lost is known, with lost less than a unit of y.
 // 1 + y = 2^k m, log m = 2 atanh((m - 1) / (m + 1)).
-template <class T = double>
-inline V<double> log1p(V<double> y) {
-  using B = Vector<double>::bits;
-  const V<double> u = y + 1;
-  const V<double> back = u - 1;
-  const V<double> lost = (y - back) + (1 - (u - back));  // u + lost = 1 + y, exactly
+template <class T>
+inline V<T> log1p(V<T> y, V<T> y_lost = V<T>{}) {
+  using C = ExpConstants<T>;
+  using B = typename Vector<T>::bits;
+  const V<T> u = y + 1;
+  const V<T> back = u - 1;
+  const V<T> lost = ((y - back) + (1 - (u - back))) + y_lost;  // u + lost = 1 + y
   B bits;
   __builtin_memcpy(&bits, &u, sizeof bits);
   // m in [sqrt(1/2), sqrt(2)): the exponent is counted from the bits of sqrt(1/2).
-  const B from = bits - 0x3fe6a09e667f3bcdULL;
-  const B k_bits = from >> 52;
-  const B m_bits = bits - (k_bits << 52);
-  V<double> m;
+  const B k_bits = (bits - C::kRootOfHalf) >> C::kMantissa;
+  const B m_bits = bits - (k_bits << C::kMantissa);
+  V<T> m;
   __builtin_memcpy(&m, &m_bits, sizeof m);
-  // k is small and >= 0 here: it becomes a double by way of the bits of 2^52.
-  const B k_magic = k_bits | 0x4330000000000000ULL;
-  V<double> k;
+  // k is small and >= 0 here: it becomes a T by way of the bits of 2^kMantissa.
+  const V<T> beyond = all(static_cast<T>(int64_t{1} << C::kMantissa));
+  B k_magic;
+  __builtin_memcpy(&k_magic, &beyond, sizeof k_magic);
+  k_magic |= k_bits;
+  V<T> k;
   __builtin_memcpy(&k, &k_magic, sizeof k);
-  k -= 0x1p52;
-  // f = m - 1 is exact; where k = 0, y itself is better than what is left of it in 1 + y.
-  V<double> f = m - 1, tail{};
-  if (sizeof(T) == 4) {
-    f = k_bits == 0 ? y : f;
-  } else {
-    const B down_bits = (uint64_t{1023} - k_bits) << 52;
-    V<double> down;  // 2^-k
-    __builtin_memcpy(&down, &down_bits, sizeof down);
-    tail = lost * down * rough_inverse(m);  // m + lost 2^-k = (1 + y) 2^-k
-  }
-  const V<double> z = f * inverse<T>(f + 2), w = z * z;
-  constexpr double kOdd[] = {1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
-                             1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
-  constexpr int kFirst = sizeof(T) == 4 ? 5 : 0;
-  V<double> q = V<double>{} + kOdd[kFirst];
+  k -= beyond;
+  const B down_bits = C::kBitsOf1 - (k_bits << C::kMantissa);
+  V<T> down;  // 2^-k
+  __builtin_memcpy(&down, &down_bits, sizeof down);
+  const V<T> f = m - 1;  // exact
+  // log(m + c) = log(m) + c / m; of an m far from 1, c has next to nothing of the digits.
+  const V<T> c = lost * down, tail = c - c * f * (1 - f);
+  const V<T> z = f * inverse<T>(f + 2), w = z * z;
+  constexpr T kOdd[] = {T(1.0 / 21), T(1.0 / 19), T(1.0 / 17), T(1.0 / 15), T(1.0 / 13),
+                        T(1.0 / 11), T(1.0 / 9),  T(1.0 / 7),  T(1.0 / 5),  T(1.0 / 3)};
+  constexpr int kFirst = sizeof(T) == 4 ? 6 : 0;
+  V<T> q = V<T>{} + kOdd[kFirst];
 #pragma GCC unroll 16
-  for (int k = kFirst + 1; k < 10; ++k) q = q * w + kOdd[k];
+  for (int i = kFirst + 1; i < 10; ++i) q = q * w + kOdd[i];
   // log m = 2 z + 2 z^3 q, with 2 z = f - z f: the leading term f is exact.
-  const V<double> log_m = f - (z * f - (2 * z * w * q + tail));
-  const V<double> value = k * 0x1.62e42fefap-1 + (log_m + k * 0x1.cf79abc9e3b39p-40);
-  const V<double> infinity = V<double>{} + __builtin_inf();
+  const V<T> log_m = f - (z * f - (2 * z * w * q + tail));
+  const V<T> value = k * C::kLog2High + (log_m + k * C::kLog2Low);
+  const V<T> infinity = V<T>{} + static_cast<T>(__builtin_inf());
   return y < infinity ? value : y;
 }
 
-inline double log1p(double y) { return log1p(all<double>(y))[0]; }
+inline double log1p(double y) { return log1p<double>(all(y))[0]; }
 
 }  // namespace
 }  // namespace SOFTXENT_LEVEL

@@ -120,7 +120,8 @@ struct BinaryTask {
 struct Kernels {
   void (*softmax)(const SoftmaxTask&);
   void (*logsumexp)(const LogSumExpTask&);
-  void (*cross_entropy)(const CrossEntropyTask&);           // loss, summary and grad as asked for
+  // Loss, summary and grad as asked for; returns the sum of the losses, which doesn't drift.
+  double (*cross_entropy)(const CrossEntropyTask&);
   void (*cross_entropy_gradient)(const CrossEntropyTask&);  // grad, from the summary
   void (*cross_entropy_stats)(const StatsTask&);
   Targets (*targets_of)(const CrossEntropyTask&);  // reads index, weight, shape and logits.type

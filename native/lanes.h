@@ -13,7 +13,7 @@ namespace {
 
 // Measured: from here on, what a row costs by itself matters less than moving it into a tile.
 constexpr int64_t kFewClasses = 160;
-constexpr int64_t kMaxWidth = 128;
+constexpr int64_t kMaxWidth = 64;
 
 // The stride from one row to the next, while the innermost batch dimension lasts.
 inline int64_t row_stride(const Shape& shape, const Array& a) {
@@ -42,6 +42,7 @@ struct Tile {
   T* data;
   int64_t classes, width;
   int64_t row, rows;  // the first row of the array, and how many of the lanes hold one
+  int64_t number;     // among all tiles
 
   T* at(int64_t j) const { return data + j * width; }
 };
@@ -228,7 +229,17 @@ struct Ahead {
   const char* at;
   int64_t per_class, per_lane;  // bytes; 0 where the next tile isn't known
 
-  const char* line(int64_t l, int64_t j) const { return at + j * per_class + l * per_lane; }
+  // The lines of the lanes from l on, one class after another.
+  struct Lines {
+    const char* at;
+    int64_t step;
+    SOFTXENT_INLINE const char* next() {
+      at += step;
+      __asm__("" : "+r"(at));  // or else each of the next few has a register, and these run out
+      return at;
+    }
+  };
+  Lines from(int64_t l) const { return {at + l * per_lane - per_class, per_class}; }
 };
 
 template <class T>
@@ -251,17 +262,17 @@ struct NearOrPivot {
   Near<T> near;
   Pivot<T> pivot;
 
-  Exponential<T> parts(V<T> x) const {
+  SOFTXENT_INLINE Exponential<T> parts(V<T> x) const {
     const Exponential<T> a = near.parts(x), b = pivot.parts(x);
     return {is_near ? a.p : b.p, is_near ? a.power : b.power};
   }
-  V<T> exp(V<T> x) const { return parts(x).value(); }
+  SOFTXENT_INLINE V<T> exp(V<T> x) const { return parts(x).value(); }
 };
 
 // Calls f with what gives the exponentials of numbers between `min` and `max`: in each lane the
 // same, whatever the others hold.
 template <class T, class F>
-inline void with_exp(V<T> min, V<T> max, const F& f) {
+SOFTXENT_INLINE inline void with_exp(V<T> min, V<T> max, const F& f) {
   const Mask<T> is_near = (max <= Near<T>::kLargest) & (min >= -Near<T>::kLargest);
   if (all_lanes<T>(is_near)) {
     f(Near<T>());
@@ -270,136 +281,173 @@ inline void with_exp(V<T> min, V<T> max, const F& f) {
   }
 }
 
-// What the lanes of a tile come to.
+// What the rows in the lanes of one vector have come to. What has more digits than T is kept as a
+// sum of two: double would take twice as many vectors, and conversions.
 template <class T>
 struct Lanes {
-  alignas(64) T max[kMaxWidth], top[kMaxWidth];  // top: the exponential of max
-  alignas(64) T top_lost[kMaxWidth];             // what it has lost by being rounded
-  alignas(64) double ratio[kMaxWidth];
-  alignas(64) double inverse_sum[kMaxWidth];  // of the tile's exponentials
+  V<T> max, top;  // top: the exponential of max
+  Sum<T> ratio;   // the sum of the other exponentials over top; it fits into a double
 
-  Summary summary(int64_t l) const { return {static_cast<double>(max[l]), ratio[l]}; }
-  V<double> log_sum(int64_t l) const { return log1p<T>(load(ratio + l)); }
-
-  // The largest of each lane, and the exponentials: over u where `keep` is set; of one more number
-  // a lane over `one`, where it is given.
-  void summarise(const Tile<T>& tile, bool keep, T* one, Ahead in, Ahead out) {
-    constexpr int L = kLanes<T>;
-    const int64_t n = tile.classes;
-    alignas(64) T rest[kMaxWidth], rest_lo[kMaxWidth];
-    for (int64_t l = 0; l < tile.width; l += L) {
-      T* const u = tile.data + l;
-      V<T> m = all(static_cast<T>(-INFINITY)), least = all(static_cast<T>(INFINITY));
-      Mask<T> at{};
-      for (int64_t j = 0; j < n; ++j) {
-        const V<T> x = load(u + j * tile.width);
-        at = x > m ? Mask<T>{} + static_cast<LaneIndex>(j) : at;
-        m = larger<T>(x, m);
-        least = smaller<T>(x, least);
-      }
-      with_exp<T>(least, m, [&](const auto& exp) {
-        // The sum of 2^n (1 + p) as sums of 2^n and of 2^n p: what its terms lose by being rounded
-        // is not lost here, where there may be too few of them for it to even out.
-        Sum<T> sum;
-        V<T> small{};
-        const auto term = [&](int64_t j) SOFTXENT_INLINE {
-          __builtin_prefetch(in.line(l, j), 0, 3);
-          __builtin_prefetch(out.line(l, j), 1, 3);
-          const Exponential<T> e = exp.parts(load(u + j * tile.width));
-          if (keep) store(u + j * tile.width, e.value());
-          const V<T> power = at == static_cast<LaneIndex>(j) ? V<T>{} : e.power;
-          small = multiply_add(power, e.p, small);
-          return power;
-        };
-        const auto add = [&](V<T> large) SOFTXENT_INLINE {
-          sum.add(large);
-          sum.add(small);
-          small = V<T>{};
-        };
-        int64_t j = 0;
-        for (; j + 4 <= n; j += 4) add((term(j) + term(j + 1)) + (term(j + 2) + term(j + 3)));
-        if ((n & 2) != 0) add(term(j) + term(j + 1)), j += 2;
-        if ((n & 1) != 0) add(term(j));
-        if (one) store(one + l, exp.exp(load(one + l)));
-        store(max + l, m);
-        set_top(l, exp.parts(m));
-        store(rest + l, sum.hi);
-        store(rest_lo + l, sum.lo);
-      });
-    }
-    for (int64_t l = 0; l < tile.width; l += kLanes<double>) {
-      const V<double> m = load_wide(max + l), t = exact_top(l);
-      const V<double> sum = load_wide(rest + l) + load_wide(rest_lo + l);
-      const V<double> of_top = sizeof(T) == 4 ? sum * inverse<T>(t) : sum / t;
-      store(ratio + l, m - m == 0 ? of_top : all<double>(NAN));
-    }
-  }
-
-  // From what a forward pass has saved.
-  void recall(const Tile<T>& tile, T* one, const Summary* saved) {
-    constexpr int L = kLanes<T>;
-    for (int64_t l = 0; l < tile.width; ++l) {
-      max[l] = l < tile.rows ? static_cast<T>(saved[tile.row + l].max) : 0;
-      ratio[l] = l < tile.rows ? saved[tile.row + l].ratio : 0;
-    }
-    for (int64_t l = 0; l < tile.width; l += L) {
-      T* const u = tile.data + l;
-      V<T> least = all(static_cast<T>(INFINITY));
-      for (int64_t j = 0; j < tile.classes; ++j) {
-        least = smaller<T>(load(u + j * tile.width), least);
-      }
-      with_exp<T>(least, load(max + l), [&](const auto& exp) {
-        set_top(l, exp.parts(load(max + l)));
-        if (one) store(one + l, exp.exp(load(one + l)));
-        for (int64_t j = 0; j < tile.classes; ++j) {
-          store(u + j * tile.width, exp.exp(load(u + j * tile.width)));
-        }
-      });
-    }
-  }
-
-  // Needed before normalise.
-  void invert(int64_t width) {
-    for (int64_t l = 0; l < width; l += kLanes<double>) {
-      store(inverse_sum + l, inverse<T>(load_wide(top + l) * (1 + load(ratio + l))));
-    }
-  }
-
-  // The factors of Normaliser, for each lane. For float, double is nearly always wide enough.
-  void normalise(const Tile<T>& tile, const double* factor, T* high, T* low) {
-    Mask<double> ordinary = Mask<double>{} - 1;
-    for (int64_t l = 0; sizeof(T) == 4 && l < tile.width; l += kLanes<double>) {
-      const V<double> f = load(factor + l) * load(inverse_sum + l);
-      store_narrow(high + l, f);
-      store_narrow(low + l, f - load_wide(high + l));
-      ordinary &= is_ordinary(f);
-    }
-    if (sizeof(T) == 4 && all_lanes<double>(ordinary)) return;
-    for (int64_t l = 0; l < tile.width; ++l) {
-      if (sizeof(T) == 4 && is_ordinary(all(factor[l] * inverse_sum[l]))[0]) continue;
-      const Normaliser<T> exact(static_cast<double>(top[l]), ratio[l], factor[l]);
-      high[l] = static_cast<T>(exact.hi);
-      low[l] = static_cast<T>(exact.hi - static_cast<double>(high[l]) + exact.lo);
-      if (exact.unit == 1) continue;
-      top[l] *= static_cast<T>(exact.unit);
-      for (int64_t j = 0; j < tile.classes; ++j) tile.at(j)[l] *= static_cast<T>(exact.unit);
-    }
-  }
-
- private:
-  using LaneIndex = typename Vector<T>::index;
-
-  void set_top(int64_t l, const Exponential<T>& e) {
-    store(top + l, e.value());
-    store(top_lost + l, multiply_add(e.power, e.p, e.power - e.value()));
-  }
-  V<double> exact_top(int64_t l) const { return load_wide(top + l) + load_wide(top_lost + l); }
-
-  static Mask<double> is_ordinary(V<double> factor) {
-    const V<double> size = factor < 0 ? -factor : factor;
-    return (size >= Normaliser<T>::kSmallest) & (size <= Normaliser<T>::kLargest);
+  SOFTXENT_INLINE V<T> log_sum() const { return log1p<T>(ratio.hi, ratio.lo); }
+  SOFTXENT_INLINE Sum<T> rest() const { return ratio.times({top, V<T>{}}); }
+  // 1 / (top + rest).
+  SOFTXENT_INLINE Sum<T> share() const {
+    const Sum<T> others = rest();
+    Sum<T> sum{top, others.lo};
+    sum.add(others.hi);
+    const V<T> part = inverse<T>(sum.hi), one = part * sum.hi;
+    const V<T> left = ((1 - one) - lost_of_product<T>(part, sum.hi, one)) - part * sum.lo;
+    return {part, part * left};
   }
 };
+
+template <class T>
+SOFTXENT_INLINE inline Sum<T> ratio_of(Sum<T> rest, V<T> top) {
+  const V<T> part = inverse<T>(top), q = rest.hi * part, back = q * top;
+  const V<T> left = ((rest.hi - back) - lost_of_product<T>(q, top, back)) + rest.lo;
+  const V<T> sum = multiply_add(left, part, q);
+  return {sum, sizeof(T) == 8 ? V<T>{} : multiply_add(left, part, q - sum)};
+}
+
+// The largest and the smallest of each of `vectors` vectors of lanes from l on, which don't wait
+// for each other.
+template <int vectors, class T>
+inline void range_of_lanes(const Tile<T>& tile, int64_t l, V<T>* max, V<T>* min) {
+  V<T> most[vectors], least[vectors];
+  for (int k = 0; k < vectors; ++k) {
+    most[k] = all(static_cast<T>(-INFINITY));
+    least[k] = all(static_cast<T>(INFINITY));
+  }
+  const T* at = tile.data + l;
+  for (int64_t j = 0; j < tile.classes; ++j, at += tile.width) {
+#pragma GCC unroll 4
+    for (int k = 0; k < vectors; ++k) {
+      const V<T> x = load(at + k * kLanes<T>);
+      most[k] = larger<T>(x, most[k]);
+      least[k] = smaller<T>(x, least[k]);
+    }
+  }
+  for (int k = 0; k < vectors; ++k) {
+    max[k] = most[k];
+    min[k] = least[k];
+  }
+}
+template <class T>
+inline void range_of_lanes(const Tile<T>& tile, V<T>* max, V<T>* min) {
+  int64_t k = 0;
+  const int64_t vectors = tile.width / kLanes<T>;
+  for (; k + 4 <= vectors; k += 4) range_of_lanes<4>(tile, k * kLanes<T>, max + k, min + k);
+  for (; k < vectors; ++k) range_of_lanes<1>(tile, k * kLanes<T>, max + k, min + k);
+}
+
+// A tile's rows: their exponentials, over u where `keep` is set and over `one`, a number a lane,
+// where it is given; and their sums. Step by step for all lanes: what a step waits for, it doesn't
+// wait for vector by vector.
+//
+// The sum begins with the largest of its terms, and what an addition then loses is exact without
+// asking which is larger. With the largest twice in it, which class that is needn't be known.
+template <class T, bool keep>
+inline void sum_lanes(const Tile<T>& tile, T* one, const Ahead& in, const Ahead& out,
+                      Lanes<T>* lanes) {
+  constexpr int L = kLanes<T>;
+  const int64_t n = tile.classes, width = tile.width;
+  V<T> most[kMaxWidth / L], least[kMaxWidth / L], sums[kMaxWidth / L];
+  Sum<T> losses[kMaxWidth / L];
+  range_of_lanes(tile, most, least);
+  for (int64_t l = 0; l < width; l += L) {
+    const V<T> max = most[l / L];
+    with_exp<T>(least[l / L], max, [&](const auto& exp_) SOFTXENT_INLINE {
+      const auto exp = exp_;  // stores can't change it
+      const V<T> top = exp.exp(max);
+      V<T> sum = top;
+      Sum<T> lost;
+      T* at = tile.data + l;
+      auto next_in = in.from(l), next_out = out.from(l);
+      const auto term = [&]() SOFTXENT_INLINE {
+        __builtin_prefetch(next_in.next(), 0, 3);
+        __builtin_prefetch(next_out.next(), 1, 3);
+        const V<T> e = exp.exp(load(at)), before = sum;
+        if (keep) store(at, e);
+        at += width;
+        sum += e;
+        return e - (sum - before);
+      };
+      const auto two = [&]() SOFTXENT_INLINE {
+        const V<T> first = term();
+        return first + term();
+      };
+      const auto four = [&]() SOFTXENT_INLINE {
+        const V<T> first = two();
+        return first + two();
+      };
+      for (int64_t j = 8; j <= n; j += 8) {
+        const V<T> first = four();
+        lost.add(first + four());
+      }
+      if ((n & 4) != 0) lost.add(four());
+      if ((n & 2) != 0) lost.add(two());
+      if ((n & 1) != 0) lost.add(term());
+      if (one) store(one + l, exp.exp(load(one + l)));
+      lanes[l / L].max = max;
+      lanes[l / L].top = top;
+      sums[l / L] = sum;
+      losses[l / L] = lost;
+    });
+  }
+  for (int64_t k = 0; k < width / L; ++k) {
+    Sum<T> rest{sums[k], losses[k].lo};
+    rest.add(-2 * lanes[k].top);
+    rest.add(losses[k].hi);
+    lanes[k].ratio = ratio_of<T>(rest, lanes[k].top);
+  }
+}
+
+// The same from what a forward pass has saved: `max` and `ratio`.
+template <class T>
+inline void recall_lanes(const Tile<T>& tile, T* one, const Ahead& in, const Ahead& out,
+                         Lanes<T>* lanes) {
+  constexpr int L = kLanes<T>;
+  const int64_t n = tile.classes, width = tile.width;
+  V<T> most[kMaxWidth / L], least[kMaxWidth / L];
+  range_of_lanes(tile, most, least);
+  for (int64_t l = 0; l < width; l += L) {
+    with_exp<T>(least[l / L], lanes[l / L].max, [&](const auto& exp_) SOFTXENT_INLINE {
+      const auto exp = exp_;
+      auto next_in = in.from(l), next_out = out.from(l);
+      for (T *e = tile.data + l, *end = e + n * width; e < end; e += width) {
+        __builtin_prefetch(next_in.next(), 0, 3);
+        __builtin_prefetch(next_out.next(), 1, 3);
+        store(e, exp.exp(load(e)));
+      }
+      if (one) store(one + l, exp.exp(load(one + l)));
+      lanes[l / L].top = exp.exp(lanes[l / L].max);
+    });
+  }
+}
+
+// Where not all digits of a factor of what is `given` fit into T. NaN is no such.
+template <class T>
+inline Mask<T> is_extreme(V<T> factor, V<T> given) {
+  const T least = static_cast<T>(Normaliser<T>::kSmallest);
+  const T most = static_cast<T>(Normaliser<T>::kLargest);
+  const V<T> size = factor < 0 ? -factor : factor, from = given < 0 ? -given : given;
+  return (from > 0) & ((size < least) | (size > most) | (from > most));
+}
+
+// The exponentials of the lanes from l on, times a factor each.
+template <class T>
+inline void multiply_lanes(const Tile<T>& tile, int64_t l, Sum<T> factor) {
+  const int64_t n = tile.classes, width = tile.width;
+  T* e = tile.data + l;
+  for (int64_t j = 0; j < n; ++j, e += width) {
+    store(e, two_products<T>(load(e), factor.hi, load(e), factor.lo));
+  }
+}
+
+inline int64_t tiles_of(const Shape& shape, int64_t width) {
+  const int64_t run = shape.batch[shape.batch_dims - 1];
+  return shape.rows == 0 ? 0 : shape.rows / run * ((run + width - 1) / width);
+}
 
 // work(worker, tile) for tiles that cover all rows. Each is cut from one run of rows with one
 // stride.
@@ -408,14 +456,14 @@ inline void for_each_tile(const Shape& shape, int64_t width, const Scratch<T>& s
                           const Work& work) {
   const int64_t run = shape.batch[shape.batch_dims - 1], n = shape.classes;
   if (shape.rows == 0) return;
-  const int64_t per_run = (run + width - 1) / width, tiles = shape.rows / run * per_run;
+  const int64_t per_run = (run + width - 1) / width, tiles = tiles_of(shape, width);
   const auto buffers = scratch.buffers();
   parallel(workers, tiles, [=](int worker, int64_t begin, int64_t end) {
     T* const own = buffers.of(worker);
     for (int64_t k = begin; k < end; ++k) {
       const int64_t inside = k % per_run * width;
       const int64_t rows = run - inside < width ? run - inside : width;
-      work(worker, Tile<T>{own, n, width, k / per_run * run + inside, rows});
+      work(worker, Tile<T>{own, n, width, k / per_run * run + inside, rows, k});
     }
   });
 }

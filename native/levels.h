@@ -12,7 +12,7 @@
   namespace level {                                     \
   void softmax(const SoftmaxTask&);                     \
   void logsumexp(const LogSumExpTask&);                 \
-  void cross_entropy(const CrossEntropyTask&);          \
+  double cross_entropy(const CrossEntropyTask&);        \
   void cross_entropy_gradient(const CrossEntropyTask&); \
   void cross_entropy_stats(const StatsTask&);           \
   Targets targets_of(const CrossEntropyTask&);          \

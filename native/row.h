@@ -39,7 +39,8 @@ struct Pair {
 // The sum of all lanes; double is wide enough for floats.
 inline double across(V<float> v) { return sum_of_lanes(widen<0>(v) + widen<1>(v)); }
 
-// A sum that doesn't drift: each lane keeps what its additions lost.
+// A number of twice the digits, as a sum of two; or a sum that doesn't drift: each lane keeps what
+// its additions lost.
 template <class T>
 struct Sum {
   V<T> hi{}, lo{};
@@ -49,17 +50,35 @@ struct Sum {
     lo += (hi - (s - b)) + (x - b);
     hi = s;
   }
+  SOFTXENT_INLINE Sum times(Sum other) const {
+    const V<T> p = hi * other.hi;
+    return {p, lost_of_product<T>(hi, other.hi, p) + (hi * other.lo + lo * other.hi)};
+  }
   SOFTXENT_INLINE Pair total() const { return {across(hi), across(lo)}; }
 };
 template <>
 inline Pair Sum<double>::total() const {
-  Pair lanes[kLanes<double>];
-  for (int k = 0; k < kLanes<double>; ++k) lanes[k] = {hi[k], lo[k]};
-  // In pairs, then pairs of pairs: short chains.
+  Sum<double> sum = *this;
+  // Lanes in pairs, then pairs of pairs: short chains.
+#pragma GCC unroll 4
   for (int half = kLanes<double> / 2; half > 0; half /= 2) {
-    for (int k = 0; k < half; ++k) lanes[k].add(lanes[k + half]);
+    Mask<double> other;
+    for (int k = 0; k < kLanes<double>; ++k) other[k] = (k + half) % kLanes<double>;
+    const V<double> hi = sum.hi, lo = sum.lo;
+    sum.add(shuffle<double>(hi, hi, other));
+    sum.lo += shuffle<double>(lo, lo, other);
   }
-  return lanes[0];
+  return {sum.hi[0], sum.lo[0]};
+}
+
+// kLanes<T> doubles.
+template <class T>
+inline Sum<T> split(const double* from) {
+  V<double> parts[kParts<T>];
+  for (int p = 0; p < kParts<T>; ++p) parts[p] = load(from + p * kLanes<double>);
+  const V<T> high = narrow<T>(parts);
+  over_parts<T>([&](auto p) { parts[p.number] -= widen<p.number>(high); });
+  return {high, narrow<T>(parts)};
 }
 
 // Where `value` is first found; n where it isn't.

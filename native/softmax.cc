@@ -69,35 +69,29 @@ void softmax_rows(const SoftmaxTask task) {
 
 template <class T>
 void softmax_lanes(const SoftmaxTask task) {
-  constexpr int L = kLanes<T>;
   const Shape shape = task.shape;
   const int64_t width = tile_width<T>(shape, task.x);
   const int workers = tile_workers(shape, width);
   const Scratch<T> scratch(workers, width * shape.classes);
   for_each_tile<T>(shape, width, scratch, workers, [=](int, const Tile<T>& tile) {
     read_tile(shape, task.x, tile);
-    Lanes<T> lanes;
-    lanes.summarise(tile, !task.log, nullptr, ahead_of(shape, task.x, tile),
-                    ahead_of(shape, task.out, tile));
-    alignas(64) T high[kMaxWidth], low[kMaxWidth];
-    if (task.log) {
-      for (int64_t l = 0; l < width; ++l) high[l] = lanes.max[l];
-      for (int64_t l = 0; l < width; l += kLanes<double>) store_narrow(low + l, lanes.log_sum(l));
-    } else {
-      double ones[kMaxWidth];
-      for (int64_t l = 0; l < width; ++l) ones[l] = 1;
-      lanes.invert(width);
-      lanes.normalise(tile, ones, high, low);
-    }
-    for (int64_t l = 0; l < width; l += L) {
-      const V<T> h = load(high + l), o = load(low + l);
-      for (int64_t j = 0; j < tile.classes; ++j) {
-        const V<T> v = load(tile.at(j) + l);
-        store(tile.at(j) + l, task.log ? (v - h) - o : two_products<T>(v, h, v, o));
+    const Ahead in = ahead_of(shape, task.x, tile), out = ahead_of(shape, task.out, tile);
+    Lanes<T> sums[kMaxWidth / kLanes<T>];
+    task.log ? sum_lanes<T, false>(tile, nullptr, in, out, sums)
+             : sum_lanes<T, true>(tile, nullptr, in, out, sums);
+    for (int64_t l = 0; l < width; l += kLanes<T>) {
+      const Lanes<T>& lanes = sums[l / kLanes<T>];
+      if (task.log) {
+        const V<T> max = lanes.max, log_sum = lanes.log_sum();
+        for (int64_t j = 0; j < tile.classes; ++j) {
+          T* const x = tile.at(j) + l;
+          store(x, (load(x) - max) - log_sum);
+        }
+      } else if (tile.classes > 1) {
+        multiply_lanes(tile, l, lanes.share());
+      } else {
+        store(tile.data + l, lanes.top - lanes.top + 1);  // not e times 1 / e
       }
-    }
-    if (tile.classes == 1 && !task.log) {  // 1, not e times 1 / e
-      for (int64_t l = 0; l < width; ++l) tile.data[l] = static_cast<T>(1 + lanes.ratio[l]);
     }
     write_tile(shape, task.out, tile);
   });
@@ -172,7 +166,7 @@ void logsumexp_rows(const LogSumExpTask task) {
         s[k] = summary_of<T>(task, from + k, reinterpret_cast<Chunk<T>*>(parts), each);
         ratio[k] = s[k].ratio;
       }
-      const V<double> log_sum = log1p(load(ratio));
+      const V<double> log_sum = log1p<double>(load(ratio));
       for (int k = 0; k < count; ++k) conclude(from + k, parts, s[k], log_sum[k], each);
     }
   });
@@ -187,16 +181,19 @@ void logsumexp_lanes(const LogSumExpTask task) {
   const Scratch<double> scratch(workers, width * shape.classes);
   for_each_tile<double>(shape, width, scratch, workers, [=](int, const Tile<double>& tile) {
     read_tile(shape, task.x, tile);
-    Lanes<double> lanes;
     const Ahead next = ahead_of(shape, task.x, tile);
-    lanes.summarise(tile, false, nullptr, next, next);
-    double log_sum[kMaxWidth];
-    for (int64_t l = 0; l < width; l += kLanes<double>) store(log_sum + l, lanes.log_sum(l));
+    double max[kMaxWidth], log_sum[kMaxWidth];
+    Lanes<double> sums[kMaxWidth / kLanes<double>];
+    sum_lanes<double, false>(tile, nullptr, next, next, sums);
+    for (int64_t l = 0; l < width; l += kLanes<double>) {
+      const Lanes<double>& lanes = sums[l / kLanes<double>];
+      store(max + l, lanes.max);
+      store(log_sum + l, lanes.log_sum());
+    }
     for (int64_t l = 0; l < tile.rows; ++l) {
-      const double max = lanes.max[l];
-      const bool finite = fabs(max) < INFINITY;
-      task.out[tile.row + l] = finite ? logsumexp_of(task, tile.row + l, max, log_sum[l])
-                                      : special_logsumexp(task, tile.row + l, max);
+      const int64_t i = tile.row + l;
+      task.out[i] = fabs(max[l]) < INFINITY ? logsumexp_of(task, i, max[l], log_sum[l])
+                                            : special_logsumexp(task, i, max[l]);
     }
   });
 }

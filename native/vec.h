@@ -145,6 +145,38 @@ inline V<double> widen(V<float> v) {
   return load_wide(lanes + half * kLanes<double>);
 #endif
 }
+template <int>
+inline V<double> widen(V<double> v) {
+  return v;
+}
+
+// How many V<double> the numbers of a V<T> fill, and f for each of them: f(Wide<k>).
+template <class T>
+constexpr int kParts = static_cast<int>(sizeof(double) / sizeof(T));
+template <int k>
+struct Wide {
+  static constexpr int number = k;
+  static constexpr int64_t begin = k * kLanes<double>;
+};
+template <class T, class F>
+inline void over_parts(const F& f) {
+  f(Wide<0>());
+  if constexpr (kParts<T> == 2) f(Wide<1>());
+}
+
+// The parts as T.
+template <class T>
+inline V<T> narrow(const V<double>* parts) {
+#if defined(__AVX512F__)
+  if constexpr (kParts<T> == 2) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(parts[0])),
+                              _mm512_cvtpd_ps(parts[1]), 1);
+  }
+#endif
+  T lanes[kLanes<T>];
+  for (int k = 0; k < kParts<T>; ++k) store_narrow(lanes + k * kLanes<double>, parts[k]);
+  return load(lanes);
+}
 
 // a * b + c, rounded once where there is an instruction for it. What the compiler would make of the
 // plain expression depends on what stands around it; an exponential has the same bits everywhere.
@@ -168,6 +200,20 @@ inline V<double> multiply_add(V<double> a, V<double> b, V<double> c) {
   return vfmaq_f64(c, a, b);
 #else
   return a * b + c;
+#endif
+}
+
+// What a * b has lost by being rounded to `product`. Where no instruction says it: by Dekker's
+// halves, whose products are exact.
+template <class T>
+inline V<T> lost_of_product(V<T> a, V<T> b, V<T> product) {
+#if defined(__AVX512F__) || defined(__FMA__) || defined(__aarch64__)
+  return multiply_add(a, b, -product);
+#else
+  constexpr T kSplit = sizeof(T) == 4 ? T(4097) : T(134217729);
+  const V<T> far_a = a * kSplit, a_high = far_a - (far_a - a), a_low = a - a_high;
+  const V<T> far_b = b * kSplit, b_high = far_b - (far_b - b), b_low = b - b_high;
+  return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
 #endif
 }
 
@@ -245,6 +291,18 @@ inline int first_lane(V<T> v, T x) {
   return k;
 }
 
+// Lane k is from[at[k]]; and the other way round.
+template <class T>
+inline V<T> gather(const T* from, Mask<T> at) {
+  V<T> v;
+  for (int k = 0; k < kLanes<T>; ++k) v[k] = from[at[k]];
+  return v;
+}
+template <class T>
+inline void scatter(T* to, Mask<T> at, V<T> v) {
+  for (int k = 0; k < kLanes<T>; ++k) to[at[k]] = v[k];
+}
+
 #if defined(__AVX512F__)
 // The compiler doesn't always see the instructions for these.
 template <>
@@ -262,6 +320,22 @@ inline V<float> smaller<float>(V<float> a, V<float> b) {
 template <>
 inline V<double> smaller<double>(V<double> a, V<double> b) {
   return _mm512_min_pd(a, b);
+}
+template <>
+inline V<float> gather<float>(const float* from, Mask<float> at) {
+  return _mm512_i32gather_ps(reinterpret_cast<__m512i>(at), from, 4);
+}
+template <>
+inline V<double> gather<double>(const double* from, Mask<double> at) {
+  return _mm512_i64gather_pd(reinterpret_cast<__m512i>(at), from, 8);
+}
+template <>
+inline void scatter<float>(float* to, Mask<float> at, V<float> v) {
+  _mm512_i32scatter_ps(to, reinterpret_cast<__m512i>(at), v, 4);
+}
+template <>
+inline void scatter<double>(double* to, Mask<double> at, V<double> v) {
+  _mm512_i64scatter_pd(to, reinterpret_cast<__m512i>(at), v, 8);
 }
 template <>
 inline bool all_lanes<float>(Mask<float> mask) {

@@ -32,16 +32,18 @@ def cross_entropy(
     argmax: npt.NDArray[np.int64] | None = None,
     hits: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[float, float]: ...
-def small_cross_entropy(
+def plain_cross_entropy(
     logits: int,
     index: int,
     grad: int,
-    wide: bool,
+    summary: int,
+    type: int,
     rows: int,
     classes: int,
     ignore_index: int,
     label_smoothing: float,
     mean: bool,
+    scale: float,
 ) -> float: ...
 def binary_cross_entropy(
     logits: _Array,

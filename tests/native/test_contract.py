@@ -88,6 +88,19 @@ def test_one_class(dtype: type) -> None:
     assert (grad == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equal_logits_share_evenly(dtype: type, level: str) -> None:
+    """1 / classes to the last bit, as far as rows lie side by side; with fused products."""
+    rng = np.random.default_rng(3)
+    values = np.concatenate([rng.uniform(-50, 50, 40), rng.uniform(-1e4, 1e4, 24)]).astype(dtype)
+    for classes in range(1, 161):
+        x = np.repeat(values[:, None], classes, 1)
+        out = np.empty_like(x)
+        _native.softmax(x, out)
+        error = np.abs(out - dtype(1 / classes)).max() / np.spacing(dtype(1 / classes))
+        assert error <= (level == "baseline"), classes
+
+
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])
 def test_ties_get_the_same_bits(classes: int) -> None:
     x = np.full((1, classes), 0.3, np.float32)
