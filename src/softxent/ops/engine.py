@@ -247,17 +247,17 @@ def cross_entropy(
 
     Class indices need no check before: those out of range are refused before anything is computed.
     """
-    small = weight is None and not inplace_backward and _is_small(loss, logits, target)
+    plain = weight is None and _is_plain(loss, logits, target)
     if torch.is_grad_enabled() and (
         logits.requires_grad
         or target.requires_grad
         or (weight is not None and weight.requires_grad)
     ):
-        if small:
-            return _applied(_SmallCrossEntropy, logits, target, loss, dtype)
+        if plain:
+            return _applied(_PlainCrossEntropy, logits, target, loss, dtype, inplace_backward)
         return _applied(_CrossEntropy, logits, target, weight, loss, dtype, inplace_backward)
-    if small:
-        return _small_cross_entropy(loss, logits, target, dtype, None)
+    if plain:
+        return _scalar(_plain_cross_entropy(loss, logits, target), dtype)
     losses = _row_losses(loss) if loss.reduction == "none" else None
     arguments = _arguments(loss, logits, target, weight)
     return reduce(loss, losses, _run(loss, target, arguments, {"loss": losses}), dtype)
@@ -305,76 +305,100 @@ def _gradients(
     return grads
 
 
-# Where the calls would take longer than the numbers: (64, 10).
-_SMALL = 4096
+# As the kernels number them.
+_TYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 
 
-def _is_small(loss: spec.Loss, logits: Tensor, target: Tensor) -> bool:
+def _is_plain(loss: spec.Loss, logits: Tensor, target: Tensor) -> bool:
+    """Whether the kernels can be told by addresses alone where everything is."""
     return (
-        logits.numel() <= _SMALL
-        and loss.is_plain_mean_or_sum
-        and logits.dtype in _WIDE
+        loss.is_plain_mean_or_sum
         and target.dtype is torch.int64
         and loss.axis == logits.ndim - 1
         and logits.is_contiguous()
         and target.is_contiguous()
+        and not logits.is_neg()
+        and logits.data_ptr() % logits.itemsize == 0
         and target.data_ptr() % 8 == 0
     )
 
 
-def _small_cross_entropy(
-    loss: spec.Loss, logits: Tensor, target: Tensor, dtype: torch.dtype, grad: Tensor | None
-) -> Tensor:
+def _plain_cross_entropy(
+    loss: spec.Loss,
+    logits: Tensor,
+    target: Tensor,
+    *,
+    grad: Tensor | None = None,
+    summary: Tensor | None = None,
+    scale: float = 1.0,
+) -> float:
+    """The reduced loss; the gradient too, or the summary; of both, the gradient alone."""
     try:
-        value = _native.small_cross_entropy(
+        return _native.plain_cross_entropy(
             logits.data_ptr(),
             target.data_ptr(),
             0 if grad is None else grad.data_ptr(),
-            _WIDE[logits.dtype],
+            0 if summary is None else summary.data_ptr(),
+            _TYPES[logits.dtype],
             target.numel(),
             loss.classes,
             loss.ignore_index,  # type: ignore[arg-type]
             loss.label_smoothing,
             loss.reduction == "mean",
+            scale,
         )
     except IndexError:  # a class index out of range; nothing was written
         spec.check_indices(loss.op, array(target), loss.classes, loss.ignore_index)
         raise
-    return _scalar(value, dtype)
 
 
-_WIDE = {torch.float32: False, torch.float64: True}
+# Where a second call would take longer than the numbers: (64, 10).
+_SMALL = 4096
 
 
-class _SmallCrossEntropy(torch.autograd.Function):
-    """One call of the kernel for loss and gradient, which waits for the upstream gradient.
+class _PlainCrossEntropy(torch.autograd.Function):
+    """What most models ask for: mean or sum, of class indices, of rows one after another.
 
-    That is 1 nearly always. For another one, and for a second backward pass, the gradient is made
-    again, so that its bits don't tell how it was made.
+    A small batch gets loss and gradient from one call of the kernel, and the gradient waits for
+    the upstream one. That is 1 nearly always. For another one, and for a second backward pass, the
+    gradient is made again, so that its bits don't tell how it was made.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, target: Tensor, loss: spec.Loss, dtype: torch.dtype
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        loss: spec.Loss,
+        dtype: torch.dtype,
+        inplace_backward: bool,
     ) -> Tensor:
-        grad = torch.empty_like(logits)
-        value = _small_cross_entropy(loss, logits, target, dtype, grad)
+        ctx.grad = ctx.summary = None
+        if logits.numel() <= _SMALL and not inplace_backward:
+            ctx.grad = torch.empty_like(logits)
+        else:
+            ctx.summary = torch.empty(2 * target.numel(), dtype=torch.float64)
+        value = _plain_cross_entropy(loss, logits, target, grad=ctx.grad, summary=ctx.summary)
         ctx.save_for_backward(logits, target)
-        ctx.loss, ctx.grad = loss, grad
-        return value
+        ctx.loss, ctx.inplace_backward = loss, inplace_backward
+        return _scalar(value, dtype)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         logits, target = ctx.saved_tensors
+        loss: spec.Loss = ctx.loss
         if torch.is_grad_enabled() or _is_batched(upstream):
             wanted = (True, False, False)
-            grads = composed_gradients(ctx.loss, logits, target, None, upstream, wanted)
-            return grads[0], None, None, None
+            grads = composed_gradients(loss, logits, target, None, upstream, wanted)
+            return grads[0], None, None, None, None
         grad, ctx.grad = ctx.grad, None
-        if grad is None or upstream.item() != 1:
-            out = empty_like(logits)
-            grad = gradient(ctx.loss, logits, target, None, None, upstream, out)
-        return grad, None, None, None
+        scale = upstream.item()
+        if grad is None or scale != 1:
+            grad = logits.detach() if ctx.inplace_backward else empty_like(logits)
+            _plain_cross_entropy(loss, logits, target, grad=grad, summary=ctx.summary, scale=scale)
+            if ctx.inplace_backward:
+                torch.autograd.graph.increment_version(logits)
+        return grad, None, None, None, None
 
 
 def cross_entropy_with_stats(
