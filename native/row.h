@@ -103,31 +103,34 @@ struct Range {
 
 template <class T>
 inline Range<T> range_of(const T* u, int64_t n) {
-  constexpr int L = kLanes<T>;
-  const V<T> lowest = all(static_cast<T>(-INFINITY)), highest = all(static_cast<T>(INFINITY));
-  V<T> a = lowest, b = lowest, c = highest, d = highest;
+  constexpr int L = kLanes<T>, kSide = 4;  // so many side by side don't wait for each other
+  V<T> most[kSide], least[kSide];
+  for (int k = 0; k < kSide; ++k) {
+    most[k] = all(static_cast<T>(-INFINITY));
+    least[k] = all(static_cast<T>(INFINITY));
+  }
   int64_t i = 0;
-  for (; i + 4 * L <= n; i += 4 * L) {
-#pragma GCC unroll 2
-    for (int64_t k = i; k < i + 4 * L; k += 2 * L) {
-      const V<T> x = load(u + k), y = load(u + k + L);
-      a = larger<T>(x, a);
-      b = larger<T>(y, b);
-      c = smaller<T>(x, c);
-      d = smaller<T>(y, d);
+  for (; i + kSide * L <= n; i += kSide * L) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kSide; ++k) {
+      const V<T> x = load(u + i + k * L);
+      most[k] = larger<T>(x, most[k]);
+      least[k] = smaller<T>(x, least[k]);
     }
   }
   over_vectors<T>(
       n - i,
       [&](int64_t k) {
-        a = larger<T>(load(u + i + k), a);
-        c = smaller<T>(load(u + i + k), c);
+        most[0] = larger<T>(load(u + i + k), most[0]);
+        least[0] = smaller<T>(load(u + i + k), least[0]);
       },
       [&](int64_t k, int64_t left) {
-        a = larger<T>(load_part(u + i + k, left, static_cast<T>(-INFINITY)), a);
-        c = smaller<T>(load_part(u + i + k, left, static_cast<T>(INFINITY)), c);
+        most[1] = larger<T>(load_part(u + i + k, left, static_cast<T>(-INFINITY)), most[1]);
+        least[1] = smaller<T>(load_part(u + i + k, left, static_cast<T>(INFINITY)), least[1]);
       });
-  return {largest_lane<T>(larger<T>(a, b)), -largest_lane<T>(-smaller<T>(c, d))};
+  const V<T> max = larger<T>(larger<T>(most[0], most[1]), larger<T>(most[2], most[3]));
+  const V<T> min = smaller<T>(smaller<T>(least[0], least[1]), smaller<T>(least[2], least[3]));
+  return {largest_lane<T>(max), -largest_lane<T>(-min)};
 }
 
 // Numbers that are exponentials already.
