@@ -335,6 +335,11 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
   }
   const T max = count > 0 ? chunks[first].max : static_cast<T>(-INFINITY);
   if (!(fabs(static_cast<double>(max)) < INFINITY)) return {{max, NAN}, 1};
+  const double top = static_cast<double>(chunks[first].top);
+  if (count == 1) {
+    chunks[0].scale = {kLift<T>, 0};
+    return {{max, chunks[0].rest.value() / top}, top};
+  }
   Pair rest;
   for (int64_t c = 0; c < count; ++c) {
     Chunk<T>& chunk = chunks[c];
@@ -347,7 +352,6 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
     if (c != first) rest.add(chunk.scale.times({static_cast<double>(chunk.top), 0}));
     rest.add(chunk.scale.times(chunk.rest));
   }
-  const double top = static_cast<double>(chunks[first].top);
   return {{max, rest.value() / kLift<T> / top}, top};
 }
 

@@ -392,20 +392,22 @@ inline void end_of_stream() {
 #endif
 }
 
-// Fills out[0, n) with whole(begin) and, where a vector isn't whole, part(begin, count).
+// Fills out[0, n) with whole(begin) and, where a vector isn't whole, part(begin, count): in front,
+// until out is aligned, and at the end.
 template <class T, class Whole, class Part>
 inline void write_vectors(T* out, int64_t n, bool streamed, const Whole& whole, const Part& part) {
   constexpr int L = kLanes<T>;
+  const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % kVectorBytes);
+  const int64_t head = past == 0 ? 0 : L - past / static_cast<int64_t>(sizeof(T));
   int64_t i = 0;
+  if (head > 0) {
+    i = head < n ? head : n;
+    store_part(out, part(0, i), i);
+  }
   if (streamed) {
-    const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % kVectorBytes);
-    const int64_t head = past == 0 ? 0 : L - past / static_cast<int64_t>(sizeof(T));
-    if (head > 0) {
-      i = head < n ? head : n;
-      store_part(out, part(0, i), i);
-    }
     for (; i + L <= n; i += L) stream(out + i, whole(i));
   } else {
+#pragma GCC unroll 4
     for (; i + L <= n; i += L) store(out + i, whole(i));
   }
   if (i < n) store_part(out + i, part(i, n - i), n - i);
