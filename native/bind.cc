@@ -311,6 +311,9 @@ std::pair<double, double> cross_entropy(
   return {kernels().cross_entropy(task), denominator};
 }
 
+// Giving the GIL away and getting it back has a price: so many numbers are worth it.
+constexpr int64_t kWorthReleasing = 4096;
+
 // The reduced loss of contiguous rows, by their addresses: taking arrays apart and putting them
 // together costs more than the loss of 64 rows of 10 classes, and for 65,536 rows still a quarter.
 // With `grad` the gradient too, times `scale`; with `summary` what a gradient later needs; with
@@ -328,7 +331,7 @@ double plain_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, ui
   task.label_smoothing = label_smoothing;
   task.temperature = 1;
   std::optional<nb::gil_scoped_release> release;
-  if (rows * classes > 4096) release.emplace();  // it has a price of its own
+  if (rows * classes > kWorthReleasing) release.emplace();
   const double kept = denominator_of(task), denominator = mean ? kept : 1;
   task.scale = denominator == 0 ? NAN : scale / denominator;
   if (grad != 0 && summary != 0) {
@@ -337,6 +340,20 @@ double plain_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, ui
   }
   const double total = kernels().cross_entropy(task);
   return denominator == 0 ? NAN : total / denominator;
+}
+
+double binary_total(BinaryTask task) {
+  const int64_t blocks = (task.count + kBinaryBlock - 1) / kBinaryBlock;
+  std::vector<BinarySum> sums(static_cast<size_t>(blocks));
+  task.sums = sums.data();
+  kernels().binary_cross_entropy(task);
+  std::vector<double> losses;
+  losses.reserve(sums.size());
+  for (const BinarySum& block : sums) {
+    if (block.outside) throw nb::index_error("binary target out of range");
+    losses.push_back(block.loss);
+  }
+  return kernels().sum(losses.data(), static_cast<int64_t>(losses.size()));
 }
 
 // The sum of the elements' losses; of a gradient alone, 0. All are adjacent elements.
@@ -374,17 +391,23 @@ double binary_cross_entropy(In logits, In target, std::optional<In> positive_wei
     kernels().binary_cross_entropy(task);
     return 0;
   }
-  const int64_t blocks = (task.count + kBinaryBlock - 1) / kBinaryBlock;
-  std::vector<BinarySum> sums(static_cast<size_t>(blocks));
-  task.sums = sums.data();
+  return binary_total(task);
+}
+
+// The same of arrays without weights, by their addresses; the gradient too, or alone.
+double plain_binary_cross_entropy(uintptr_t logits, uintptr_t target, uintptr_t grad, int type,
+                                  int64_t count, double scale, bool value) {
+  BinaryTask task{};
+  task.count = count;
+  task.logits = {reinterpret_cast<void*>(logits), static_cast<Type>(type), 1, {}};
+  task.target = {reinterpret_cast<void*>(target), static_cast<Type>(type), 1, {}};
+  task.grad = {reinterpret_cast<void*>(grad), static_cast<Type>(type), 1, {}};
+  task.scale = scale;
+  std::optional<nb::gil_scoped_release> release;
+  if (count > kWorthReleasing) release.emplace();
+  if (value) return binary_total(task);
   kernels().binary_cross_entropy(task);
-  std::vector<double> losses;
-  losses.reserve(sums.size());
-  for (const BinarySum& block : sums) {
-    if (block.outside) throw nb::index_error("binary target out of range");
-    losses.push_back(block.loss);
-  }
-  return kernels().sum(losses.data(), static_cast<int64_t>(losses.size()));
+  return 0;
 }
 
 void give(void* data) noexcept { give_memory(data); }
@@ -418,6 +441,7 @@ NB_MODULE(_native, m) {
         arg("grad").noconvert() = nb::none(), arg("k") = 1, arg("entropy").noconvert() = nb::none(),
         arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());
   m.def("plain_cross_entropy", &plain_cross_entropy);
+  m.def("plain_binary_cross_entropy", &plain_binary_cross_entropy);
   m.def("binary_cross_entropy", &binary_cross_entropy, arg("logits").noconvert(),
         arg("target").noconvert(), nb::kw_only(), arg("positive_weight").noconvert() = nb::none(),
         arg("weight").noconvert() = nb::none(), arg("loss").noconvert() = nb::none(),

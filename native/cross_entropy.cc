@@ -643,15 +643,13 @@ class alignas(4096) CrossEntropyLanes {
       constexpr int p = decltype(part)::number;
       const int64_t k = l + part.begin;
       const V<double> max = widen<p>(lanes.max), zero{};
-      {
-        const V<double> log = widen<p>(log_sum), below = max - widen<p>(logit);
-        if (is_plain_) {
-          store(rows.loss + k, log + below);
-        } else {
-          const V<double> s = load(rows.mass + k);
-          const V<double> gap = dense ? load(rows.gap + k) : s == 0 ? zero : s * below;
-          store(rows.loss + k, loss_of<V<double>>(task_, max, log, s, gap));
-        }
+      const V<double> log = widen<p>(log_sum), below = max - widen<p>(logit);
+      if (is_plain_) {
+        store(rows.loss + k, log + below);
+      } else {
+        const V<double> s = load(rows.mass + k);
+        const V<double> gap = dense ? load(rows.gap + k) : s == 0 ? zero : s * below;
+        store(rows.loss + k, loss_of<V<double>>(task_, max, log, s, gap));
       }
       if (task_.summary) {
         const V<double> r = widen<p>(lanes.ratio.hi) + widen<p>(lanes.ratio.lo),

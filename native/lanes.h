@@ -295,16 +295,16 @@ struct Lanes {
     const Sum<T> others = rest();
     Sum<T> sum{top, others.lo};
     sum.add(others.hi);
-    const V<T> part = inverse<T>(sum.hi), one = part * sum.hi;
-    const V<T> left = ((1 - one) - lost_of_product<T>(part, sum.hi, one)) - part * sum.lo;
+    const V<T> part = inverse<T>(sum.hi);
+    const V<T> left = remainder_of<T>(all(T(1)), part, sum.hi) - part * sum.lo;
     return {part, part * left};
   }
 };
 
 template <class T>
 SOFTXENT_INLINE inline Sum<T> ratio_of(Sum<T> rest, V<T> top) {
-  const V<T> part = inverse<T>(top), q = rest.hi * part, back = q * top;
-  const V<T> left = ((rest.hi - back) - lost_of_product<T>(q, top, back)) + rest.lo;
+  const V<T> part = inverse<T>(top), q = rest.hi * part;
+  const V<T> left = remainder_of<T>(rest.hi, q, top) + rest.lo;
   const V<T> sum = multiply_add(left, part, q);
   return {sum, sizeof(T) == 8 ? V<T>{} : multiply_add(left, part, q - sum)};
 }

@@ -217,6 +217,17 @@ inline V<T> lost_of_product(V<T> a, V<T> b, V<T> product) {
 #endif
 }
 
+// a - b * c, rounded once.
+template <class T>
+inline V<T> remainder_of(V<T> a, V<T> b, V<T> c) {
+#if defined(__AVX512F__) || defined(__FMA__) || defined(__aarch64__)
+  return multiply_add(-b, c, a);
+#else
+  const V<T> product = b * c;
+  return (a - product) - lost_of_product<T>(b, c, product);
+#endif
+}
+
 // a * b + c * d, rounded once where there is a fused multiply-add: the compiler may fuse only the
 // first product.
 template <class T>

@@ -45,6 +45,9 @@ def plain_cross_entropy(
     mean: bool,
     scale: float,
 ) -> float: ...
+def plain_binary_cross_entropy(
+    logits: int, target: int, grad: int, type: int, count: int, scale: float, value: bool
+) -> float: ...
 def binary_cross_entropy(
     logits: _Array,
     target: _Array,

@@ -201,6 +201,53 @@ def test_small_batches_have_the_same_bits(reduction: str, classes: int, dtype: A
     assert torch.equal(grad[:rows], first)
 
 
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [7, 3000])
+@pytest.mark.parametrize("options", [{}, {"reduction": "sum", "label_smoothing": 0.1}])
+def test_how_arrays_are_handed_over_changes_no_bits(
+    options: dict[str, Any], rows: int, dtype: Any
+) -> None:
+    """Contiguous ones by their addresses, others taken apart; weights of 1 go the long way too."""
+    z = data(rows, 11).to(dtype)
+    y = torch.randint(11, (rows,), generator=torch.Generator().manual_seed(1))
+    y[::5] = -100
+    apart = torch.stack([z, z], 2)[..., 0]
+    results = []
+    for logits, weight in ((z, None), (apart, None), (z, torch.ones(11))):
+        x = logits.detach().requires_grad_()
+        loss = functional.cross_entropy(x, y, weight, **options)
+        (grad,) = torch.autograd.grad(loss, x, torch.tensor(1.5, dtype=loss.dtype))
+        results.append((loss.detach(), grad))
+        assert torch.equal(functional.cross_entropy(x.detach(), y, weight, **options), loss)
+    for got in results[1:]:
+        assert torch.equal(got[0], results[0][0])
+        assert torch.equal(got[1], results[0][1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [7, 3000])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_how_binary_arrays_are_handed_over_changes_no_bits(
+    reduction: str, rows: int, dtype: Any
+) -> None:
+    x = data(rows, 3).to(dtype)
+    y = torch.rand(rows, 3, generator=torch.Generator().manual_seed(2)).to(dtype)
+    apart = torch.stack([y, y], 2)[..., 0]
+    results = []
+    for target, weight in ((y, None), (apart, None), (y, torch.ones(3))):
+        z = x.detach().requires_grad_()
+        loss = functional.binary_cross_entropy_with_logits(z, target, weight, reduction=reduction)
+        first, again = (torch.autograd.grad(loss, z, retain_graph=True)[0] for _ in range(2))
+        (half,) = torch.autograd.grad(loss, z, torch.tensor(0.5, dtype=loss.dtype))
+        assert torch.equal(first, again)
+        results.append((loss.detach(), first, half))
+    for got in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(got, results[0], strict=True))
+
+
 @reductions
 def test_upstream_gradients_of_any_layout(reduction: str) -> None:
     z = leaf(data(6, 4))

@@ -64,6 +64,18 @@ _NUMPY: dict[torch.dtype, np.dtype[Any]] = {
 }
 
 
+# As the kernels number them.
+_TYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
+
+# Where a second call would take longer than the numbers: (64, 10).
+_SMALL = 4096
+
+
+def _is_plain_memory(x: Tensor) -> bool:
+    """Numbers side by side, each where the processor wants it."""
+    return x.is_contiguous() and not x.is_neg() and x.data_ptr() % x.itemsize == 0
+
+
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
     """function.apply without its look for torch.func's transforms, which don't come here: 2 us."""
     result: Tensor = super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
@@ -149,8 +161,13 @@ def binary_cross_entropy(
     Weights have the logits' shape. A target needs no check before: one outside [0, 1] is refused.
     """
     arguments = (logits, target, positive_weight, weight)
+    plain = positive_weight is None and weight is None and _is_plain_binary(loss, logits, target)
     if logits.requires_grad and torch.is_grad_enabled():
+        if plain:
+            return _applied(_PlainBinaryCrossEntropy, logits, target, loss)
         return _applied(_BinaryCrossEntropy, *arguments, loss)
+    if plain:
+        return _plain_binary_loss(loss, logits, target, None)
     return _binary_cross_entropy(loss, *arguments)
 
 
@@ -172,13 +189,17 @@ def _binary_cross_entropy(
             loss=_elements(losses),
         )
     except IndexError:  # nothing was returned
-        y = target.detach()
-        spec.check_binary_values(loss.op, (y.float() if y.dtype in _HALVES else y).numpy())
+        _check_binary(loss, target)
         raise
     if losses is not None:
         return losses
     count = logits.numel() if loss.reduction == "mean" else 1
     return _scalar(total / count if count else math.nan, dtype)
+
+
+def _check_binary(loss: spec.Loss, target: Tensor) -> None:
+    y = target.detach()
+    spec.check_binary_values(loss.op, (y.float() if y.dtype in _HALVES else y).numpy())
 
 
 @overload
@@ -211,10 +232,8 @@ class _BinaryCrossEntropy(torch.autograd.Function):
         logits, target, positive_weight, weight = ctx.saved_tensors
         loss: spec.Loss = ctx.loss
         if torch.is_grad_enabled() or _is_batched(upstream):
-            with torch.enable_grad():
-                x = logits.view_as(logits)
-                value = composed.binary_cross_entropy(loss, x, target, positive_weight, weight)
-            return *_differentiate([value], [x], [upstream]), None, None, None, None
+            grad = _composed_binary(loss, logits, target, positive_weight, weight, upstream)
+            return grad, None, None, None, None
         per_element = loss.reduction == "none"
         grad = empty_like(logits.contiguous())
         mean_of = max(1, logits.numel()) if loss.reduction == "mean" else 1
@@ -229,6 +248,86 @@ class _BinaryCrossEntropy(torch.autograd.Function):
             value=False,
         )
         return grad, None, None, None, None
+
+
+def _composed_binary(
+    loss: spec.Loss,
+    logits: Tensor,
+    target: Tensor,
+    positive_weight: Tensor | None,
+    weight: Tensor | None,
+    upstream: Tensor,
+) -> Tensor:
+    """The gradient, part of the graph where gradients are enabled."""
+    with torch.enable_grad():
+        x = logits.view_as(logits)
+        value = composed.binary_cross_entropy(loss, x, target, positive_weight, weight)
+    (grad,) = _differentiate([value], [x], [upstream])
+    return grad
+
+
+def _is_plain_binary(loss: spec.Loss, logits: Tensor, target: Tensor) -> bool:
+    """As `_is_plain`."""
+    return (
+        loss.reduction != "none"
+        and target.dtype is logits.dtype
+        and _is_plain_memory(logits)
+        and _is_plain_memory(target)
+    )
+
+
+def _plain_binary(
+    logits: Tensor, target: Tensor, grad: Tensor | None, scale: float, *, value: bool
+) -> float:
+    return _native.plain_binary_cross_entropy(
+        logits.data_ptr(),
+        target.data_ptr(),
+        0 if grad is None else grad.data_ptr(),
+        _TYPES[logits.dtype],
+        logits.numel(),
+        scale,
+        value,
+    )
+
+
+def _plain_binary_loss(
+    loss: spec.Loss, logits: Tensor, target: Tensor, grad: Tensor | None
+) -> Tensor:
+    """The reduced loss, and the gradient in the same call if it is wanted."""
+    count = logits.numel() if loss.reduction == "mean" else 1
+    share = 1 / count if count else math.nan
+    try:
+        total = _plain_binary(logits, target, grad, share, value=True)
+    except IndexError:  # nothing was returned
+        _check_binary(loss, target)
+        raise
+    return _scalar(total / count if count else math.nan, composed.dtype_of(logits))
+
+
+class _PlainBinaryCrossEntropy(torch.autograd.Function):
+    """As _PlainCrossEntropy."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, loss: spec.Loss) -> Tensor:
+        ctx.grad = torch.empty_like(logits) if logits.numel() <= _SMALL else None
+        value = _plain_binary_loss(loss, logits, target, ctx.grad)
+        ctx.save_for_backward(logits, target)
+        ctx.loss = loss
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        logits, target = ctx.saved_tensors
+        loss: spec.Loss = ctx.loss
+        if torch.is_grad_enabled() or _is_batched(upstream):
+            return _composed_binary(loss, logits, target, None, None, upstream), None, None
+        grad, ctx.grad = ctx.grad, None
+        scale = upstream.item()
+        if grad is None or scale != 1:
+            grad = empty_like(logits)
+            count = max(1, logits.numel()) if loss.reduction == "mean" else 1
+            _plain_binary(logits, target, grad, scale / count, value=False)
+        return grad, None, None
 
 
 # --- cross-entropy ---
@@ -305,21 +404,14 @@ def _gradients(
     return grads
 
 
-# As the kernels number them.
-_TYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
-
-
 def _is_plain(loss: spec.Loss, logits: Tensor, target: Tensor) -> bool:
     """Whether the kernels can be told by addresses alone where everything is."""
     return (
         loss.is_plain_mean_or_sum
         and target.dtype is torch.int64
         and loss.axis == logits.ndim - 1
-        and logits.is_contiguous()
-        and target.is_contiguous()
-        and not logits.is_neg()
-        and logits.data_ptr() % logits.itemsize == 0
-        and target.data_ptr() % 8 == 0
+        and _is_plain_memory(logits)
+        and _is_plain_memory(target)
     )
 
 
@@ -350,10 +442,6 @@ def _plain_cross_entropy(
     except IndexError:  # a class index out of range; nothing was written
         spec.check_indices(loss.op, array(target), loss.classes, loss.ignore_index)
         raise
-
-
-# Where a second call would take longer than the numbers: (64, 10).
-_SMALL = 4096
 
 
 class _PlainCrossEntropy(torch.autograd.Function):
