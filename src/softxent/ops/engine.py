@@ -346,14 +346,14 @@ def cross_entropy(
 
     Class indices need no check before: those out of range are refused before anything is computed.
     """
-    plain = weight is None and _is_plain(loss, logits, target)
+    plain = weight is None and not inplace_backward and _is_plain(loss, logits, target)
     if torch.is_grad_enabled() and (
         logits.requires_grad
         or target.requires_grad
         or (weight is not None and weight.requires_grad)
     ):
         if plain:
-            return _applied(_PlainCrossEntropy, logits, target, loss, dtype, inplace_backward)
+            return _applied(_PlainCrossEntropy, logits, target, loss, dtype)
         return _applied(_CrossEntropy, logits, target, weight, loss, dtype, inplace_backward)
     if plain:
         return _scalar(_plain_cross_entropy(loss, logits, target), dtype)
@@ -410,8 +410,11 @@ def _is_plain(loss: spec.Loss, logits: Tensor, target: Tensor) -> bool:
         loss.is_plain_mean_or_sum
         and target.dtype is torch.int64
         and loss.axis == logits.ndim - 1
-        and _is_plain_memory(logits)
-        and _is_plain_memory(target)
+        and logits.is_contiguous()
+        and target.is_contiguous()
+        and not logits.is_neg()
+        and logits.data_ptr() % logits.itemsize == 0
+        and target.data_ptr() % 8 == 0
     )
 
 
@@ -419,7 +422,6 @@ def _plain_cross_entropy(
     loss: spec.Loss,
     logits: Tensor,
     target: Tensor,
-    *,
     grad: Tensor | None = None,
     summary: Tensor | None = None,
     scale: float = 1.0,
@@ -454,39 +456,31 @@ class _PlainCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        logits: Tensor,
-        target: Tensor,
-        loss: spec.Loss,
-        dtype: torch.dtype,
-        inplace_backward: bool,
+        ctx: Any, logits: Tensor, target: Tensor, loss: spec.Loss, dtype: torch.dtype
     ) -> Tensor:
-        ctx.grad = ctx.summary = None
-        if logits.numel() <= _SMALL and not inplace_backward:
-            ctx.grad = torch.empty_like(logits)
+        grad = summary = None
+        if logits.numel() <= _SMALL:
+            grad = torch.empty_like(logits)
         else:
-            ctx.summary = torch.empty(2 * target.numel(), dtype=torch.float64)
-        value = _plain_cross_entropy(loss, logits, target, grad=ctx.grad, summary=ctx.summary)
+            summary = torch.empty(2 * target.numel(), dtype=torch.float64)
+        value = _plain_cross_entropy(loss, logits, target, grad, summary)
         ctx.save_for_backward(logits, target)
-        ctx.loss, ctx.inplace_backward = loss, inplace_backward
+        ctx.loss, ctx.grad, ctx.summary = loss, grad, summary
         return _scalar(value, dtype)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         logits, target = ctx.saved_tensors
-        loss: spec.Loss = ctx.loss
         if torch.is_grad_enabled() or _is_batched(upstream):
             wanted = (True, False, False)
-            grads = composed_gradients(loss, logits, target, None, upstream, wanted)
-            return grads[0], None, None, None, None
+            grads = composed_gradients(ctx.loss, logits, target, None, upstream, wanted)
+            return grads[0], None, None, None
         grad, ctx.grad = ctx.grad, None
         scale = upstream.item()
         if grad is None or scale != 1:
-            grad = logits.detach() if ctx.inplace_backward else empty_like(logits)
-            _plain_cross_entropy(loss, logits, target, grad=grad, summary=ctx.summary, scale=scale)
-            if ctx.inplace_backward:
-                torch.autograd.graph.increment_version(logits)
-        return grad, None, None, None, None
+            grad = empty_like(logits)
+            _plain_cross_entropy(ctx.loss, logits, target, grad, ctx.summary, scale)
+        return grad, None, None, None
 
 
 def cross_entropy_with_stats(

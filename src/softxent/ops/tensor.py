@@ -125,14 +125,15 @@ def cross_entropy(
         inplace_backward: whether the gradient is written over the logits.
         any_weight: whether weights may be negative, as in torch.
     """
-    if is_traced() and kernels_take(logits) and not _wants_gradient(target, weight):
+    traced = is_traced()
+    if traced and kernels_take(logits) and not _wants_gradient(target, weight):
         target, weight = _for_operator(op, logits, target, weight)
         return operators.cross_entropy(op, logits, target, weight, dtype, any_weight, options)
     target, weight, loss = intake.receive_loss(
         op, logits, target, weight, options, any_weight=any_weight
     )
     dtype = dtype or composed.dtype_of(logits)
-    if is_traced() or not kernels_take(logits, target, weight):
+    if traced or not kernels_take(logits, target, weight):
         target = _checked(loss, target)
         return composed.cross_entropy(loss, logits, target, weight).to(dtype)
     if inplace_backward:
