@@ -638,12 +638,13 @@ class alignas(4096) CrossEntropyLanes {
 
   // Loss and summary of the lanes from l on.
   void conclude(const Lanes<T>& lanes, V<T> logit, Rows& rows, int64_t l) const {
-    const V<T> log_sum = lanes.log_sum();
+    const Logarithm<T> log_sum = log1p_parts<T>(lanes.ratio.hi, lanes.ratio.lo);
     over_parts<T>([&](auto part) {
       constexpr int p = decltype(part)::number;
       const int64_t k = l + part.begin;
       const V<double> max = widen<p>(lanes.max), zero{};
-      const V<double> log = widen<p>(log_sum), below = max - widen<p>(logit);
+      const V<double> log = widen<p>(log_sum.large) + widen<p>(log_sum.small);
+      const V<double> below = max - widen<p>(logit);
       if (is_plain_) {
         store(rows.loss + k, log + below);
       } else {

@@ -210,10 +210,17 @@ inline V<double> inverse<double>(V<double> d) {
 }
 #endif
 
-// log(1 + y) for y >= 0, within 2 ulp; y + lost is known, with lost less than a unit of y.
+// A logarithm as it comes to be, with digits beyond those of T: their sum is rounded once more.
+template <class T>
+struct Logarithm {
+  V<T> large, small;
+};
+
+// log(1 + y) for y >= 0; y + lost is known, with lost less than a unit of y. Within 2 ulp as one
+// number; as two, for float, within half of one.
 // 1 + y = 2^k m, log m = 2 atanh((m - 1) / (m + 1)).
 template <class T>
-inline V<T> log1p(V<T> y, V<T> y_lost = V<T>{}) {
+inline Logarithm<T> log1p_parts(V<T> y, V<T> y_lost) {
   using C = ExpConstants<T>;
   using B = typename Vector<T>::bits;
   const V<T> u = y + 1;
@@ -237,23 +244,33 @@ inline V<T> log1p(V<T> y, V<T> y_lost = V<T>{}) {
   const B down_bits = C::kBitsOf1 - (k_bits << C::kMantissa);
   V<T> down;  // 2^-k
   __builtin_memcpy(&down, &down_bits, sizeof down);
-  const V<T> f = m - 1;  // exact
+  // f = m - 1 is exact; where k = 0, y itself is better than what is left of it in 1 + y.
+  const Mask<T> is_whole = k_bits == 0;
+  const V<T> f = is_whole ? y : m - 1, c = is_whole ? y_lost : lost * down;
   // log(m + c) = log(m) + c / m; of an m far from 1, c has next to nothing of the digits.
-  const V<T> c = lost * down, tail = c - c * f * (1 - f);
-  const V<T> z = f * inverse<T>(f + 2), w = z * z;
+  const V<T> tail = c - c * f * (1 - f);
+  const V<T> d = f + 2, part = inverse<T>(d), rough = f * part;
+  const V<T> z = multiply_add(remainder_of<T>(f, rough, d) - rough * (f - (d - 2)), part, rough);
+  const V<T> w = z * z;
   constexpr T kOdd[] = {T(1.0 / 21), T(1.0 / 19), T(1.0 / 17), T(1.0 / 15), T(1.0 / 13),
                         T(1.0 / 11), T(1.0 / 9),  T(1.0 / 7),  T(1.0 / 5),  T(1.0 / 3)};
   constexpr int kFirst = sizeof(T) == 4 ? 6 : 0;
   V<T> q = V<T>{} + kOdd[kFirst];
 #pragma GCC unroll 16
   for (int i = kFirst + 1; i < 10; ++i) q = q * w + kOdd[i];
-  // log m = 2 z + 2 z^3 q, with 2 z = f - z f: the leading term f is exact.
-  const V<T> log_m = f - (z * f - (2 * z * w * q + tail));
-  const V<T> value = k * C::kLog2High + (log_m + k * C::kLog2Low);
-  const V<T> infinity = V<T>{} + static_cast<T>(__builtin_inf());
-  return y < infinity ? value : y;
+  // log m = 2 z + 2 z^3 q, with 2 z = f - z f: the leading terms f and k log(2) are exact.
+  const V<T> whole = k * C::kLog2High, large = whole + f;
+  const V<T> small =
+      (f - (large - whole)) + remainder_of<T>(k * C::kLog2Low + (2 * z * w * q + tail), z, f);
+  const Mask<T> finite = y < static_cast<T>(__builtin_inf());
+  return {finite ? large : y, finite ? small : V<T>{}};
 }
 
+template <class T>
+inline V<T> log1p(V<T> y, V<T> y_lost = V<T>{}) {
+  const Logarithm<T> log = log1p_parts<T>(y, y_lost);
+  return log.large + log.small;
+}
 inline double log1p(double y) { return log1p<double>(all(y))[0]; }
 
 }  // namespace

@@ -17,7 +17,7 @@ from softxent import _native
 BOUND = 4.0  # softmax, log_softmax, logsumexp, loss, gradient with the mass on one class
 # A gradient p - t where p is near t is known no better than p: in ulp of the larger term.
 BOUND_OF_TERM = 4.0
-EXP_BOUND, LOG1P_BOUND = 1.0, {np.float32: 1.0, np.float64: 2.0}
+EXP_BOUND, LOG1P_BOUND = 1.0, {np.float32: 0.5, np.float64: 2.0}
 
 DTYPES = [np.float32, np.float64]
 
