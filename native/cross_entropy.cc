@@ -553,10 +553,10 @@ class alignas(4096) CrossEntropyLanes {
       sum_lanes<T, false>(tile, e, in, out, lanes);
     }
     for (int64_t l = 0; l < width_ && !from_summary_; l += L) {
-      conclude(lanes[l / L], load(rows.logit + l), rows, l);
+      conclude(lanes[l / L], rows, l);
     }
     for (int64_t l = 0; l < width_ && task_.grad.data; l += L) {
-      finish(tile, extra, lanes[l / L], load(rows.e + l), rows, l);
+      finish(tile, extra, lanes[l / L], rows, l);
     }
     deliver(tile, extra, rows);
   }
@@ -637,7 +637,8 @@ class alignas(4096) CrossEntropyLanes {
   }
 
   // Loss and summary of the lanes from l on.
-  void conclude(const Lanes<T>& lanes, V<T> logit, Rows& rows, int64_t l) const {
+  void conclude(const Lanes<T>& lanes, Rows& rows, int64_t l) const {
+    const V<T> logit = dense ? V<T>{} : load(rows.logit + l);
     const Logarithm<T> log_sum = log1p_parts<T>(lanes.ratio.hi, lanes.ratio.lo);
     over_parts<T>([&](auto part) {
       constexpr int p = decltype(part)::number;
@@ -673,10 +674,11 @@ class alignas(4096) CrossEntropyLanes {
     return split<T>(rows.upstream + l);
   }
 
-  // The gradient of the lanes from l on, over their exponentials. e: the target's.
-  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, V<T> e, Rows& rows,
+  // The gradient of the lanes from l on, over their exponentials.
+  void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, const Rows& rows,
               int64_t l) const {
-    V<T> more{};  // 2 z_loss lse
+    const V<T> e = dense ? V<T>{} : load(rows.e + l);  // the target's
+    V<T> more{};                                       // 2 z_loss lse
     if (task_.z_loss != 0) {
       more = static_cast<T>(2 * task_.z_loss) * (lanes.max + lanes.log_sum());
     }

@@ -107,10 +107,9 @@ struct Pivot {
 
   // Times a factor between 1/sqrt(2) and sqrt(2) that is the same for the whole row. Error at most
   // 1 ulp. Exactly 0 far below the maximum and for -inf; NaN for NaN.
-  SOFTXENT_INLINE Exponential<T> parts(V<T> x) const {
-    return exponential<T>(larger<T>(lowest, x - away), round);
+  SOFTXENT_INLINE V<T> exp(V<T> x) const {
+    return exponential<T>(larger<T>(lowest, x - away), round).value();
   }
-  SOFTXENT_INLINE V<T> exp(V<T> x) const { return parts(x).value(); }
 };
 
 // exp(x) 2^kNearBias for |x| <= kLargest, whatever the maximum: no sum of them leaves the range of
@@ -125,8 +124,7 @@ struct Near {
       ExpConstants<T>::kRound +
       static_cast<T>(ExpConstants<T>::kExponentZero + ExpConstants<T>::kNearBias);
 
-  SOFTXENT_INLINE Exponential<T> parts(V<T> x) const { return exponential<T>(x, all(kRound)); }
-  SOFTXENT_INLINE V<T> exp(V<T> x) const { return parts(x).value(); }
+  SOFTXENT_INLINE V<T> exp(V<T> x) const { return exponential<T>(x, all(kRound)).value(); }
 };
 
 #if defined(__AVX512F__)
@@ -162,7 +160,7 @@ struct Near<float> {
   __m512i roots = _mm512_load_si512(kRoots);
   __m512 lost = _mm512_load_ps(kLost);
 
-  SOFTXENT_INLINE Exponential<float> parts(V<float> x) const {
+  SOFTXENT_INLINE V<float> exp(V<float> x) const {
     constexpr float kRound16 = 0x1.8p19f;  // rounds to a 16th, which is then in the lowest bits
     const V<float> t = multiply_add(x, all(1.44269504088896340736f), all(kRound16));
     const V<float> n = t - kRound16;
@@ -173,9 +171,8 @@ struct Near<float> {
     const V<float> p = multiply_add(r, q, _mm512_permutexvar_ps(bits, lost));
     const __m512i root = _mm512_permutexvar_epi32(bits, roots);
     const V<float> power = _mm512_castsi512_ps(_mm512_add_epi32(root, _mm512_slli_epi32(bits, 19)));
-    return {p, power};
+    return multiply_add(power, p, power);
   }
-  SOFTXENT_INLINE V<float> exp(V<float> x) const { return parts(x).value(); }
 };
 #endif
 

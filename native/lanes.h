@@ -262,11 +262,7 @@ struct NearOrPivot {
   Near<T> near;
   Pivot<T> pivot;
 
-  SOFTXENT_INLINE Exponential<T> parts(V<T> x) const {
-    const Exponential<T> a = near.parts(x), b = pivot.parts(x);
-    return {is_near ? a.p : b.p, is_near ? a.power : b.power};
-  }
-  SOFTXENT_INLINE V<T> exp(V<T> x) const { return parts(x).value(); }
+  SOFTXENT_INLINE V<T> exp(V<T> x) const { return is_near ? near.exp(x) : pivot.exp(x); }
 };
 
 // Calls f with what gives the exponentials of numbers between `min` and `max`: in each lane the
