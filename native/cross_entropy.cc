@@ -1,5 +1,5 @@
 // Cross-entropy of rows against a target mass, and its gradient.
-#include "lanes.h"
+#include "flat.h"
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
@@ -286,22 +286,22 @@ class alignas(4096) CrossEntropy {
           if (dense) weigh(i, begin, size, u, max, chunk);
         });
     Summary& s = row.sum.summary;
-    if (!(fabs(s.max) < INFINITY)) s.max = NAN;
+    if (!(fabs(s.base) < INFINITY)) s.base = NAN;
     row.mass = {dense ? 0 : weight_of(y), 0};
     Pair gap;
     if (!dense) {
-      if (row.mass.hi != 0) gap.hi = row.mass.hi * (s.max - static_cast<double>(at_target));
+      if (row.mass.hi != 0) gap.hi = row.mass.hi * (s.base - static_cast<double>(at_target));
     } else {
       for (int64_t c = 0; c < chunks_of(n_); ++c) {
         row.mass.add(chunks[c].mass);
         gap.add(chunks[c].gap);
         // No term is negative here either.
         if (chunks[c].mass.hi != 0) {
-          gap.add(chunks[c].mass.times({s.max - static_cast<double>(chunks[c].max), 0}));
+          gap.add(chunks[c].mass.times({s.base - static_cast<double>(chunks[c].max), 0}));
         }
       }
     }
-    losses.add(i, s.max, s.ratio, row.mass.value(), gap.value());
+    losses.add(i, s.base, s.ratio, row.mass.value(), gap.value());
     if (task_.summary) task_.summary[i] = s;
     if (row.e) row.factors = factors_of(row);
   }
@@ -320,7 +320,7 @@ class alignas(4096) CrossEntropy {
       for (int64_t c = 0; c < count; ++c) row.mass.add(chunks[c].mass);
     }
     Chunk<T> at_max{};
-    at_max.max = static_cast<T>(task_.summary[i].max);
+    at_max.max = static_cast<T>(task_.summary[i].base);
     if (fabs(at_max.max) <= Near<T>::kLargest) {
       at_max.by(Near<T>());
     } else {
@@ -351,7 +351,7 @@ class alignas(4096) CrossEntropy {
   // Of the logarithm the gradient knows only by z_loss.
   Factors<double> factors_of(const Row& row) const {
     const Summary& s = row.sum.summary;
-    const double lse = task_.z_loss == 0 ? 0 : s.max + log1p(s.ratio);
+    const double lse = task_.z_loss == 0 ? 0 : s.base + log1p(s.ratio);
     const double given = task_.upstream ? task_.upstream[row.i] : 1;
     return {task_, scale_, given, s.ratio, 1 / (1 + s.ratio), lse, row.mass.value()};
   }
@@ -398,7 +398,7 @@ class alignas(4096) CrossEntropy {
   void finish(const Row& row, int64_t c, const Chunk<T>& chunk,
               const Normaliser<T>& normaliser) const {
     const int64_t begin = c * kChunk, end = begin + chunk_size(n_, begin);
-    const bool holds_max = static_cast<double>(chunk.max) == row.sum.summary.max;
+    const bool holds_max = static_cast<double>(chunk.max) == row.sum.summary.base;
     const DenseFactors<T> dense_factors =
         dense_factors_of(row.factors, normaliser, holds_max ? chunk.top : T(-1), row.mass);
     const int64_t y = dense ? -1 : task_.index[row.i];
@@ -486,11 +486,20 @@ class alignas(4096) CrossEntropyLanes {
         n_(task.shape.classes),
         width_(tile_width<T>(task.shape, task.logits)),
         workers_(tile_workers(task.shape, width_)),
+        is_flat_(!dense && !task.from_maximum && scale_.identity() &&
+                 is_flat<T>(task.shape, task.logits) &&
+                 (!task.grad.data || is_flat<T>(task.shape, task.grad))),
+        head_(is_flat_ && task.shape.batch_dims == 1 && task.shape.rows >= kManyTiles * width_
+                  ? rows_before_line(task.shape, task.grad.data ? task.grad : task.logits)
+                  : 0),
+        row_of_(is_flat_ ? n_ : 0),
+        flat_(workers_, is_flat_ ? width_ * n_ : 0),
         scratch_(workers_, width_ * n_),
         extra_(workers_, task.probabilities.data || task.softcap != 0 ? width_ * n_ : 0),
-        sums_(2, tiles_of(task.shape, width_)),
+        sums_(2, tiles_of(task.shape, width_, head_)),
         weight_(task),
         is_plain_(!dense && !task.weight && task.z_loss == 0),
+        wants_base_(task.summary || task.z_loss != 0),
         keep_(static_cast<T>(1 - task.label_smoothing)),
         spread_(static_cast<T>(task.label_smoothing / static_cast<double>(n_))),
         scale_of_grad_(task.softcap == 0 ? task.scale / task.temperature : task.scale),
@@ -499,14 +508,15 @@ class alignas(4096) CrossEntropyLanes {
 
   // Returns the sum of the losses: of the tiles' sums, in their order.
   double run() const {
-    for_each_tile<T>(task_.shape, width_, scratch_, workers_,
+    for_each_tile<T>(task_.shape, width_, head_, scratch_, workers_,
                      [this](int worker, const Tile<T>& tile) { compute(worker, tile); });
-    const int64_t tiles = tiles_of(task_.shape, width_);
+    const int64_t tiles = tiles_of(task_.shape, width_, head_);
     return from_summary_ ? NAN : sum(sums_.of(0), tiles) + sum(sums_.of(1), tiles);
   }
 
  private:
   static constexpr int L = kLanes<T>;
+  static constexpr int64_t kManyTiles = 8;  // of which one more doesn't count
   using Index = typename Vector<T>::index;
 
   // One number a lane, for all rows of a tile. What isn't asked for isn't filled.
@@ -515,50 +525,196 @@ class alignas(4096) CrossEntropyLanes {
     bool ignored;                         // some are
     alignas(64) T logit[kMaxWidth];       // of the target, and
     alignas(64) T e[kMaxWidth];           // its exponential
+    alignas(64) T max[kMaxWidth];
+    alignas(64) Index near[kMaxWidth];  // whether all are measured by the target
     alignas(64) double mass[kMaxWidth], gap[kMaxWidth], upstream[kMaxWidth], loss[kMaxWidth];
     alignas(64) Summary summary[kMaxWidth];
   };
 
   void compute(int worker, const Tile<T>& tile) const {
-    read_tile(task_.shape, task_.logits, tile);
-    if (!scale_.identity()) scale_.apply(tile.data, n_ * width_);
-    Tile<T> extra = tile;  // probabilities, or the logits again
-    extra.data = extra_.of(worker);
-    if (task_.probabilities.data) read_tile(task_.shape, task_.probabilities, extra);
-    const Ahead in = ahead_of(task_.shape, task_.logits, tile);
-    const Ahead out = ahead_of(task_.shape, task_.grad, tile);
     Rows rows;
     find_targets(tile, rows);
-    // What needs the logits comes first: their exponentials are written over them.
-    if (dense) weigh(tile, extra, rows);
     for (int64_t l = 0; task_.upstream && l < width_; ++l) {
       rows.upstream[l] = l < tile.rows ? task_.upstream[tile.row + l] * scale_of_grad_ : 0;
     }
     for (int64_t l = 0; from_summary_ && l < width_; ++l) {
       rows.summary[l] = l < tile.rows ? task_.summary[tile.row + l] : Summary{};
     }
-    T* const e = dense || !task_.grad.data ? nullptr : rows.e;
-    for (int64_t l = 0; !dense && l < width_; l += L) {
-      const V<T> logit = gather<T>(tile.data, places(rows, l));
-      store(rows.logit + l, logit);
-      store(rows.e + l, logit);
-    }
+    if (is_flat_ && tile.rows == width_ && compute_flat(tile, flat_.of(worker), rows)) return;
+    compute_turned(tile, extra_.of(worker), rows);
+  }
+
+  // Rows of everyday numbers, one after another. False where they aren't, and nothing is written:
+  // the other way gives each row that is the same bits.
+  bool compute_flat(const Tile<T>& tile, T* e, Rows& rows) const {
+    const T* const x = at(task_.logits, tile, task_.shape);
+    T* const grad = task_.grad.data ? at(task_.grad, tile, task_.shape) : nullptr;
+    if (!exp_near<T>(x, e, n_ * width_, grad ? grad : e)) return false;
     Lanes<T> lanes[kMaxWidth / L];
-    if (from_summary_) {
-      for (int64_t l = 0; l < width_; l += L) take_saved(rows, l, lanes[l / L]);
-      recall_lanes<T>(tile, e, in, out, lanes);
-    } else if (task_.grad.data) {
-      sum_lanes<T, true>(tile, e, in, out, lanes);
-    } else {
-      sum_lanes<T, false>(tile, e, in, out, lanes);
+    for (int64_t l = 0; l < width_; l += L) {
+      Lanes<T>& lane = lanes[l / L];
+      lane.max = gather<T>(x + l * n_, spots(rows, l));
+      store(rows.logit + l, lane.max);
+      store(rows.e + l, gather<T>(e + l * n_, spots(rows, l)));
+      store_numbers(rows.near + l, Mask<T>{} == 0);
+      lane.top = load(rows.e + l);
+      if (from_summary_) {
+        take_saved(rows, l, lane);
+        lane.top = Near<T>().exp(lane.max);
+      } else {
+        read_square(e + l * n_, n_, n_, tile.data + l, width_);
+      }
     }
-    for (int64_t l = 0; l < width_ && !from_summary_; l += L) {
-      conclude(lanes[l / L], rows, l);
+    Sum<T> sums[kMaxWidth / L];
+    if (!from_summary_) add_up(tile, rows, lanes, sums);
+    if (!from_summary_ && is_plain_ && !task_.loss && !rows.ignored) {
+      keep_sum(tile, total_loss(lanes, sums, rows));
+      deliver_summary(tile, rows);
+    } else if (!from_summary_) {
+      conclude(lanes, sums, rows);
+      deliver_losses(tile, rows);
+    }
+    if (grad) {
+      Gradient gradients[kMaxWidth / L];
+      Mask<T> extreme{};
+      for (int64_t l = 0; l < width_; l += L) {
+        const Gradient& g = gradients[l / L] = gradient_of(lanes[l / L], rows, l);
+        extreme |= is_extreme<T>(g.factor.hi, g.given);
+      }
+      if (!all_lanes<T>(extreme == 0)) return false;
+      for (int64_t l = 0; l < width_; l += L) {
+        row_of_.multiply(e + l * n_, gradients[l / L].factor, grad + l * n_);
+        alignas(64) T at_target[L];
+        store(at_target, gradients[l / L].at_target);
+#pragma GCC unroll 16
+        for (int k = 0; k < L; ++k) grad[(l + k) * n_ + rows.target[l + k]] = at_target[k];
+      }
+      each_ignored(tile, rows, [&](int64_t l) {
+        for (int64_t j = 0; j < n_; ++j) grad[l * n_ + j] = 0;
+      });
+    }
+    return true;
+  }
+
+  // Any rows, turned to have one in each lane.
+  void compute_turned(const Tile<T>& tile, T* buffer, Rows& rows) const {
+    read_tile(task_.shape, task_.logits, tile);
+    if (!scale_.identity()) scale_.apply(tile.data, n_ * width_);
+    Tile<T> extra = tile;  // probabilities, or the logits again
+    extra.data = buffer;
+    if (task_.probabilities.data) read_tile(task_.shape, task_.probabilities, extra);
+    const Ahead in = ahead_of(task_.shape, task_.logits, tile);
+    const Ahead out = ahead_of(task_.shape, task_.grad, tile);
+    // What needs the logits comes first: their exponentials are written over them.
+    if (dense) weigh(tile, extra, rows);
+    Lanes<T> lanes[kMaxWidth / L];
+    if (dense && !from_summary_) {
+      task_.grad.data ? sum_lanes<T, true>(tile, in, out, lanes)
+                      : sum_lanes<T, false>(tile, in, out, lanes);
+    } else {
+      take_exponentials(tile, in, out, rows, lanes);
+      if (!from_summary_) {
+        Sum<T> sums[kMaxWidth / L];
+        add_up(tile, rows, lanes, sums);
+        conclude(lanes, sums, rows);
+      }
+    }
+    for (int64_t l = 0; l < width_ && dense && !from_summary_; l += L) {
+      const Lanes<T>& lane = lanes[l / L];
+      const OnePlus<T> whole(lane.ratio.hi, lane.ratio.lo);
+      conclude(log_parts<T>(whole.u, whole.lost, lane.ratio.hi, lane.ratio.lo), lane.max, rows, l);
+      if (task_.summary) save(lane, rows, l);
     }
     for (int64_t l = 0; l < width_ && task_.grad.data; l += L) {
       finish(tile, extra, lanes[l / L], rows, l);
     }
-    deliver(tile, extra, rows);
+    if (!from_summary_) deliver_losses(tile, rows);
+    if (task_.grad.data) deliver_gradient(tile, extra, rows);
+  }
+
+  // The exponentials over the logits. What the others are measured by is saved, or it is the
+  // target where Near will do, or else the maximum.
+  void take_exponentials(const Tile<T>& tile, const Ahead& in, const Ahead& out, Rows& rows,
+                         Lanes<T>* lanes) const {
+    V<T> most[kMaxWidth / L], least[kMaxWidth / L];
+    range_of_lanes(tile, most, least);
+    for (int64_t l = 0; l < width_; l += L) {
+      const int64_t k = l / L;
+      const V<T> logit = dense ? V<T>{} : gather<T>(tile.data, places(rows, l));
+      store(rows.logit + l, logit);
+      const Mask<T> near = is_near<T>(least[k], most[k]);
+      store(rows.max + l, most[k]);
+      store_numbers(rows.near + l, near);
+      lanes[k].max = near ? logit : most[k];
+      if (from_summary_) take_saved(rows, l, lanes[k]);
+    }
+    exp_lanes<T>(tile, least, most, in, out, lanes);
+    for (int64_t l = 0; l < width_ && !dense; l += L) {
+      store(rows.e + l, gather<T>(tile.data, places(rows, l)));
+    }
+  }
+
+  // A tile of exponentials, added up: all of them, to `sums`, and those beside the target's, or the
+  // maximum's. Step by step for all lanes.
+  void add_up(const Tile<T>& tile, Rows& rows, Lanes<T>* lanes, Sum<T>* sums) const {
+    Total<T> totals[kMaxWidth / L];
+    total_lanes(tile, totals);
+    for (int64_t k = 0; k < width_ / L; ++k) {
+      const V<T> top = lanes[k].top;
+      const Sum<T> rest = totals[k].without(top);
+      lanes[k].ratio = ratio_of<T>(rest, top);
+      sums[k] = {top, rest.lo};
+      sums[k].add(rest.hi);
+    }
+    for (int64_t k = 0; k < width_ / L && task_.summary; ++k) {
+      if (task_.from_maximum) {
+        const V<T> top = totals[k].largest, max = load(rows.max + k * L);
+        save({max, top, ratio_of<T>(totals[k].without(top), top)}, rows, k * L);
+      } else {
+        save(lanes[k], rows, k * L);
+      }
+    }
+  }
+
+  // Where the loss is the logarithm of the sum, less the logit: measured by a target that has less
+  // than half of the sum, it would have the error of that exponential as well.
+  static Mask<T> is_unlikely(const Lanes<T>& lanes, const Rows& rows, int64_t l) {
+    return load_numbers(rows.near + l) & ~(lanes.ratio.hi < 1);
+  }
+
+  void conclude(const Lanes<T>* lanes, const Sum<T>* sums, Rows& rows) const {
+    for (int64_t l = 0; l < width_; l += L) {
+      const Lanes<T>& lane = lanes[l / L];
+      const Mask<T> by_sum = is_unlikely(lane, rows, l);
+      const Sum<T> sum = sums[l / L].scaled(all(ExpConstants<T>::kUnbiased));
+      const OnePlus<T> whole(lane.ratio.hi, lane.ratio.lo);
+      const V<T> u = by_sum ? sum.hi : whole.u, lost = by_sum ? sum.lo : whole.lost;
+      const V<T> y = by_sum ? sum.hi - 1 : lane.ratio.hi, y_lost = by_sum ? sum.lo : lane.ratio.lo;
+      conclude(log_parts<T>(u, lost, y, y_lost), by_sum ? V<T>{} : lane.max, rows, l);
+    }
+  }
+
+  // The sum of a tile's losses, all of them near: the logarithm of a product, which takes one
+  // logarithm a lane. What is 2^k times as large gives k to another sum.
+  Pair total_loss(const Lanes<T>* lanes, const Sum<T>* sums, const Rows& rows) const {
+    Product<T> product;
+    Sum<T> logits;
+    V<T> exponents{};
+    for (int64_t l = 0; l < width_; l += L) {
+      const Lanes<T>& lane = lanes[l / L];
+      const Mask<T> by_sum = is_unlikely(lane, rows, l);
+      const Scaled<T> sum(sums[l / L]);
+      product.times({by_sum ? sum.y.hi : lane.ratio.hi, by_sum ? sum.y.lo : lane.ratio.lo});
+      exponents += by_sum ? sum.exponent : V<T>{};
+      logits.add(by_sum ? -load(rows.logit + l) : V<T>{});
+    }
+    const OnePlus<T> whole(product.y.hi, product.y.lo);
+    const Logarithm<T> log = log_parts<T>(whole.u, whole.lost, product.y.hi, product.y.lo);
+    logits.add(log.large);
+    logits.lo += log.small;
+    Pair total = logits.total();
+    total.add(across(exponents) * 0.69314718055994530942);
+    return total;
   }
 
   void find_targets(const Tile<T>& tile, Rows& rows) const {
@@ -575,12 +731,30 @@ class alignas(4096) CrossEntropyLanes {
       rows.mass[l] = weight_.data() ? static_cast<double>(weight_.data()[rows.target[l]]) : 1;
     }
   }
-  // Where the targets of the lanes from l on are in the tile.
+  // The tile's first number.
+  static T* at(const Array& a, const Tile<T>& tile, const Shape& shape) {
+    return static_cast<T*>(a.data) + row_offset(shape, a, tile.row);
+  }
+  // Where the targets of the lanes from l on are in the tile; and in those rows one after another.
   Mask<T> places(const Rows& rows, int64_t l) const {
-    Mask<T> target, lane;
-    __builtin_memcpy(&target, rows.target + l, sizeof target);
+    return targets(rows, l) * static_cast<Index>(width_) + (numbers() + static_cast<Index>(l));
+  }
+  Mask<T> spots(const Rows& rows, int64_t l) const {
+    return targets(rows, l) + numbers() * static_cast<Index>(n_);
+  }
+  static Mask<T> load_numbers(const Index* from) {
+    Mask<T> numbers;
+    __builtin_memcpy(&numbers, from, sizeof numbers);
+    return numbers;
+  }
+  static void store_numbers(Index* to, Mask<T> numbers) {
+    __builtin_memcpy(to, &numbers, sizeof numbers);
+  }
+  static Mask<T> targets(const Rows& rows, int64_t l) { return load_numbers(rows.target + l); }
+  static Mask<T> numbers() {
+    Mask<T> lane;
     for (int k = 0; k < L; ++k) lane[k] = k;
-    return target * static_cast<Index>(width_) + (lane + static_cast<Index>(l));
+    return lane;
   }
   bool is_ignored(const Tile<T>& tile, int64_t l) const {
     return task_.index && task_.index[tile.row + l] == task_.ignore_index;
@@ -592,9 +766,7 @@ class alignas(4096) CrossEntropyLanes {
     if (task_.probabilities.data) {
       t = keep_ * load(extra.at(j) + l) + spread_;
     } else {
-      Mask<T> target;
-      __builtin_memcpy(&target, rows.target + l, sizeof target);
-      t = target == static_cast<Index>(j) ? all(spread_ + keep_) : all(spread_);
+      t = targets(rows, l) == static_cast<Index>(j) ? all(spread_ + keep_) : all(spread_);
     }
     return weight_.data() ? t * weight_.data()[j] : t;
   }
@@ -625,7 +797,7 @@ class alignas(4096) CrossEntropyLanes {
     V<double> max[kParts<T>];
     alignas(64) double ratio[L];
     for (int p = 0; p < kParts<T>; ++p) {
-      const double* const from = &rows.summary[l + p * kLanes<double>].max;
+      const double* const from = &rows.summary[l + p * kLanes<double>].base;
       const V<double> a = load(from), b = load(from + kLanes<double>);
       Mask<double> even;
       for (int k = 0; k < kLanes<double>; ++k) even[k] = 2 * k;
@@ -636,14 +808,13 @@ class alignas(4096) CrossEntropyLanes {
     lanes.ratio = split<T>(ratio);
   }
 
-  // Loss and summary of the lanes from l on.
-  void conclude(const Lanes<T>& lanes, Rows& rows, int64_t l) const {
+  // The losses of the lanes from l on, from lse - base.
+  void conclude(const Logarithm<T>& log_sum, V<T> base, Rows& rows, int64_t l) const {
     const V<T> logit = dense ? V<T>{} : load(rows.logit + l);
-    const Logarithm<T> log_sum = log1p_parts<T>(lanes.ratio.hi, lanes.ratio.lo);
     over_parts<T>([&](auto part) {
       constexpr int p = decltype(part)::number;
       const int64_t k = l + part.begin;
-      const V<double> max = widen<p>(lanes.max), zero{};
+      const V<double> max = widen<p>(base), zero{};
       const V<double> log = widen<p>(log_sum.large) + widen<p>(log_sum.small);
       const V<double> below = max - widen<p>(logit);
       if (is_plain_) {
@@ -653,15 +824,20 @@ class alignas(4096) CrossEntropyLanes {
         const V<double> gap = dense ? load(rows.gap + k) : s == 0 ? zero : s * below;
         store(rows.loss + k, loss_of<V<double>>(task_, max, log, s, gap));
       }
-      if (task_.summary) {
-        const V<double> r = widen<p>(lanes.ratio.hi) + widen<p>(lanes.ratio.lo),
-                        m = r == r ? max : r;
-        Mask<double> turns;
-        for (int i = 0; i < kLanes<double>; ++i) turns[i] = i / 2 + i % 2 * kLanes<double>;
-        double* const to = &rows.summary[k].max;
-        store(to, shuffle<double>(m, r, turns));
-        store(to + kLanes<double>, shuffle<double>(m, r, turns + kLanes<double> / 2));
-      }
+    });
+  }
+
+  // The summary of the lanes from l on.
+  void save(const Lanes<T>& lanes, Rows& rows, int64_t l) const {
+    over_parts<T>([&](auto part) {
+      constexpr int p = decltype(part)::number;
+      const V<double> r = widen<p>(lanes.ratio.hi) + widen<p>(lanes.ratio.lo);
+      const V<double> base = r == r ? widen<p>(lanes.max) : r;
+      Mask<double> turns;
+      for (int i = 0; i < kLanes<double>; ++i) turns[i] = i / 2 + i % 2 * kLanes<double>;
+      double* const to = &rows.summary[l + part.begin].base;
+      store(to, shuffle<double>(base, r, turns));
+      store(to + kLanes<double>, shuffle<double>(base, r, turns + kLanes<double> / 2));
     });
   }
 
@@ -674,22 +850,41 @@ class alignas(4096) CrossEntropyLanes {
     return split<T>(rows.upstream + l);
   }
 
+  V<T> drift(const Lanes<T>& lanes) const {  // 2 z_loss lse
+    if (task_.z_loss == 0) return V<T>{};
+    return static_cast<T>(2 * task_.z_loss) * (lanes.max + lanes.log_sum());
+  }
+
+  // What the exponentials are to be multiplied by, made from what was given; and the target's.
+  struct Gradient {
+    Sum<T> factor;
+    V<T> at_target, given;
+  };
+  Gradient gradient_of(const Lanes<T>& lanes, const Rows& rows, int64_t l) const {
+    const Sum<T> share = lanes.share(), rest = lanes.rest(), upstream = upstream_at(rows, l);
+    const Sum<T> kept = is_plain_ ? upstream : upstream.times(mass_at(rows, l));
+    const V<T> more = drift(lanes) * upstream.hi;
+    const Sum<T> factor = share.times({kept.hi + more, kept.lo});
+    // pull p - t; where all are measured by the target pull (p - 1) is -pull rest / sum, whose
+    // digits survive.
+    const V<T> low = multiply_add(rest.hi, factor.lo, rest.lo * factor.hi);
+    const V<T> at_top = more - multiply_add(rest.hi, factor.hi, low);
+    const V<T> e = load(rows.e + l);  // the target's
+    const V<T> below = multiply_add(e, factor.hi, -kept.hi) + (e * factor.lo - kept.lo);
+    return {factor, e == lanes.top ? at_top : below, kept.hi};
+  }
+
   // The gradient of the lanes from l on, over their exponentials.
   void finish(const Tile<T>& tile, const Tile<T>& extra, Lanes<T>& lanes, const Rows& rows,
               int64_t l) const {
-    const V<T> e = dense ? V<T>{} : load(rows.e + l);  // the target's
-    V<T> more{};                                       // 2 z_loss lse
-    if (task_.z_loss != 0) {
-      more = static_cast<T>(2 * task_.z_loss) * (lanes.max + lanes.log_sum());
-    }
-    const Sum<T> share = lanes.share(), upstream = upstream_at(rows, l), mass = mass_at(rows, l);
-    const Sum<T> rest = lanes.rest();
-    V<T> at_target{};
     if (dense) {
-      const Sum<T> pull{mass.hi + more, mass.lo};
+      const V<T> more = drift(lanes);
+      const Sum<T> share = lanes.share(), rest = lanes.rest(), upstream = upstream_at(rows, l);
+      const Sum<T> mass = mass_at(rows, l), pull{mass.hi + more, mass.lo};
       const V<T> above = -(rest.times(share).hi * pull.hi);
       Sum<T> factor = share.times(pull);
-      fit(tile, rows, l, e, pull.hi, lanes, factor, at_target);
+      V<T> at_target{};
+      fit(tile, rows, l, V<T>{}, pull.hi, lanes, factor, at_target);
       const DenseFactors<T> factors{factor.hi, factor.lo, lanes.top, above,
                                     mass.hi,   mass.lo,   more,      upstream.hi};
       for (int64_t j = 0; j < n_; ++j) {
@@ -697,17 +892,10 @@ class alignas(4096) CrossEntropyLanes {
         store(to, factors.gradient(load(to), this->mass(extra, rows, j, l)));
       }
     } else {
-      const Sum<T> kept = is_plain_ ? upstream : upstream.times(mass);
-      more *= upstream.hi;
-      Sum<T> factor = share.times({kept.hi + more, kept.lo});
-      // pull p - t; at the maximum pull (p - 1) is -pull rest / sum, whose digits survive.
-      const V<T> low = multiply_add(rest.hi, factor.lo, rest.lo * factor.hi);
-      const V<T> at_max = more - multiply_add(rest.hi, factor.hi, low);
-      const V<T> below = multiply_add(e, factor.hi, -kept.hi) + (e * factor.lo - kept.lo);
-      at_target = e == lanes.top ? at_max : below;
-      fit(tile, rows, l, e, kept.hi, lanes, factor, at_target);
-      multiply_lanes(tile, l, factor);
-      scatter<T>(tile.data, places(rows, l), at_target);
+      Gradient g = gradient_of(lanes, rows, l);
+      fit(tile, rows, l, load(rows.e + l), g.given, lanes, g.factor, g.at_target);
+      multiply_lanes(tile, l, g.factor);
+      scatter<T>(tile.data, places(rows, l), g.at_target);
     }
   }
 
@@ -739,32 +927,38 @@ class alignas(4096) CrossEntropyLanes {
     }
   }
 
-  // The tile's results, to where they were asked for.
-  void deliver(const Tile<T>& tile, const Tile<T>& extra, Rows& rows) const {
-    const auto each_ignored = [&](const auto& f) {
-      for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
-        if (is_ignored(tile, l)) f(l);
-      }
-    };
-    if (!from_summary_) {
-      each_ignored([&](int64_t l) {
-        rows.loss[l] = 0;
-        rows.summary[l] = {NAN, NAN};
-      });
-      for (int64_t l = tile.rows; l < width_; ++l) rows.loss[l] = 0;
-      Sum<double> sum;
-      for (int64_t l = 0; l < width_; l += kLanes<double>) sum.add(load(rows.loss + l));
-      const Pair total = sum.total();
-      sums_.of(0)[tile.number] = total.hi;
-      sums_.of(1)[tile.number] = total.hi - total.hi == 0 ? total.lo : 0;
-      double* const loss = task_.loss ? task_.loss + tile.row : nullptr;
-      Summary* const summary = task_.summary ? task_.summary + tile.row : nullptr;
-      for (int64_t l = 0; loss && l < tile.rows; ++l) loss[l] = rows.loss[l];
-      for (int64_t l = 0; summary && l < tile.rows; ++l) summary[l] = rows.summary[l];
+  template <class F>
+  void each_ignored(const Tile<T>& tile, const Rows& rows, const F& f) const {
+    for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
+      if (is_ignored(tile, l)) f(l);
     }
-    if (!task_.grad.data) return;
+  }
+
+  // The tile's results, to where they were asked for.
+  void deliver_losses(const Tile<T>& tile, Rows& rows) const {
+    each_ignored(tile, rows, [&](int64_t l) {
+      rows.loss[l] = 0;
+      rows.summary[l] = {NAN, NAN};
+    });
+    for (int64_t l = tile.rows; l < width_; ++l) rows.loss[l] = 0;
+    Sum<double> sum;
+    for (int64_t l = 0; l < width_; l += kLanes<double>) sum.add(load(rows.loss + l));
+    keep_sum(tile, sum.total());
+    double* const loss = task_.loss ? task_.loss + tile.row : nullptr;
+    for (int64_t l = 0; loss && l < tile.rows; ++l) loss[l] = rows.loss[l];
+    deliver_summary(tile, rows);
+  }
+  void keep_sum(const Tile<T>& tile, Pair total) const {
+    sums_.of(0)[tile.number] = total.hi;
+    sums_.of(1)[tile.number] = total.hi - total.hi == 0 ? total.lo : 0;
+  }
+  void deliver_summary(const Tile<T>& tile, const Rows& rows) const {
+    Summary* const summary = task_.summary ? task_.summary + tile.row : nullptr;
+    for (int64_t l = 0; summary && l < tile.rows; ++l) summary[l] = rows.summary[l];
+  }
+  void deliver_gradient(const Tile<T>& tile, const Tile<T>& extra, const Rows& rows) const {
     const auto clear = [&](T* data) {
-      each_ignored([&](int64_t l) {
+      each_ignored(tile, rows, [&](int64_t l) {
         for (int64_t j = 0; j < n_; ++j) data[j * width_ + l] = 0;
       });
     };
@@ -782,10 +976,14 @@ class alignas(4096) CrossEntropyLanes {
   const bool from_summary_;
   const int64_t n_, width_;
   const int workers_;
-  const Scratch<T> scratch_, extra_;
+  const bool is_flat_;
+  const int64_t head_;
+  const RowOf<T> row_of_;
+  const Scratch<T> flat_, scratch_, extra_;
   const Scratch<double> sums_;  // of each tile's losses, in two parts
   const Weight<T> weight_;
   const bool is_plain_;  // one class has the mass 1, and there is no z_loss
+  const bool wants_base_;
   const T keep_, spread_;
   const double scale_of_grad_;
   const T scale_high_, scale_low_;

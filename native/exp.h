@@ -41,6 +41,7 @@ struct ExpConstants<float> {
   static constexpr int kBias = 64;
   static constexpr float kFar = 264;
   static constexpr int kNearBias = 0;
+  static constexpr float kUnbiased = 1;  // 2^-kNearBias
 };
 
 template <>
@@ -57,6 +58,7 @@ struct ExpConstants<double> {
   static constexpr int kBias = 512;
   static constexpr double kFar = 2200;
   static constexpr int kNearBias = 512;
+  static constexpr double kUnbiased = 0x1p-512;
 };
 
 // 2^n (1 + p) for the s that it was made of.
@@ -113,11 +115,11 @@ struct Pivot {
 };
 
 // exp(x) 2^kNearBias for |x| <= kLargest, whatever the maximum: no sum of them leaves the range of
-// T, and nothing has to be known of a row before its exponentials. Error at most 1 ulp, with the
-// table 0.6; NaN for NaN.
+// T, nor the quotient of two of them, and nothing has to be known of a row before its exponentials.
+// Error at most 1 ulp, with the table 0.6; NaN for NaN.
 template <class T>
 struct Near {
-  static constexpr T kLargest = 60;
+  static constexpr T kLargest = 40;
   // As Pivot's `away` and `round`.
   static constexpr T kAway = 0;
   static constexpr T kRound =
@@ -128,11 +130,10 @@ struct Near {
 };
 
 #if defined(__AVX512F__)
-// The bits of 2^(k / 16) as a float, less k where the exponent begins: the bits of n + k / 16,
-// moved there and added, make 2^(n + k / 16).
-alignas(64) constexpr uint32_t kRoots[16] = {
-    0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
-    0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+// 2^(k / 16).
+alignas(64) constexpr float kRoots[16] = {
+    1.0f,       1.0442737f, 1.0905077f, 1.1387886f, 1.1892071f, 1.2418578f, 1.2968396f, 1.3542556f,
+    1.4142135f, 1.4768262f, 1.5422108f, 1.6104903f, 1.6817929f, 1.7562522f, 1.8340081f, 1.9152066f};
 
 // What they have lost by being rounded, in proportion.
 alignas(64) constexpr float kLost[16] = {0,
@@ -155,9 +156,9 @@ alignas(64) constexpr float kLost[16] = {0,
 template <>
 struct Near<float> {
   using C = ExpConstants<float>;
-  static constexpr float kLargest = 60, kAway = 0, kRound = C::kRound + C::kExponentZero;
+  static constexpr float kLargest = 40, kAway = 0, kRound = C::kRound + C::kExponentZero;
 
-  __m512i roots = _mm512_load_si512(kRoots);
+  __m512 roots = _mm512_load_ps(kRoots);
   __m512 lost = _mm512_load_ps(kLost);
 
   SOFTXENT_INLINE V<float> exp(V<float> x) const {
@@ -169,8 +170,8 @@ struct Near<float> {
         multiply_add(multiply_add(r, all(0.16666667f), all(0.50001955f)), r, all(1.0f));
     const __m512i bits = _mm512_castps_si512(t);
     const V<float> p = multiply_add(r, q, _mm512_permutexvar_ps(bits, lost));
-    const __m512i root = _mm512_permutexvar_epi32(bits, roots);
-    const V<float> power = _mm512_castsi512_ps(_mm512_add_epi32(root, _mm512_slli_epi32(bits, 19)));
+    // Times 2^floor(n): the 16ths are in the root.
+    const V<float> power = _mm512_scalef_ps(_mm512_permutexvar_ps(bits, roots), n);
     return multiply_add(power, p, power);
   }
 };
@@ -213,37 +214,38 @@ struct Logarithm {
   V<T> large, small;
 };
 
-// log(1 + y) for y >= 0; y + lost is known, with lost less than a unit of y. Within 2 ulp as one
-// number; as two, for float, within half of one.
-// 1 + y = 2^k m, log m = 2 atanh((m - 1) / (m + 1)).
+// log(u + lost) for u > 2^-64, with lost less than a unit of u. Where u is near 1, y + y_lost is
+// taken for u + lost - 1: it may have more digits. Within 2 ulp as one number; as two, for float,
+// within half of one, and 2^-27 where it isn't small.
+// u = 2^k m, log m = 2 atanh((m - 1) / (m + 1)).
 template <class T>
-inline Logarithm<T> log1p_parts(V<T> y, V<T> y_lost) {
+inline Logarithm<T> log_parts(V<T> u, V<T> lost, V<T> y, V<T> y_lost) {
   using C = ExpConstants<T>;
   using B = typename Vector<T>::bits;
-  const V<T> u = y + 1;
-  const V<T> back = u - 1;
-  const V<T> lost = ((y - back) + (1 - (u - back))) + y_lost;  // u + lost = 1 + y
   B bits;
   __builtin_memcpy(&bits, &u, sizeof bits);
-  // m in [sqrt(1/2), sqrt(2)): the exponent is counted from the bits of sqrt(1/2).
+  // m in [sqrt(1/2), sqrt(2)): the exponent is counted from the bits of sqrt(1/2), and 64 more,
+  // which makes it positive.
+  constexpr auto kMore = decltype(C::kBitsOf1){64} << C::kMantissa;
+  bits += kMore;
   const B k_bits = (bits - C::kRootOfHalf) >> C::kMantissa;
   const B m_bits = bits - (k_bits << C::kMantissa);
   V<T> m;
   __builtin_memcpy(&m, &m_bits, sizeof m);
-  // k is small and >= 0 here: it becomes a T by way of the bits of 2^kMantissa.
+  // It becomes a T by way of the bits of 2^kMantissa.
   const V<T> beyond = all(static_cast<T>(int64_t{1} << C::kMantissa));
   B k_magic;
   __builtin_memcpy(&k_magic, &beyond, sizeof k_magic);
   k_magic |= k_bits;
   V<T> k;
   __builtin_memcpy(&k, &k_magic, sizeof k);
-  k -= beyond;
-  const B down_bits = C::kBitsOf1 - (k_bits << C::kMantissa);
+  k -= beyond + 64;
+  const B down_bits = (C::kBitsOf1 + kMore) - (k_bits << C::kMantissa);
   V<T> down;  // 2^-k
   __builtin_memcpy(&down, &down_bits, sizeof down);
-  // f = m - 1 is exact; where k = 0, y itself is better than what is left of it in 1 + y.
-  const Mask<T> is_whole = k_bits == 0;
-  const V<T> f = is_whole ? y : m - 1, c = is_whole ? y_lost : lost * down;
+  // f = m - 1 is exact.
+  const Mask<T> is_near_1 = k_bits == 64;
+  const V<T> f = is_near_1 ? y : m - 1, c = is_near_1 ? y_lost : lost * down;
   // log(m + c) = log(m) + c / m; of an m far from 1, c has next to nothing of the digits.
   const V<T> tail = c - c * f * (1 - f);
   const V<T> d = f + 2, part = inverse<T>(d), rough = f * part;
@@ -259,13 +261,26 @@ inline Logarithm<T> log1p_parts(V<T> y, V<T> y_lost) {
   const V<T> whole = k * C::kLog2High, large = whole + f;
   const V<T> small =
       (f - (large - whole)) + remainder_of<T>(k * C::kLog2Low + (2 * z * w * q + tail), z, f);
-  const Mask<T> finite = y < static_cast<T>(__builtin_inf());
-  return {finite ? large : y, finite ? small : V<T>{}};
+  const Mask<T> finite = u < static_cast<T>(__builtin_inf());
+  return {finite ? large : u, finite ? small : V<T>{}};
 }
 
+// u + lost = 1 + y.
+template <class T>
+struct OnePlus {
+  V<T> u, lost;
+
+  OnePlus(V<T> y, V<T> y_lost) : u(y + 1) {
+    const V<T> back = u - 1;
+    lost = ((y - back) + (1 - (u - back))) + y_lost;
+  }
+};
+
+// log(1 + y + y_lost) for y >= 0.
 template <class T>
 inline V<T> log1p(V<T> y, V<T> y_lost = V<T>{}) {
-  const Logarithm<T> log = log1p_parts<T>(y, y_lost);
+  const OnePlus<T> whole(y, y_lost);
+  const Logarithm<T> log = log_parts<T>(whole.u, whole.lost, y, y_lost);
   return log.large + log.small;
 }
 inline double log1p(double y) { return log1p<double>(all(y))[0]; }

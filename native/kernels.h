@@ -54,11 +54,12 @@ struct LogSumExpTask {
 //   loss   = s lse - sum_j t_j u_j + z_loss lse^2
 //   grad_j = upstream ((s + 2 z_loss lse) p_j - t_j) du_j/dz_j
 //
-// The gradient needs two numbers of the forward pass, the row's maximum max_j u_j and its
-// `ratio`, the sum of exp(u_j - max) over all j but the maximum: lse = max + log1p(ratio). Unlike
-// lse alone they still hold 1 - p_max where p_max rounds to 1.
+// The gradient needs two numbers of the forward pass, one of the row's u, `base`, and its `ratio`,
+// the sum of exp(u_j - base) over all other j: lse = base + log1p(ratio). Unlike lse alone they
+// still hold 1 - p of the base where that p rounds to 1. It is the maximum, or where few logits lie
+// within Near's range the target's, whose loss then is log1p(ratio) alone.
 struct Summary {
-  double max, ratio;  // NaN where the row has no loss
+  double base, ratio;  // NaN where the row has no loss
 };
 
 struct CrossEntropyTask {
@@ -73,6 +74,7 @@ struct CrossEntropyTask {
   double temperature;      // > 0
   double* loss;            // (rows), or null
   Summary* summary;        // (rows), or null: written by cross_entropy, read by its gradient
+  bool from_maximum;       // the summary is to begin with the maximum: all digits of lse are wanted
   const double* upstream;  // (rows), or null for ones
   double scale;            // of the gradient, times upstream
   Array grad;              // as the logits in shape and type

@@ -29,7 +29,7 @@ inline bool use_lanes(const Shape& shape, const Array& a) {
 // of every class are worth more.
 template <class T>
 inline int64_t tile_width(const Shape& shape, const Array& a) {
-  const int64_t budget = row_stride(shape, a) == 1 ? 256 << 10 : 24 << 10;
+  const int64_t budget = row_stride(shape, a) == 1 ? 256 << 10 : 8 << 10;
   const int64_t fits = budget / (shape.classes * static_cast<int64_t>(sizeof(T))) / 16 * 16;
   const int64_t run = (shape.batch[shape.batch_dims - 1] + 15) / 16 * 16;
   const int64_t most = run < kMaxWidth ? run : kMaxWidth;
@@ -265,15 +265,20 @@ struct NearOrPivot {
   SOFTXENT_INLINE V<T> exp(V<T> x) const { return is_near ? near.exp(x) : pivot.exp(x); }
 };
 
+template <class T>
+inline Mask<T> is_near(V<T> min, V<T> max) {
+  return (max <= Near<T>::kLargest) & (min >= -Near<T>::kLargest);
+}
+
 // Calls f with what gives the exponentials of numbers between `min` and `max`: in each lane the
 // same, whatever the others hold.
 template <class T, class F>
 SOFTXENT_INLINE inline void with_exp(V<T> min, V<T> max, const F& f) {
-  const Mask<T> is_near = (max <= Near<T>::kLargest) & (min >= -Near<T>::kLargest);
-  if (all_lanes<T>(is_near)) {
+  const Mask<T> near = is_near<T>(min, max);
+  if (all_lanes<T>(near)) {
     f(Near<T>());
   } else {
-    f(NearOrPivot<T>{is_near, Near<T>(), Pivot<T>(max)});
+    f(NearOrPivot<T>{near, Near<T>(), Pivot<T>(max)});
   }
 }
 
@@ -281,7 +286,7 @@ SOFTXENT_INLINE inline void with_exp(V<T> min, V<T> max, const F& f) {
 // sum of two: double would take twice as many vectors, and conversions.
 template <class T>
 struct Lanes {
-  V<T> max, top;  // top: the exponential of max
+  V<T> max, top;  // the maximum, or another logit in its place; and its exponential
   Sum<T> ratio;   // the sum of the other exponentials over top; it fits into a double
 
   SOFTXENT_INLINE V<T> log_sum() const { return log1p<T>(ratio.hi, ratio.lo); }
@@ -294,6 +299,45 @@ struct Lanes {
     const V<T> part = inverse<T>(sum.hi);
     const V<T> left = remainder_of<T>(all(T(1)), part, sum.hi) - part * sum.lo;
     return {part, part * left};
+  }
+};
+
+// A sum of exponentials as 2^exponent (1 + y), 0 <= y < 1.
+template <class T>
+struct Scaled {
+  Sum<T> y;
+  V<T> exponent;
+
+  SOFTXENT_INLINE explicit Scaled(Sum<T> sum) {
+    using C = ExpConstants<T>;
+    typename Vector<T>::bits bits, number;
+    __builtin_memcpy(&bits, &sum.hi, sizeof bits);
+    const V<T> beyond = all(static_cast<T>(int64_t{1} << C::kMantissa));
+    __builtin_memcpy(&number, &beyond, sizeof number);
+    number |= bits >> C::kMantissa;
+    __builtin_memcpy(&exponent, &number, sizeof exponent);
+    exponent -= beyond + (C::kExponentZero + C::kNearBias);
+    const auto down_bits = (2 * C::kBitsOf1) - (bits >> C::kMantissa << C::kMantissa);
+    V<T> down;
+    __builtin_memcpy(&down, &down_bits, sizeof down);
+    y = sum.scaled(down);
+    y.hi -= 1;
+  }
+};
+
+// A product of numbers between 1 and 2, all but the first 1 of it: where they are near to 1, that
+// keeps their digits.
+template <class T>
+struct Product {
+  Sum<T> y;
+
+  // Times 1 + other.
+  SOFTXENT_INLINE void times(Sum<T> other) {
+    const Sum<T> both{y.hi * other.hi, multiply_add(y.hi, other.lo, y.lo * other.hi)};
+    const V<T> lost = lost_of_product<T>(y.hi, other.hi, both.hi);
+    y.add(other.hi);
+    y.add_less(both.hi);
+    y.lo += (other.lo + both.lo) + lost;
   }
 };
 
@@ -336,87 +380,137 @@ inline void range_of_lanes(const Tile<T>& tile, V<T>* max, V<T>* min) {
   for (; k < vectors; ++k) range_of_lanes<1>(tile, k * kLanes<T>, max + k, min + k);
 }
 
-// A tile's rows: their exponentials, over u where `keep` is set and over `one`, a number a lane,
-// where it is given; and their sums. Step by step for all lanes: what a step waits for, it doesn't
-// wait for vector by vector.
+// What the exponentials of the rows in one vector's lanes add up to.
 //
 // The sum begins with the largest of its terms, and what an addition then loses is exact without
 // asking which is larger. With the largest twice in it, which class that is needn't be known.
+template <class T>
+struct Total {
+  V<T> largest, sum;
+  Sum<T> lost;
+
+  Total() = default;
+
+  // term() gives one of the n after the other.
+  template <class Term>
+  SOFTXENT_INLINE Total(V<T> first, int64_t n, const Term& term) : largest(first), sum(first) {
+    const auto one = [&]() SOFTXENT_INLINE {
+      const V<T> e = term(), before = sum;
+      sum += e;
+      return e - (sum - before);
+    };
+    const auto two = [&]() SOFTXENT_INLINE {
+      const V<T> first = one();
+      return first + one();
+    };
+    const auto four = [&]() SOFTXENT_INLINE {
+      const V<T> first = two();
+      return first + two();
+    };
+    // The first has nothing to be added to.
+    bool begun = false;
+    const auto lose = [&](V<T> x) SOFTXENT_INLINE {
+      begun ? lost.add(x) : void(lost.hi = x);
+      begun = true;
+    };
+    if ((n & 1) != 0) lose(one());
+    if ((n & 2) != 0) lose(two());
+    if ((n & 4) != 0) lose(four());
+    for (int64_t j = 8; j <= n; j += 8) {
+      const V<T> first = four();
+      lose(first + four());
+    }
+  }
+
+  // All but one of them, whose digits don't cover theirs.
+  SOFTXENT_INLINE Sum<T> without(V<T> one) const {
+    Sum<T> rest{sum, lost.lo};
+    rest.add_less(-largest);
+    rest.add_less(-one);
+    rest.add(lost.hi);
+    return rest;
+  }
+};
+
+// A tile's rows: their exponentials, over u where `keep` is set; and their sums, from the maximum
+// on. Step by step for all lanes: what a step waits for, it doesn't wait for vector by vector.
 template <class T, bool keep>
-inline void sum_lanes(const Tile<T>& tile, T* one, const Ahead& in, const Ahead& out,
-                      Lanes<T>* lanes) {
+inline void sum_lanes(const Tile<T>& tile, const Ahead& in, const Ahead& out, Lanes<T>* lanes) {
   constexpr int L = kLanes<T>;
   const int64_t n = tile.classes, width = tile.width;
-  V<T> most[kMaxWidth / L], least[kMaxWidth / L], sums[kMaxWidth / L];
-  Sum<T> losses[kMaxWidth / L];
+  V<T> most[kMaxWidth / L], least[kMaxWidth / L];
+  Total<T> totals[kMaxWidth / L];
   range_of_lanes(tile, most, least);
   for (int64_t l = 0; l < width; l += L) {
     const V<T> max = most[l / L];
     with_exp<T>(least[l / L], max, [&](const auto& exp_) SOFTXENT_INLINE {
       const auto exp = exp_;  // stores can't change it
-      const V<T> top = exp.exp(max);
-      V<T> sum = top;
-      Sum<T> lost;
       T* at = tile.data + l;
       auto next_in = in.from(l), next_out = out.from(l);
-      const auto term = [&]() SOFTXENT_INLINE {
+      const V<T> top = exp.exp(max);
+      totals[l / L] = Total<T>(top, n, [&]() SOFTXENT_INLINE {
         __builtin_prefetch(next_in.next(), 0, 3);
         __builtin_prefetch(next_out.next(), 1, 3);
-        const V<T> e = exp.exp(load(at)), before = sum;
+        const V<T> e = exp.exp(load(at));
         if (keep) store(at, e);
         at += width;
-        sum += e;
-        return e - (sum - before);
-      };
-      const auto two = [&]() SOFTXENT_INLINE {
-        const V<T> first = term();
-        return first + term();
-      };
-      const auto four = [&]() SOFTXENT_INLINE {
-        const V<T> first = two();
-        return first + two();
-      };
-      for (int64_t j = 8; j <= n; j += 8) {
-        const V<T> first = four();
-        lost.add(first + four());
-      }
-      if ((n & 4) != 0) lost.add(four());
-      if ((n & 2) != 0) lost.add(two());
-      if ((n & 1) != 0) lost.add(term());
-      if (one) store(one + l, exp.exp(load(one + l)));
+        return e;
+      });
       lanes[l / L].max = max;
       lanes[l / L].top = top;
-      sums[l / L] = sum;
-      losses[l / L] = lost;
     });
   }
   for (int64_t k = 0; k < width / L; ++k) {
-    Sum<T> rest{sums[k], losses[k].lo};
-    rest.add(-2 * lanes[k].top);
-    rest.add(losses[k].hi);
-    lanes[k].ratio = ratio_of<T>(rest, lanes[k].top);
+    lanes[k].ratio = ratio_of<T>(totals[k].without(lanes[k].top), lanes[k].top);
   }
 }
 
-// The same from what a forward pass has saved: `max` and `ratio`.
+// The exponentials of a tile of numbers between `least` and `most`, over them; and of lanes.max.
 template <class T>
-inline void recall_lanes(const Tile<T>& tile, T* one, const Ahead& in, const Ahead& out,
-                         Lanes<T>* lanes) {
+inline void exp_lanes(const Tile<T>& tile, const V<T>* least, const V<T>* most, const Ahead& in,
+                      const Ahead& out, Lanes<T>* lanes) {
   constexpr int L = kLanes<T>;
   const int64_t n = tile.classes, width = tile.width;
-  V<T> most[kMaxWidth / L], least[kMaxWidth / L];
-  range_of_lanes(tile, most, least);
   for (int64_t l = 0; l < width; l += L) {
-    with_exp<T>(least[l / L], lanes[l / L].max, [&](const auto& exp_) SOFTXENT_INLINE {
+    with_exp<T>(least[l / L], most[l / L], [&](const auto& exp_) SOFTXENT_INLINE {
       const auto exp = exp_;
       auto next_in = in.from(l), next_out = out.from(l);
+      lanes[l / L].top = exp.exp(lanes[l / L].max);
       for (T *e = tile.data + l, *end = e + n * width; e < end; e += width) {
         __builtin_prefetch(next_in.next(), 0, 3);
         __builtin_prefetch(next_out.next(), 1, 3);
         store(e, exp.exp(load(e)));
       }
-      if (one) store(one + l, exp.exp(load(one + l)));
-      lanes[l / L].top = exp.exp(lanes[l / L].max);
+    });
+  }
+}
+
+// The largest exponential in each of `vectors` vectors of lanes from l on.
+template <int vectors, class T>
+inline void largest_of_lanes(const Tile<T>& tile, int64_t l, V<T>* largest) {
+  V<T> most[vectors] = {};
+  const T* at = tile.data + l;
+  for (int64_t j = 0; j < tile.classes; ++j, at += tile.width) {
+#pragma GCC unroll 4
+    for (int k = 0; k < vectors; ++k) most[k] = larger<T>(load(at + k * kLanes<T>), most[k]);
+  }
+  for (int k = 0; k < vectors; ++k) largest[k] = most[k];
+}
+
+// A tile of exponentials, added up.
+template <class T>
+inline void total_lanes(const Tile<T>& tile, Total<T>* totals) {
+  const int64_t n = tile.classes, width = tile.width, vectors = width / kLanes<T>;
+  V<T> largest[kMaxWidth / kLanes<T>];
+  int64_t k = 0;
+  for (; k + 4 <= vectors; k += 4) largest_of_lanes<4>(tile, k * kLanes<T>, largest + k);
+  for (; k < vectors; ++k) largest_of_lanes<1>(tile, k * kLanes<T>, largest + k);
+  for (k = 0; k < vectors; ++k) {
+    const T* at = tile.data + k * kLanes<T>;
+    totals[k] = Total<T>(largest[k], n, [&]() SOFTXENT_INLINE {
+      const V<T> e = load(at);
+      at += width;
+      return e;
     });
   }
 }
@@ -440,25 +534,27 @@ inline void multiply_lanes(const Tile<T>& tile, int64_t l, Sum<T> factor) {
   }
 }
 
-inline int64_t tiles_of(const Shape& shape, int64_t width) {
+// The first tile of each run of rows may be a shorter one, of `head` rows.
+inline int64_t tiles_of(const Shape& shape, int64_t width, int64_t head = 0) {
   const int64_t run = shape.batch[shape.batch_dims - 1];
-  return shape.rows == 0 ? 0 : shape.rows / run * ((run + width - 1) / width);
+  return shape.rows == 0 ? 0 : shape.rows / run * ((head > 0) + (run - head + width - 1) / width);
 }
 
 // work(worker, tile) for tiles that cover all rows. Each is cut from one run of rows with one
 // stride.
 template <class T, class Work>
-inline void for_each_tile(const Shape& shape, int64_t width, const Scratch<T>& scratch, int workers,
-                          const Work& work) {
+inline void for_each_tile(const Shape& shape, int64_t width, int64_t head,
+                          const Scratch<T>& scratch, int workers, const Work& work) {
   const int64_t run = shape.batch[shape.batch_dims - 1], n = shape.classes;
-  if (shape.rows == 0) return;
-  const int64_t per_run = (run + width - 1) / width, tiles = tiles_of(shape, width);
+  const int64_t tiles = tiles_of(shape, width, head);
+  if (tiles == 0) return;
+  const int64_t per_run = tiles / (shape.rows / run), missing = head > 0 ? width - head : 0;
   const auto buffers = scratch.buffers();
   parallel(workers, tiles, [=](int worker, int64_t begin, int64_t end) {
     T* const own = buffers.of(worker);
     for (int64_t k = begin; k < end; ++k) {
-      const int64_t inside = k % per_run * width;
-      const int64_t rows = run - inside < width ? run - inside : width;
+      const int64_t from = k % per_run * width - missing, to = from + width;
+      const int64_t inside = from < 0 ? 0 : from, rows = (to < run ? to : run) - inside;
       work(worker, Tile<T>{own, n, width, k / per_run * run + inside, rows, k});
     }
   });

@@ -38,6 +38,7 @@ struct Pair {
 
 // The sum of all lanes; double is wide enough for floats.
 inline double across(V<float> v) { return sum_of_lanes(widen<0>(v) + widen<1>(v)); }
+inline double across(V<double> v) { return sum_of_lanes(v); }
 
 // A number of twice the digits, as a sum of two; or a sum that doesn't drift: each lane keeps what
 // its additions lost.
@@ -50,10 +51,17 @@ struct Sum {
     lo += (hi - (s - b)) + (x - b);
     hi = s;
   }
+  // What isn't larger than hi.
+  SOFTXENT_INLINE void add_less(V<T> x) {
+    const V<T> s = hi + x;
+    lo += x - (s - hi);
+    hi = s;
+  }
   SOFTXENT_INLINE Sum times(Sum other) const {
     const V<T> p = hi * other.hi;
     return {p, lost_of_product<T>(hi, other.hi, p) + (hi * other.lo + lo * other.hi)};
   }
+  SOFTXENT_INLINE Sum scaled(V<T> power_of_2) const { return {hi * power_of_2, lo * power_of_2}; }
   SOFTXENT_INLINE Pair total() const { return {across(hi), across(lo)}; }
 };
 template <>

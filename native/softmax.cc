@@ -40,7 +40,7 @@ void softmax_rows(const SoftmaxTask task) {
         plain_x ? next_row(shape, task.x, i, static_cast<const T*>(task.x.data) + from) : nullptr,
         out && !streamed ? next_row<T>(shape, task.out, i, out) : nullptr};
     const RowSum<T> sum = summarise(n, e, parts, next, each, u_of, Nothing{});
-    const T max = static_cast<T>(sum.summary.max);
+    const T max = static_cast<T>(sum.summary.base);
     const T log_sum = task.log ? static_cast<T>(log1p(sum.summary.ratio)) : 0;
     each(chunks_of(n), [=](int64_t c) {
       const int64_t begin = c * kChunk, size = chunk_size(n, begin);
@@ -73,12 +73,11 @@ void softmax_lanes(const SoftmaxTask task) {
   const int64_t width = tile_width<T>(shape, task.x);
   const int workers = tile_workers(shape, width);
   const Scratch<T> scratch(workers, width * shape.classes);
-  for_each_tile<T>(shape, width, scratch, workers, [=](int, const Tile<T>& tile) {
+  for_each_tile<T>(shape, width, 0, scratch, workers, [=](int, const Tile<T>& tile) {
     read_tile(shape, task.x, tile);
     const Ahead in = ahead_of(shape, task.x, tile), out = ahead_of(shape, task.out, tile);
     Lanes<T> sums[kMaxWidth / kLanes<T>];
-    task.log ? sum_lanes<T, false>(tile, nullptr, in, out, sums)
-             : sum_lanes<T, true>(tile, nullptr, in, out, sums);
+    task.log ? sum_lanes<T, false>(tile, in, out, sums) : sum_lanes<T, true>(tile, in, out, sums);
     for (int64_t l = 0; l < width; l += kLanes<T>) {
       const Lanes<T>& lanes = sums[l / kLanes<T>];
       if (task.log) {
@@ -144,13 +143,13 @@ void logsumexp_rows(const LogSumExpTask task) {
   const Scratch<Chunk<double>> chunks(workers, chunks_of(n));
   const auto conclude = [=](int64_t i, Chunk<double>* parts, Summary s, double log_sum,
                             const auto& each) {
-    double lse = logsumexp_of(task, i, s.max, log_sum);
-    if (!(fabs(s.max) < INFINITY)) {
-      lse = special_logsumexp(task, i, s.max);
-    } else if (sizeof(T) == 4 && s.max < 0 && fabs(lse) < 1) {
+    double lse = logsumexp_of(task, i, s.base, log_sum);
+    if (!(fabs(s.base) < INFINITY)) {
+      lse = special_logsumexp(task, i, s.base);
+    } else if (sizeof(T) == 4 && s.base < 0 && fabs(lse) < 1) {
       // The maximum and the logarithm cancel: double has the digits that float lost.
       s = summary_of<double>(task, i, parts, each);
-      lse = s.max + log1p(s.ratio);
+      lse = s.base + log1p(s.ratio);
     }
     task.out[i] = lse;
   };
@@ -179,12 +178,12 @@ void logsumexp_lanes(const LogSumExpTask task) {
   const int64_t width = tile_width<double>(shape, task.x);
   const int workers = tile_workers(shape, width);
   const Scratch<double> scratch(workers, width * shape.classes);
-  for_each_tile<double>(shape, width, scratch, workers, [=](int, const Tile<double>& tile) {
+  for_each_tile<double>(shape, width, 0, scratch, workers, [=](int, const Tile<double>& tile) {
     read_tile(shape, task.x, tile);
     const Ahead next = ahead_of(shape, task.x, tile);
     double max[kMaxWidth], log_sum[kMaxWidth];
     Lanes<double> sums[kMaxWidth / kLanes<double>];
-    sum_lanes<double, false>(tile, nullptr, next, next, sums);
+    sum_lanes<double, false>(tile, next, next, sums);
     for (int64_t l = 0; l < width; l += kLanes<double>) {
       const Lanes<double>& lanes = sums[l / kLanes<double>];
       store(max + l, lanes.max);

@@ -89,12 +89,12 @@ class Stats {
     const int64_t n = loss_.shape.classes, from = row_offset(loss_.shape, loss_.logits, i);
     const int64_t y = loss_.index ? loss_.index[i] : likeliest(i);
     const Summary summary = loss_.summary[i];
-    const Pivot<double> pivot(all(summary.max));
+    const Pivot<double> pivot(all(summary.base));
     double z[kLength];
     read(loss_.logits, from + y * loss_.logits.class_stride, 1, z);
     Ranking ranking(z[0], y);
     Sum<double> gap;  // exp(u - max) (max - u): no term is negative
-    const D zero{}, max = all(summary.max);
+    const D zero{}, max = all(summary.base);
     const auto term = [&](D u) {
       const D e = pivot.exp(u);
       return e == zero ? zero : e * (max - u);
@@ -165,6 +165,7 @@ void cross_entropy_stats(const StatsTask& task) {
     const int64_t count = outer - begin < at_once ? outer - begin : at_once;
     const int64_t first = begin * inner;
     StatsTask slice = task;
+    slice.loss.from_maximum = true;
     slice.loss.shape.batch[0] = count;
     slice.loss.shape.rows = count * inner;
     advance(slice.loss.logits, begin);

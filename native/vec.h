@@ -255,6 +255,12 @@ inline V<T> shuffle(V<T> a, V<T> b, Mask<T> which) {
 #endif
 }
 
+// Lane k is v[which[k]].
+template <class T>
+inline V<T> permute(V<T> v, Mask<T> which) {
+  return shuffle<T>(v, v, which);
+}
+
 template <class T>
 inline V<T> larger(V<T> a, V<T> b) {  // b where either is NaN
   return a > b ? a : b;
@@ -262,6 +268,11 @@ inline V<T> larger(V<T> a, V<T> b) {  // b where either is NaN
 template <class T>
 inline V<T> smaller(V<T> a, V<T> b) {  // b where either is NaN
   return a < b ? a : b;
+}
+// The larger of |a| and b.
+template <class T>
+inline V<T> larger_size(V<T> a, V<T> b) {
+  return larger<T>(a < 0 ? -a : a, b);
 }
 
 // The lanes in pairs, then pairs of pairs: short chains. No lane is NaN.
@@ -331,6 +342,22 @@ inline V<float> smaller<float>(V<float> a, V<float> b) {
 template <>
 inline V<double> smaller<double>(V<double> a, V<double> b) {
   return _mm512_min_pd(a, b);
+}
+template <>
+inline V<float> larger_size<float>(V<float> a, V<float> b) {
+  return _mm512_range_ps(a, b, 11);
+}
+template <>
+inline V<double> larger_size<double>(V<double> a, V<double> b) {
+  return _mm512_range_pd(a, b, 11);
+}
+template <>
+inline V<float> permute<float>(V<float> v, Mask<float> which) {
+  return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(which), v);
+}
+template <>
+inline V<double> permute<double>(V<double> v, Mask<double> which) {
+  return _mm512_permutexvar_pd(reinterpret_cast<__m512i>(which), v);
 }
 template <>
 inline V<float> gather<float>(const float* from, Mask<float> at) {

@@ -89,7 +89,7 @@ def precision(dtype: np.dtype[Any]) -> float:
 
 def kind_of(dtype: np.dtype[Any]) -> str:
     """NumPy's letter for the kind of a dtype; bfloat16, which NumPy doesn't know, is a float."""
-    return "f" if is_bfloat16(dtype) else dtype.kind
+    return dtype.kind if dtype.isbuiltin == 1 or not is_bfloat16(dtype) else "f"
 
 
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:

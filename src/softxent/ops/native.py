@@ -75,18 +75,28 @@ def set_num_threads(count: int) -> None:
     _native.set_num_threads(count)
 
 
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def _is_own(dtype: np.dtype[Any]) -> bool:
+    """Whether this is computed as it is: what most calls bring needs no more than a look."""
+    return dtype is _FLOAT32 or dtype is _FLOAT64
+
+
 def compute_dtype(op: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in which numbers of this dtype are computed: float32 or float64.
 
     Raises:
         DTypeError: they aren't real numbers of at most 64 bits.
     """
+    if _is_own(dtype):
+        return dtype
     if dtype.kind == "f" and dtype.itemsize in (2, 4):
-        return np.dtype(np.float32)
+        return _FLOAT32
     if is_bfloat16(dtype):
-        return np.dtype(np.float32)
+        return _FLOAT32
     if dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize == 8):
-        return np.dtype(np.float64)
+        return _FLOAT64
     raise DTypeError(
         f"[{op}] {name} has dtype {dtype}: pass real numbers of at most 64 bits, e.g. "
         f"{name}.astype(numpy.float64)."
@@ -95,6 +105,8 @@ def compute_dtype(op: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def result_dtype(op: str, name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype of what has the shape of the input: the input's own, float64 for integers."""
+    if _is_own(dtype):
+        return dtype
     computed = compute_dtype(op, name, dtype)
     if dtype.kind in "iub":
         return computed
@@ -107,6 +119,8 @@ def _readable(op: str, name: str, x: Array) -> Array:
     Any strides will do. Copied are integers, another byte order, and numbers that don't lie a whole
     number of elements apart.
     """
+    if _is_own(x.dtype) and x.flags.c_contiguous and x.ndim <= 9:
+        return x
     dtype = result_dtype(op, name, x.dtype)
     if x.dtype != dtype or not _in_elements(x):
         x = x.astype(dtype)
