@@ -183,7 +183,8 @@ class alignas(4096) CrossEntropy {
     for_each_row(task_.shape, workers_,
                  [this](int worker, int64_t begin, int64_t end, const auto& each) {
                    if (from_summary_) {
-                     for (int64_t i = begin; i < end; ++i) recall(worker, i, each);
+                     Stream<T> stream;
+                     for (int64_t i = begin; i < end; ++i) recall(worker, i, &stream, each);
                    } else {
                      compute(worker, begin, end, each);
                    }
@@ -240,6 +241,7 @@ class alignas(4096) CrossEntropy {
   template <class Each>
   void compute(int worker, int64_t begin, int64_t end, const Each& each) const {
     Losses losses(task_);
+    Stream<T> stream;
     const int64_t count = chunks_of(n_);
     Pending pending[2];
     int slot = 0;
@@ -254,15 +256,19 @@ class alignas(4096) CrossEntropy {
       sum(row, chunks, each, losses);
       if (!row.e) continue;
       if (count > 1) {
-        each(count, [=](int64_t c) { finish(row, c, chunks[c], normaliser_of(row, chunks[c])); });
+        Stream<T>* const past = &stream;
+        each(count, [=](int64_t c) {
+          Stream<T> own;  // what several threads write, none of them can hold back for another
+          finish(row, c, chunks[c], normaliser_of(row, chunks[c]), Each::kShared ? &own : past);
+        });
         continue;
       }
       pending[slot] = {row, chunks[0], normaliser_of(row, chunks[0])};
       slot ^= 1;
-      if (waiting) finish(pending[slot]);
+      if (waiting) finish(pending[slot], &stream);
       waiting = true;
     }
-    if (waiting) finish(pending[slot ^ 1]);
+    if (waiting) finish(pending[slot ^ 1], &stream);
   }
 
   // The row's sum, its loss, and what its gradient needs.
@@ -308,7 +314,7 @@ class alignas(4096) CrossEntropy {
 
   // The gradient from what a forward pass has saved.
   template <class Each>
-  void recall(int worker, int64_t i, const Each& each) const {
+  void recall(int worker, int64_t i, Stream<T>* stream, const Each& each) const {
     if (is_ignored(i)) return ignore(i);
     Row row = row_at(i, scratch_.of(worker));
     Chunk<T>* const chunks = chunks_.of(worker);
@@ -344,7 +350,8 @@ class alignas(4096) CrossEntropy {
         exp_block(pivot, u, row.e + begin, size, next_u);
       }
       chunk.scale = rescale(chunk, at_max);
-      finish(row, c, chunk, normaliser_of(row, chunk));
+      Stream<T> own;
+      finish(row, c, chunk, normaliser_of(row, chunk), Each::kShared ? &own : stream);
     });
   }
 
@@ -390,13 +397,14 @@ class alignas(4096) CrossEntropy {
     }
   }
 
-  void finish(const Pending& pending) const {
-    finish(pending.row, 0, pending.chunk, pending.normaliser);
+  void finish(const Pending& pending, Stream<T>* stream) const {
+    finish(pending.row, 0, pending.chunk, pending.normaliser, stream);
   }
 
   // The gradient of a chunk from its exponentials: to row.g, or over them and from there to `grad`.
-  void finish(const Row& row, int64_t c, const Chunk<T>& chunk,
-              const Normaliser<T>& normaliser) const {
+  void finish(const Row& row, int64_t c, const Chunk<T>& chunk, const Normaliser<T>& normaliser,
+              Stream<T>* stream) const {
+    Stream<T>* const past = streamed_ ? stream : nullptr;
     const int64_t begin = c * kChunk, end = begin + chunk_size(n_, begin);
     const bool holds_max = static_cast<double>(chunk.max) == row.sum.summary.base;
     const DenseFactors<T> dense_factors =
@@ -411,7 +419,7 @@ class alignas(4096) CrossEntropy {
         T t[kBlock];
         mass_.block(row.i, b, size, t);
         write_vectors<T>(
-            g, size, streamed_,
+            g, size, past,
             [&](int64_t k) { return dense_factors.gradient(load(e + k), load(t + k)); },
             [&](int64_t k, int64_t left) {
               return dense_factors.gradient(load_part(e + k, left, T(0)),
@@ -423,9 +431,9 @@ class alignas(4096) CrossEntropy {
         const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
         const double at_target =
             row.factors.at_target(at_max, scaled / (row.sum.top * (1 + row.sum.summary.ratio)));
-        normaliser.apply(e, g, size, streamed_, y - b, static_cast<T>(at_target));
+        normaliser.apply(e, g, size, past, y - b, static_cast<T>(at_target));
       } else {
-        normaliser.apply(e, g, size, streamed_);
+        normaliser.apply(e, g, size, past);
       }
       if (plain_grad_) continue;
       if (scale_.softcap != 0) {

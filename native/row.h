@@ -405,7 +405,7 @@ struct Normaliser {
 
   // e times the factors, to out, which may be e: but `value` for the class `special`, if it is one.
   static constexpr int64_t kAhead = 1024 / sizeof(T);
-  void apply(const T* e, T* out, int64_t n, bool streamed, int64_t special = -1,
+  void apply(const T* e, T* out, int64_t n, Stream<T>* past, int64_t special = -1,
              T value = 0) const {
     const T high = static_cast<T>(hi);
     const T low = static_cast<T>(hi - static_cast<double>(high) + lo);
@@ -416,16 +416,16 @@ struct Normaliser {
       const V<T> v = product(x);
       return static_cast<uint64_t>(special - i) < kLanes<T> ? with<T>(v, special - i, value) : v;
     };
-    if (streamed) {
+    if (past) {
       write_vectors<T>(
-          out, n, true, [&](int64_t i) SOFTXENT_INLINE { return streamed_product(load(e + i), i); },
+          out, n, past, [&](int64_t i) SOFTXENT_INLINE { return streamed_product(load(e + i), i); },
           [&](int64_t i, int64_t left) {
             return streamed_product(load_part(e + i, left, T(0)), i);
           });
       return;
     }
     write_vectors<T>(
-        out, n, false,
+        out, n, nullptr,
         [&](int64_t i) SOFTXENT_INLINE {
           // It comes from the second-level cache, which wants to be asked.
           __builtin_prefetch(e + i + kAhead, 1, 3);
@@ -455,6 +455,11 @@ struct Shared {
     });
   }
 };
+
+template <class Each>
+constexpr bool is_shared(const Each&) {
+  return Each::kShared;
+}
 
 // Ranges of rows in parallel, or, where there are fewer rows than threads and they are long, the
 // chunks of one row after another. work(worker, begin, end, each).

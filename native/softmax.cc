@@ -29,7 +29,8 @@ void softmax_rows(const SoftmaxTask task) {
   const bool streamed = is_streamed<T>(shape, task.x, task.out);
   const Scratch<T> scratch(workers, task.log || (plain_out && !streamed) ? 0 : n);
   const Scratch<Chunk<T>> chunks(workers, chunks_of(n));
-  const auto row = [=](T* buffer_of_row, Chunk<T>* parts, int64_t i, const auto& each) {
+  const auto row = [=](T* buffer_of_row, Chunk<T>* parts, int64_t i, Stream<T>* stream,
+                       const auto& each) {
     const int64_t from = row_offset(shape, task.x, i), to = row_offset(shape, task.out, i);
     T* const out = plain_out ? static_cast<T*>(task.out.data) + to : nullptr;
     T* const e = task.log ? nullptr : out && !streamed ? out : buffer_of_row;
@@ -45,16 +46,18 @@ void softmax_rows(const SoftmaxTask task) {
     each(chunks_of(n), [=](int64_t c) {
       const int64_t begin = c * kChunk, size = chunk_size(n, begin);
       T local[kChunk];
+      Stream<T> own;  // what several threads write, none of them can hold back for another
+      Stream<T>* const past = !streamed ? nullptr : is_shared(each) ? &own : stream;
       T* const part = out ? out + begin : e ? e + begin : local;
       if (!task.log) {
         const Normaliser<T> normaliser(sum.top, sum.summary.ratio, 1, parts[c].scale);
         normaliser.to_unit(e + begin, size);
-        normaliser.apply(e + begin, part, size, streamed);
+        normaliser.apply(e + begin, part, size, past);
       } else {
         const T* u = u_of(begin, size, local);
         const auto at = [&](V<T> x) { return (x - max) - log_sum; };
         write_vectors<T>(
-            part, size, streamed, [&](int64_t j) { return at(load(u + j)); },
+            part, size, past, [&](int64_t j) { return at(load(u + j)); },
             [&](int64_t j, int64_t left) { return at(load_part(u + j, left, T(0))); });
       }
       if (!plain_out) write(task.out, to + begin * task.out.class_stride, size, part);
@@ -63,7 +66,10 @@ void softmax_rows(const SoftmaxTask task) {
   const auto own = scratch.buffers();
   const auto own_chunks = chunks.buffers();
   for_each_row(shape, workers, [=](int worker, int64_t begin, int64_t end, const auto& each) {
-    for (int64_t i = begin; i < end; ++i) row(own.of(worker), own_chunks.of(worker), i, each);
+    Stream<T> stream;
+    for (int64_t i = begin; i < end; ++i) {
+      row(own.of(worker), own_chunks.of(worker), i, &stream, each);
+    }
   });
 }
 

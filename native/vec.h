@@ -430,25 +430,67 @@ inline void end_of_stream() {
 #endif
 }
 
+// What is streamed piece by piece, each where the last one ended: the vector that two pieces share
+// is held back until it is whole. Written by halves, it would be read from memory first.
+template <class T>
+class Stream {
+ public:
+  Stream() = default;
+  ~Stream() { flush(); }
+  Stream(const Stream&) = delete;
+  void operator=(const Stream&) = delete;
+
+  // The first n lanes, to p: no further than to the end of the vector that p lies in.
+  void add(T* p, V<T> v, int64_t n) {
+    if (p != end_) flush();
+    if (begin_ == end_) begin_ = p;
+    store_part(held_ + lane_of(p), v, n);
+    end_ = p + n;
+    if (lane_of(end_) != 0) return;
+    if (lane_of(begin_) == 0) {
+      stream(begin_, load(held_));
+      begin_ = end_;
+    } else {
+      flush();
+    }
+  }
+
+ private:
+  static int64_t lane_of(const T* p) {
+    return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) % kVectorBytes / sizeof(T));
+  }
+  void flush() {
+    for (; begin_ < end_; ++begin_) *begin_ = held_[lane_of(begin_)];
+  }
+
+  T *begin_ = nullptr, *end_ = nullptr;  // what is held back
+  alignas(kVectorBytes) T held_[kLanes<T>];
+};
+
 // Fills out[0, n) with whole(begin) and, where a vector isn't whole, part(begin, count): in front,
-// until out is aligned, and at the end.
+// until out is aligned, and at the end. Past the caches where a stream is given.
 template <class T, class Whole, class Part>
-inline void write_vectors(T* out, int64_t n, bool streamed, const Whole& whole, const Part& part) {
+inline void write_vectors(T* out, int64_t n, Stream<T>* past, const Whole& whole,
+                          const Part& part) {
   constexpr int L = kLanes<T>;
-  const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % kVectorBytes);
-  const int64_t head = past == 0 ? 0 : L - past / static_cast<int64_t>(sizeof(T));
+  const auto over = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % kVectorBytes);
+  const int64_t head = over == 0 ? 0 : L - over / static_cast<int64_t>(sizeof(T));
+  const auto some = [&](int64_t i, int64_t count) {
+    const V<T> v = part(i, count);
+    past ? past->add(out + i, v, count) : store_part(out + i, v, count);
+  };
   int64_t i = 0;
   if (head > 0) {
     i = head < n ? head : n;
-    store_part(out, part(0, i), i);
+    some(0, i);
   }
-  if (streamed) {
+  if (past) {
     for (; i + L <= n; i += L) stream(out + i, whole(i));
   } else {
 #pragma GCC unroll 4
     for (; i + L <= n; i += L) store(out + i, whole(i));
   }
-  if (i < n) store_part(out + i, part(i, n - i), n - i);
+  if (i < n) some(i, n - i);
 }
 
 }  // namespace
