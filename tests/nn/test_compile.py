@@ -93,6 +93,33 @@ def test_compiled_code_checks_probabilities(name: str) -> None:
         fast(z, y, -1 - q)
 
 
+TRANSFORMS = {
+    "grad": torch.func.grad,
+    "jacrev": torch.func.jacrev,
+    "hessian": torch.func.hessian,
+    "vmap": torch.func.vmap,
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("loss", [functional.cross_entropy, softxent.cross_entropy])
+def test_transforms_inside_a_graph(name: str, loss: Any) -> None:
+    def call(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return loss(z, y)  # type: ignore[no-any-return]
+
+    z, y, _ = batch(6)
+    z = z.detach()
+    if name == "vmap":
+        z, y = torch.stack([z, 2 * z]), torch.stack([y, y.flip(0)])
+    transformed = TRANSFORMS[name](call)
+    torch._dynamo.reset()
+    fast = torch.compile(transformed, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(fast(z, y), transformed(z, y))
+    y[..., 4] = 5
+    with pytest.raises(TargetError, match=r"4\] is 5, but there are 5 classes"):
+        fast(z, y)
+
+
 def test_patched_code_compiles() -> None:
     def call(z: torch.Tensor, y: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(z, y)

@@ -110,6 +110,12 @@ def _as_it_came(ctx: Any, upstream: Tensor) -> Any:
 _checked_target.register_autograd(_as_it_came, setup_context=_nothing_to_keep)
 
 
+@_checked_target.register_vmap
+def _(info: Any, in_dims: Any, target: Tensor, *rest: Any) -> tuple[Tensor, Any]:
+    checked: Tensor = _checked_target(target, *rest)  # every sample's at once
+    return checked, in_dims[0]
+
+
 def cross_entropy(
     op: str,
     logits: Tensor,

@@ -10,7 +10,7 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -57,6 +57,8 @@ class Loss:
         rows: the logits' shape without the class axis.
         target_kind: class `index` (shape `rows`) or class `probabilities` (the logits' shape).
         ignore_index: the class index that is left out, or None.
+        is_plain_mean_or_sum: class indices, reduced, with no option that changes the logits or adds
+            to the loss.
     """
 
     op: str
@@ -70,11 +72,10 @@ class Loss:
     z_loss: float = 0.0
     softcap: float | None = None
     temperature: float = 1.0
+    is_plain_mean_or_sum: bool = field(init=False, repr=False)
 
-    @property
-    def is_plain_mean_or_sum(self) -> bool:
-        """Class indices, reduced, with no option that changes the logits or adds to the loss."""
-        return (
+    def __post_init__(self) -> None:
+        plain = (
             self.target_kind == "index"
             and self.reduction != "none"
             and self.ignore_index is not None
@@ -82,6 +83,7 @@ class Loss:
             and self.softcap is None
             and self.temperature == 1
         )
+        object.__setattr__(self, "is_plain_mean_or_sum", plain)
 
     @classmethod
     def of(

@@ -41,6 +41,14 @@ __all__ = [
 
 def kernels_take(*tensors: Tensor | None) -> bool:
     """Whether these are ordinary tensors on the CPU, and nothing but autograd works on them."""
+    if torch._C._are_functorch_transforms_active() or not _on_cpu(*tensors):
+        return False
+    return torch.compiler.is_compiling() or not (
+        forward_ad._current_level >= 0 or torch._C._get_tracing_state() is not None
+    )
+
+
+def _on_cpu(*tensors: Tensor | None) -> bool:
     for x in tensors:
         if x is None:
             continue
@@ -50,11 +58,7 @@ def kernels_take(*tensors: Tensor | None) -> bool:
             on_cpu = isinstance(x, FakeTensor) and is_traced() and x.device.type == "cpu"
         if not (on_cpu and x.layout is torch.strided):
             return False
-    return torch.compiler.is_compiling() or not (
-        torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-        or torch._C._get_tracing_state() is not None
-    )
+    return True
 
 
 _ORDINARY = (Tensor, torch.nn.Parameter)
@@ -130,7 +134,7 @@ def cross_entropy(
         target, weight = _for_operator(op, logits, target, weight)
         return operators.cross_entropy(op, logits, target, weight, dtype, any_weight, options)
     target, weight, loss = intake.receive_loss(
-        op, logits, target, weight, options, any_weight=any_weight
+        op, logits, target, weight, options, any_weight=any_weight, traced=traced
     )
     dtype = dtype or composed.dtype_of(logits)
     if traced or not kernels_take(logits, target, weight):
@@ -222,7 +226,9 @@ def checked_indices(
 
 def _checked(loss: spec.Loss, target: Tensor) -> Tensor:
     """The target, checked; in a graph that is recorded, checked whenever the graph runs."""
-    if is_traced() and kernels_take(target):
+    # torch.func's transforms in a graph leave class indices as they are, but not probabilities.
+    transformed = torch._C._are_functorch_transforms_active() and loss.target_kind != "index"
+    if is_traced() and _on_cpu(target) and not transformed:
         return operators.check_target(
             target, loss.op, loss.target_kind, loss.classes, loss.ignore_index
         )

@@ -68,10 +68,12 @@ def receive_loss(
     scores: str = "logits",
     *,
     any_weight: bool = False,
+    traced: bool | None = None,
 ) -> tuple[Tensor, Tensor | None, spec.Loss]:
     """A loss's target and weight as tensors, and the loss; the target's values come later.
 
-    Torch takes weights of `any` value, negative ones too.
+    Torch takes weights of `any` value, negative ones too. Who knows whether this is `traced` says
+    so.
     """
     check_floating(op, scores, logits)
     target = beside(op, "target", target, logits)
@@ -83,7 +85,7 @@ def receive_loss(
         target.shape,
         "f" if target.is_floating_point() else _KIND.get(target.dtype, "c"),
         scores=scores,
-        remember=not is_traced(),
+        remember=not (is_traced() if traced is None else traced),
         **options,
     )
     if weight is not None:
