@@ -497,7 +497,8 @@ class alignas(4096) CrossEntropyLanes {
         is_flat_(!dense && !task.from_maximum && scale_.identity() &&
                  is_flat<T>(task.shape, task.logits) &&
                  (!task.grad.data || is_flat<T>(task.shape, task.grad))),
-        head_(is_flat_ && task.shape.batch_dims == 1 && task.shape.rows >= kManyTiles * width_
+        head_(is_flat_ && sizeof(T) == 4 && task.shape.batch_dims == 1 &&
+                      task.shape.rows >= kManyTiles * width_
                   ? rows_before_line(task.shape, task.grad.data ? task.grad : task.logits)
                   : 0),
         row_of_(is_flat_ ? n_ : 0),
