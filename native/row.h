@@ -162,6 +162,8 @@ inline Sum<T> exp_and_sum(const Exp& exp_, const T* u, T* e, int64_t n, int64_t 
   Sum<T> sum;
   const auto term = [&](int64_t i) SOFTXENT_INLINE {
     __builtin_prefetch(next_u + i, 0, 3);
+    // Where only reading takes time, the memory can be asked for more than the first cache takes.
+    if (!keep) __builtin_prefetch(next_u + i + 2 * kChunk, 0, 2);
     if (keep) __builtin_prefetch(next_e + i, 1, 3);
     const V<T> v = exp.exp(load(u + i));
     if (keep) store(e + i, v);
