@@ -72,11 +72,14 @@ void add_gap(const T* t, const T* u, int64_t n, T max, Sum<T>& gap) {
 // loss = sum_j t_j (lse - u_j) + z_loss lse^2, with lse - u_j = log_sum + (max - u_j) >= 0.
 // D is double, or V<double> for one row a lane; so it is below.
 template <class D>
+D loss_of(const CrossEntropyTask& task, D lse, D likelihood) {
+  const D zero{}, drift = task.z_loss == 0 ? zero : task.z_loss * lse * lse;
+  return lse != lse ? zero + NAN : likelihood + drift;
+}
+template <class D>
 D loss_of(const CrossEntropyTask& task, D max, D log_sum, D mass, D gap) {
-  const D lse = max + log_sum, zero{};
-  const D spread = mass == 0 ? zero : mass * log_sum;
-  const D drift = task.z_loss == 0 ? zero : task.z_loss * lse * lse;
-  return lse != lse ? zero + NAN : spread + gap + drift;
+  const D spread = mass == 0 ? D{} : mass * log_sum;
+  return loss_of<D>(task, max + log_sum, spread + gap);
 }
 
 // The losses of rows one after another: a logarithm takes as long as a vector of them.
@@ -825,14 +828,18 @@ class alignas(4096) CrossEntropyLanes {
       const int64_t k = l + part.begin;
       const V<double> max = widen<p>(base), zero{};
       const V<double> log = widen<p>(log_sum.large) + widen<p>(log_sum.small);
-      const V<double> below = max - widen<p>(logit);
+      // The logarithm of a sum may be much longer than what is left of it: its small part comes
+      // last.
+      const V<double> rest = widen<p>(log_sum.large) + (max - widen<p>(logit));
+      const V<double> likelihood = rest + widen<p>(log_sum.small);
       if (is_plain_) {
-        store(rows.loss + k, log + below);
-      } else {
-        const V<double> s = load(rows.mass + k);
-        const V<double> gap = dense ? load(rows.gap + k) : s == 0 ? zero : s * below;
-        store(rows.loss + k, loss_of<V<double>>(task_, max, log, s, gap));
+        store(rows.loss + k, likelihood);
+        return;
       }
+      const V<double> s = load(rows.mass + k);
+      store(rows.loss + k,
+            dense ? loss_of<V<double>>(task_, max, log, s, load(rows.gap + k))
+                  : loss_of<V<double>>(task_, max + log, s == 0 ? zero : s * likelihood));
     });
   }
 
