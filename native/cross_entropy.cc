@@ -511,7 +511,6 @@ class alignas(4096) CrossEntropyLanes {
         sums_(2, tiles_of(task.shape, width_, head_)),
         weight_(task),
         is_plain_(!dense && !task.weight && task.z_loss == 0),
-        wants_base_(task.summary || task.z_loss != 0),
         keep_(static_cast<T>(1 - task.label_smoothing)),
         spread_(static_cast<T>(task.label_smoothing / static_cast<double>(n_))),
         scale_of_grad_(task.softcap == 0 ? task.scale / task.temperature : task.scale),
@@ -999,7 +998,6 @@ class alignas(4096) CrossEntropyLanes {
   const Scratch<double> sums_;  // of each tile's losses, in two parts
   const Weight<T> weight_;
   const bool is_plain_;  // one class has the mass 1, and there is no z_loss
-  const bool wants_base_;
   const T keep_, spread_;
   const double scale_of_grad_;
   const T scale_high_, scale_low_;
