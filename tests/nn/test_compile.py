@@ -120,6 +120,18 @@ def test_transforms_inside_a_graph(name: str, loss: Any) -> None:
         fast(z, y)
 
 
+@pytest.mark.parametrize("name", ["probabilities", "binary logits"])
+def test_transforms_inside_a_graph_check_probabilities(name: str) -> None:
+    z, y, q = batch(6)
+    z = z.detach()
+    transformed = torch.func.grad(CALLS[name])
+    torch._dynamo.reset()
+    fast = torch.compile(transformed, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(fast(z, y, q), transformed(z, y, q))
+    with pytest.raises(TargetError, match=r"target\[0, 0\] is -"):
+        fast(z, y, -1 - q)
+
+
 def test_patched_code_compiles() -> None:
     def call(z: torch.Tensor, y: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(z, y)

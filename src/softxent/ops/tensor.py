@@ -226,9 +226,7 @@ def checked_indices(
 
 def _checked(loss: spec.Loss, target: Tensor) -> Tensor:
     """The target, checked; in a graph that is recorded, checked whenever the graph runs."""
-    # torch.func's transforms in a graph leave class indices as they are, but not probabilities.
-    transformed = torch._C._are_functorch_transforms_active() and loss.target_kind != "index"
-    if is_traced() and _on_cpu(target) and not transformed:
+    if is_traced() and _on_cpu(target):
         return operators.check_target(
             target, loss.op, loss.target_kind, loss.classes, loss.ignore_index
         )
@@ -304,7 +302,7 @@ def binary_cross_entropy_with_logits(
 
 
 def _checked_binary(op: str, y: Tensor) -> Tensor:
-    if is_traced() and kernels_take(y):
+    if is_traced() and _on_cpu(y):
         return operators.check_target(y, op, "binary", 2, None)
     if (numbers := intake.values(y)) is not None:
         spec.check_binary_values(op, numbers)
