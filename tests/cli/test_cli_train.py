@@ -210,13 +210,21 @@ def test_a_full_disk_leaves_nothing(here: Path) -> None:
 def test_a_real_ctrl_c(here: Path) -> None:
     argv = command("train", "digits", "--epochs", "100000", "--out", "run")
     with subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Who starts the tests in the background has them ignore it, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as training:
         assert training.stdout is not None
         for _ in range(3):
             training.stdout.readline()
         training.send_signal(signal.SIGINT)
-        _, err = training.communicate(timeout=60)
+        try:
+            _, err = training.communicate(timeout=60)
+        finally:
+            training.kill()
     assert training.returncode == 130
     assert err.count("\n") == 1
     assert everything(here) == []
