@@ -18,40 +18,41 @@ namespace {
 // Below this many elements a second thread costs more than it saves.
 constexpr int64_t kSerialElements = 1 << 15;
 
-// Each worker has a share of its own, the same from one job to the next: what it has read or
-// written is likely to be in its cache still. Who is done takes from the others' shares.
+// What one worker is to do, the same from one job to the next: what it has read or written is
+// likely to be in its cache still.
 struct Share {
   alignas(64) std::atomic<int64_t> next;
   int64_t end;
 };
 
-struct Job {
-  void* context;
-  void (*body)(void*, int, int64_t, int64_t);
+}  // namespace
+
+struct Work {
+  Share* shares;
+  int count;
   int64_t piece;
-  std::vector<Share> shares;
 
-  Job(void* context_, void (*body_)(void*, int, int64_t, int64_t), int workers, int64_t count)
-      : context(context_),
-        body(body_),
-        piece(std::max<int64_t>(1, count / (8 * workers))),
-        shares(static_cast<size_t>(workers)) {
-    for (int k = 0; k < workers; ++k) {
-      shares[static_cast<size_t>(k)].next = count * k / workers;
-      shares[static_cast<size_t>(k)].end = count * (k + 1) / workers;
-    }
-  }
-
-  void run(size_t worker) {
-    const size_t count = shares.size();
-    for (size_t k = 0; k < count; ++k) {
-      Share& share = shares[(worker + k) % count];
-      for (int64_t begin; (begin = share.next.fetch_add(piece)) < share.end;) {
-        body(context, static_cast<int>(worker), begin, std::min(begin + piece, share.end));
-      }
+  void cut(int64_t items) {
+    piece = std::max<int64_t>(1, items / (8 * count));
+    for (int k = 0; k < count; ++k) {
+      shares[k].next.store(items * k / count, std::memory_order_relaxed);
+      shares[k].end = items * (k + 1) / count;
     }
   }
 };
+
+// Who is done with its share takes from the others'.
+bool next_piece(Work& work, int worker, int64_t* begin, int64_t* end) {
+  for (int k = 0; k < work.count; ++k) {
+    Share& share = work.shares[(worker + k) % work.count];
+    *begin = share.next.fetch_add(work.piece);
+    *end = std::min(*begin + work.piece, share.end);
+    if (*begin < share.end) return true;
+  }
+  return false;
+}
+
+namespace {
 
 // Waits for some 200 microseconds without sleeping, and says whether it came true: the steps of one
 // long row follow each other faster than a thread wakes up, and so do a forward and a backward
@@ -71,57 +72,77 @@ bool spin(const Done& done) {
 
 class Pool {
  public:
-  // One job at a time. A caller that finds the pool busy does its own rows itself: the bits are the
-  // same, and nobody waits.
-  void run(Job& job) {
+  // One job at a time: false, and nothing is done, where there is one already.
+  bool run(int workers, int64_t count, void* context, void (*body)(void*, int, Work&)) {
     std::unique_lock<std::mutex> owner(owner_, std::try_to_lock);
-    if (!owner.owns_lock()) return job.run(0);
-    grow(job.shares.size() - 1);
-    job_.store(&job);
-    generation_.fetch_add(1);
+    if (!owner.owns_lock()) return false;
+    grow(workers);
+    job_ = {{shares_.data(), workers, 0}, context, body};
+    job_.work.cut(count);
+    state_.fetch_add(kGeneration + kOpen);
     if (sleeping_.load() > 0) {
       {
         std::lock_guard<std::mutex> lock(mutex_);
       }  // who is about to sleep has looked, or will
       wake_.notify_all();
     }
-    job.run(0);
-    job_.store(nullptr);  // who comes late finds nothing to do
-    while (!spin([&] { return busy_.load() == 0; })) std::this_thread::yield();
+    body(context, 0, job_.work);
+    state_.fetch_sub(kOpen);  // who comes late finds nothing to do
+    while (!spin([&] { return (state_.load() & kInside) == 0; })) std::this_thread::yield();
+    return true;
   }
 
  private:
-  void grow(size_t count) {
-    while (threads_ < count) {
-      const size_t id = ++threads_;
-      std::thread([this, id] { work(id); }).detach();  // they sleep until the process ends
+  struct Job {
+    Work work;
+    void* context;
+    void (*body)(void*, int, Work&);
+  };
+
+  void grow(int workers) {
+    if (static_cast<size_t>(workers) <= shares_.size()) return;
+    // Nobody is inside: the job before has ended.
+    shares_ = std::vector<Share>(static_cast<size_t>(workers));
+    for (; threads_ < workers - 1; ++threads_) {
+      // They sleep until the process ends.
+      std::thread([this, id = threads_ + 1] { work(id); }).detach();
     }
   }
 
-  void work(size_t id) {
+  void work(int id) {
     for (uint64_t seen = 0;;) {
-      const auto called = [&] { return generation_.load() != seen; };
+      uint64_t state;
+      const auto called = [&] {
+        state = state_.load();
+        return state / kGeneration != seen;
+      };
       if (!spin(called)) {
         std::unique_lock<std::mutex> lock(mutex_);
         sleeping_.fetch_add(1);
         wake_.wait(lock, called);
         sleeping_.fetch_sub(1);
       }
-      seen = generation_.load();
-      // The caller doesn't leave, nor its job, while somebody who may have seen it is busy.
-      busy_.fetch_add(1);
-      Job* job = job_.load();
-      if (job && id < job->shares.size()) job->run(id);
-      busy_.fetch_sub(1);
+      seen = state / kGeneration;
+      if ((state & kOpen) == 0) continue;
+      // The caller doesn't leave, nor is there another job, while somebody is inside.
+      state = state_.fetch_add(1);
+      seen = state / kGeneration;
+      if ((state & kOpen) != 0 && id < job_.work.count) job_.body(job_.context, id, job_.work);
+      state_.fetch_sub(1);
     }
   }
 
+  // How many are inside a job, whether it is open to others, and its number: one word, since each
+  // line that one thread writes and another reads takes a tenth of a microsecond.
+  static constexpr uint64_t kInside = 0xffff, kOpen = kInside + 1, kGeneration = 2 * kOpen;
+  alignas(64) std::atomic<uint64_t> state_{0};
+  Job job_;
+
+  alignas(64) std::atomic<int> sleeping_{0};
   std::mutex owner_, mutex_;
   std::condition_variable wake_;
-  size_t threads_ = 0;
-  std::atomic<Job*> job_{nullptr};
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<int> busy_{0}, sleeping_{0};
+  int threads_ = 0;
+  std::vector<Share> shares_;
 };
 
 // Only the forking thread lives on in a child: its pool must be a new one. The old one is left as
@@ -162,14 +183,16 @@ int workers_for(int64_t count, int64_t cost) {
   return static_cast<int>(std::min<int64_t>(thread_count().load(), count));
 }
 
-void parallel_for(int workers, int64_t count, void* context,
-                  void (*body)(void*, int, int64_t, int64_t)) {
-  if (workers <= 1) {
-    if (count > 0) body(context, 0, 0, count);
-    return;
-  }
-  Job job(context, body, workers, count);
-  the_pool().run(job);
+void parallel_for(int workers, int64_t count, void* context, void (*body)(void*, int, Work&)) {
+  if (count <= 0) return;
+  // A caller that finds the pool busy does its own rows itself: the bits are the same, and nobody
+  // waits.
+  if (workers > 1 && the_pool().run(workers, count, context, body)) return;
+  Share share;
+  Work alone{&share, 1, 0};
+  alone.cut(count);
+  alone.piece = count;
+  body(context, 0, alone);
 }
 
 int get_num_threads() { return thread_count().load(); }

@@ -203,8 +203,10 @@ class Scratch {
   };
 
   Scratch(int workers, int64_t count)
-      : apart_((count * static_cast<int64_t>(sizeof(T)) + 2 * kPage - 1) / kPage * kPage),
-        data_(static_cast<char*>(::operator new(static_cast<size_t>(apart_ * workers + 64)))) {}
+      : apart_(workers > 1 ? (count * kSize + 2 * kPage - 1) / kPage * kPage : count * kSize),
+        data_(count > 0
+                  ? static_cast<char*>(::operator new(static_cast<size_t>(apart_ * workers + 64)))
+                  : nullptr) {}
   ~Scratch() { ::operator delete(data_); }
   Scratch(const Scratch&) = delete;
   void operator=(const Scratch&) = delete;
@@ -215,20 +217,19 @@ class Scratch {
   T* of(int worker) const { return buffers().of(worker); }
 
  private:
-  static constexpr int64_t kPage = 4096;
+  static constexpr int64_t kPage = 4096, kSize = sizeof(T);
   int64_t apart_;
   char* data_;
 };
 
-// f(worker, begin, end) in parallel. Each call has a copy of f: what lies on the caller's stack is
-// taken away from the others whenever the caller writes beside it. So f holds values.
+// f(worker, begin, end) in parallel. Each thread has a copy of f: what lies on the caller's stack
+// is taken away from the others whenever the caller writes beside it. So f holds values.
 template <class F>
 inline void parallel(int workers, int64_t count, const F& f) {
-  parallel_for(workers, count, const_cast<F*>(&f),
-               [](void* context, int worker, int64_t begin, int64_t end) {
-                 const F own = *static_cast<const F*>(context);
-                 own(worker, begin, end);
-               });
+  parallel_for(workers, count, const_cast<F*>(&f), [](void* context, int worker, Work& work) {
+    const F own = *static_cast<const F*>(context);
+    for (int64_t begin, end; next_piece(work, worker, &begin, &end);) own(worker, begin, end);
+  });
 }
 
 }  // namespace
