@@ -163,7 +163,7 @@ struct DenseFactors {
 //
 // What all threads read for every row lies on pages of its own, the task's copy with it: beside
 // what one of them writes, it would be taken away from the others again and again.
-template <class T, bool dense>
+template <class T, bool dense, class S>
 class alignas(4096) CrossEntropy {
  public:
   CrossEntropy(const CrossEntropyTask& task, bool from_summary)
@@ -172,12 +172,12 @@ class alignas(4096) CrossEntropy {
         from_summary_(from_summary),
         n_(task.shape.classes),
         workers_(workers_for(task.shape.rows, n_)),
-        plain_logits_(is_plain<T>(task.shape, task.logits) && scale_.identity()),
+        plain_logits_(is_plain<S>(task.shape, task.logits) && scale_.identity()),
         // du/dz needs the logits to the end, so that they can't be overwritten before.
-        plain_grad_(task.grad.data && is_plain<T>(task.shape, task.grad) && scale_.identity()),
-        streamed_(plain_grad_ && is_streamed<T>(task.shape, task.logits, task.grad)),
+        plain_grad_(task.grad.data && is_plain<S>(task.shape, task.grad) && scale_.identity()),
+        streamed_(plain_grad_ && is_streamed<T, S>(task.shape, task.logits, task.grad)),
         weight_(task),
-        scratch_(workers_, task.grad.data && (streamed_ || !plain_grad_) ? slots() * n_ : 0),
+        scratch_(workers_, task.grad.data && !holds_exponentials() ? slots() * room_for<T>(n_) : 0),
         chunks_(workers_, slots() * chunks_of(n_)),
         mass_{task_, weight_.data(), static_cast<T>(1 - task.label_smoothing),
               static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
@@ -186,7 +186,7 @@ class alignas(4096) CrossEntropy {
     for_each_row(task_.shape, workers_,
                  [this](int worker, int64_t begin, int64_t end, const auto& each) {
                    if (from_summary_) {
-                     Stream<T> stream;
+                     Stream<Bits<S>> stream;
                      for (int64_t i = begin; i < end; ++i) recall(worker, i, &stream, each);
                    } else {
                      compute(worker, begin, end, each);
@@ -198,14 +198,15 @@ class alignas(4096) CrossEntropy {
   // A row whose exponentials are known.
   struct Row {
     int64_t i, from, to;  // to: where its gradient begins, as `from` its logits
-    T *e, *g;             // its exponentials, and its gradient where it lies in memory as T
+    T* e;                 // its exponentials
+    S* g;                 // its gradient where it lies in memory as S
     RowSum<T> sum;
     Pair mass;
     Factors<double> factors;
   };
   struct Pending {
     Row row;
-    Chunk<T> chunk;
+    const Chunk<T>* chunk;
     Normaliser<T> normaliser;
   };
 
@@ -215,25 +216,33 @@ class alignas(4096) CrossEntropy {
     row.from = row_offset(task_.shape, task_.logits, i);
     if (!task_.grad.data) return row;
     row.to = row_offset(task_.shape, task_.grad, i);
-    row.g = plain_grad_ ? static_cast<T*>(task_.grad.data) + row.to : nullptr;
-    row.e = row.g && !streamed_ ? row.g : own;
+    row.g = plain_grad_ ? static_cast<S*>(task_.grad.data) + row.to : nullptr;
+    row.e = row.g ? in_step(own, row.g) : own;
+    if constexpr (!Stored<S>::is_half) {
+      if (holds_exponentials()) row.e = row.g;
+    }
     return row;
   }
 
-  const T* stage(int64_t from, int64_t begin, int64_t size, T* buffer) const {
+  // Whether they lie where the gradient will.
+  bool holds_exponentials() const { return plain_grad_ && !streamed_ && !Stored<S>::is_half; }
+
+  const S* stage(int64_t from, int64_t begin, int64_t size, S* buffer) const {
     const int64_t at = from + begin * task_.logits.class_stride;
-    if (plain_logits_) return static_cast<const T*>(task_.logits.data) + at;
-    read(task_.logits, at, size, buffer);
-    if (!scale_.identity()) scale_.apply(buffer, size);
+    if (plain_logits_) return static_cast<const S*>(task_.logits.data) + at;
+    read_stored(task_.logits, at, size, buffer);
+    if constexpr (!Stored<S>::is_half) {  // what is scaled isn't computed in float
+      if (!scale_.identity()) scale_.apply(buffer, size);
+    }
     return buffer;
   }
 
   // Of two short rows at a time something is kept.
   int64_t slots() const { return chunks_of(n_) == 1 ? 2 : 1; }
 
-  const T* next_logits(const Row& row) const {
+  const S* next_logits(const Row& row) const {
     if (!plain_logits_) return nullptr;
-    const T* const u = static_cast<const T*>(task_.logits.data) + row.from;
+    const S* const u = static_cast<const S*>(task_.logits.data) + row.from;
     return next_row(task_.shape, task_.logits, row.i, u);
   }
 
@@ -244,7 +253,7 @@ class alignas(4096) CrossEntropy {
   template <class Each>
   void compute(int worker, int64_t begin, int64_t end, const Each& each) const {
     Losses losses(task_);
-    Stream<T> stream;
+    Stream<Bits<S>> stream;
     const int64_t count = chunks_of(n_);
     Pending pending[2];
     int slot = 0;
@@ -254,19 +263,20 @@ class alignas(4096) CrossEntropy {
         ignore(i);
         continue;
       }
-      Row row = row_at(i, scratch_.of(worker) + slot * n_);
+      Row row = row_at(i, scratch_.of(worker) + slot * room_for<T>(n_));
       Chunk<T>* const chunks = chunks_.of(worker) + slot * count;
       sum(row, chunks, each, losses);
       if (!row.e) continue;
       if (count > 1) {
-        Stream<T>* const past = &stream;
+        Stream<Bits<S>>* const past = &stream;
         each(count, [=](int64_t c) {
-          Stream<T> own;  // what several threads write, none of them can hold back for another
+          Stream<Bits<S>>
+              own;  // what several threads write, none of them can hold back for another
           finish(row, c, chunks[c], normaliser_of(row, chunks[c]), Each::kShared ? &own : past);
         });
         continue;
       }
-      pending[slot] = {row, chunks[0], normaliser_of(row, chunks[0])};
+      pending[slot] = {row, chunks, normaliser_of(row, chunks[0])};
       slot ^= 1;
       if (waiting) finish(pending[slot], &stream);
       waiting = true;
@@ -280,19 +290,19 @@ class alignas(4096) CrossEntropy {
     const int64_t i = row.i, from = row.from, y = dense ? -1 : task_.index[i];
     T at_target = 0;  // e may be written over u: the target's logit is taken before
     if (!dense) {
-      T one[1];
-      at_target = *stage(from, y, 1, one);
+      S one[1];
+      at_target = number(*stage(from, y, 1, one));
     }
-    const Next<T> next{next_logits(row), row.e && row.e == row.g
-                                             ? next_row<T>(task_.shape, task_.grad, i, row.e)
-                                             : nullptr};
+    const Next<T, S> next{next_logits(row), row.e && holds_exponentials()
+                                                ? next_row<T>(task_.shape, task_.grad, i, row.e)
+                                                : nullptr};
     row.sum = summarise(
         n_, row.e, chunks, next, each,
-        [this, from](int64_t begin, int64_t size, T* buffer) {
+        [this, from](int64_t begin, int64_t size, S* buffer) {
           return stage(from, begin, size, buffer);
         },
-        [this, i](int64_t begin, int64_t size, const T* u, T max, Chunk<T>& chunk) {
-          if (dense) weigh(i, begin, size, u, max, chunk);
+        [this, i](int64_t begin, int64_t size, const S* u, T max, Chunk<T>& chunk) {
+          if constexpr (dense) weigh(i, begin, size, u, max, chunk);
         });
     Summary& s = row.sum.summary;
     if (!(fabs(s.base) < INFINITY)) s.base = NAN;
@@ -317,7 +327,7 @@ class alignas(4096) CrossEntropy {
 
   // The gradient from what a forward pass has saved.
   template <class Each>
-  void recall(int worker, int64_t i, Stream<T>* stream, const Each& each) const {
+  void recall(int worker, int64_t i, Stream<Bits<S>>* stream, const Each& each) const {
     if (is_ignored(i)) return ignore(i);
     Row row = row_at(i, scratch_.of(worker));
     Chunk<T>* const chunks = chunks_.of(worker);
@@ -331,20 +341,21 @@ class alignas(4096) CrossEntropy {
     Chunk<T> at_max{};
     at_max.max = static_cast<T>(task_.summary[i].base);
     if (fabs(at_max.max) <= Near<T>::kLargest) {
-      at_max.by(Near<T>());
+      at_max.by(Near<S>());
     } else {
       at_max.by(Pivot<T>(all(at_max.max)));
     }
-    row.sum = {task_.summary[i], static_cast<double>(at_max.top)};
+    row.sum = {task_.summary[i], static_cast<double>(at_max.top), at_max.unit};
     row.factors = factors_of(row);
-    const T* const next = next_logits(row);
+    const S* const next = next_logits(row);
     each(count, [=](int64_t c) {
       const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
-      const T* u = stage(row.from, begin, size, row.e + begin);
-      const T* next_u = fetched<T, Each>(u, c, count, next);
+      S local[kChunk];
+      const S* u = stage(row.from, begin, size, local);
+      const S* next_u = fetched<Each>(u, c, count, next);
       Chunk<T> chunk = at_max;
-      if (range_of(u, size).near()) {
-        const Near<T> near;
+      if (range_of<T>(u, size).near()) {
+        const Near<S> near;
         chunk.by(near);
         exp_block(near, u, row.e + begin, size, next_u);
       } else {
@@ -352,8 +363,7 @@ class alignas(4096) CrossEntropy {
         chunk.by(pivot);
         exp_block(pivot, u, row.e + begin, size, next_u);
       }
-      chunk.scale = rescale(chunk, at_max);
-      Stream<T> own;
+      Stream<Bits<S>> own;
       finish(row, c, chunk, normaliser_of(row, chunk), Each::kShared ? &own : stream);
     });
   }
@@ -367,7 +377,7 @@ class alignas(4096) CrossEntropy {
   }
   Normaliser<T> normaliser_of(const Row& row, const Chunk<T>& chunk) const {
     const double factor = row.factors.pull * (dense ? 1 : row.factors.upstream);
-    return {row.sum.top, row.sum.summary.ratio, factor, chunk.scale};
+    return {row.sum.top, row.sum.summary.ratio, factor, scale_of(chunk, row.sum)};
   }
   double weight_of(int64_t y) const { return mass_.weight ? mass_.weight[y] : 1; }
 
@@ -400,14 +410,14 @@ class alignas(4096) CrossEntropy {
     }
   }
 
-  void finish(const Pending& pending, Stream<T>* stream) const {
-    finish(pending.row, 0, pending.chunk, pending.normaliser, stream);
+  void finish(const Pending& pending, Stream<Bits<S>>* stream) const {
+    finish(pending.row, 0, *pending.chunk, pending.normaliser, stream);
   }
 
   // The gradient of a chunk from its exponentials: to row.g, or over them and from there to `grad`.
   void finish(const Row& row, int64_t c, const Chunk<T>& chunk, const Normaliser<T>& normaliser,
-              Stream<T>* stream) const {
-    Stream<T>* const past = streamed_ ? stream : nullptr;
+              Stream<Bits<S>>* stream) const {
+    Stream<Bits<S>>* const past = streamed_ ? stream : nullptr;
     const int64_t begin = c * kChunk, end = begin + chunk_size(n_, begin);
     const bool holds_max = static_cast<double>(chunk.max) == row.sum.summary.base;
     const DenseFactors<T> dense_factors =
@@ -416,9 +426,10 @@ class alignas(4096) CrossEntropy {
     for (int64_t b = begin; b < end; b += kBlock) {
       const int64_t size = end - b < kBlock ? end - b : kBlock;
       T* const e = row.e + b;
-      T* const g = row.g ? row.g + b : e;
+      S local[kBlock];
+      S* const g = row.g ? row.g + b : local;
       normaliser.to_unit(e, size);
-      if (dense) {
+      if constexpr (dense) {
         T t[kBlock];
         mass_.block(row.i, b, size, t);
         write_vectors<T>(
@@ -430,7 +441,7 @@ class alignas(4096) CrossEntropy {
             });
       } else if (y >= b && y < b + size) {
         const double e_y = static_cast<double>(e[y - b]) / normaliser.unit;
-        const double scaled = e_y * (chunk.scale.hi / kLift<T>);
+        const double scaled = e_y * (scale_of(chunk, row.sum).hi / kLift<T>);
         const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
         const double at_target =
             row.factors.at_target(at_max, scaled / (row.sum.top * (1 + row.sum.summary.ratio)));
@@ -439,12 +450,14 @@ class alignas(4096) CrossEntropy {
         normaliser.apply(e, g, size, past);
       }
       if (plain_grad_) continue;
-      if (scale_.softcap != 0) {
+      if constexpr (!Stored<S>::is_half) {
         T z[kBlock];
-        read(task_.logits, row.from + b * task_.logits.class_stride, size, z);
-        scale_.apply_slope(z, e, size);
+        if (scale_.softcap != 0) {
+          read(task_.logits, row.from + b * task_.logits.class_stride, size, z);
+          scale_.apply_slope(z, g, size);
+        }
       }
-      write(task_.grad, row.to + b * task_.grad.class_stride, size, e);
+      write_stored(task_.grad, row.to + b * task_.grad.class_stride, size, g);
     }
   }
 
@@ -1012,7 +1025,14 @@ double run(const CrossEntropyTask& task, bool from_summary) {
   const Scratch<double> losses(1, task.loss || from_summary ? 0 : task.shape.rows);
   CrossEntropyTask own = task;
   if (!task.loss && !from_summary) own.loss = losses.of(0);
-  CrossEntropy<T, dense>(own, from_summary).run();
+  const auto compute = [&](auto s) {
+    CrossEntropy<T, dense, decltype(s)>(own, from_summary).run();
+  };
+  if constexpr (dense) {
+    compute(T{});
+  } else {
+    with_stored<T>(task.logits.type, compute);
+  }
   return from_summary ? NAN : sum(own.loss, task.shape.rows);
 }
 

@@ -19,15 +19,12 @@ constexpr int64_t kBlock = 1024;  // what the smaller steps hold of a chunk
 struct Pair {
   double hi = 0, lo = 0;
 
-  void add(double x) {
-    const double s = hi + x, b = s - hi;
-    lo += (hi - (s - b)) + (x - b);
+  void add(Pair other) {
+    const double s = hi + other.hi, b = s - hi;
+    lo += (hi - (s - b)) + (other.hi - b) + other.lo;
     hi = s;
   }
-  void add(Pair other) {
-    add(other.hi);
-    lo += other.lo;
-  }
+  void add(double x) { add(Pair{x, 0}); }
   Pair times(Pair other) const {
     const double p = hi * other.hi;
     return {p, fma(hi, other.hi, -p) + (hi * other.lo + lo * other.hi)};
@@ -90,14 +87,14 @@ inline Sum<T> split(const double* from) {
 }
 
 // Where `value` is first found; n where it isn't.
-template <class T>
-inline int64_t position(const T* u, int64_t n, T value) {
+template <class S, class T>
+inline int64_t position(const S* u, int64_t n, T value) {
   int64_t i = 0;
   for (; i + kLanes<T> <= n; i += kLanes<T>) {
-    const int lane = first_lane<T>(load(u + i), value);
+    const int lane = first_lane<T>(load_as<T>(u + i), value);
     if (lane < kLanes<T>) return i + lane;
   }
-  while (i < n && u[i] != value) ++i;
+  while (i < n && number(u[i]) != value) ++i;
   return i;
 }
 
@@ -109,8 +106,54 @@ struct Range {
   bool near() const { return max <= Near<T>::kLargest && min >= -Near<T>::kLargest; }
 };
 
-template <class T>
-inline Range<T> range_of(const T* u, int64_t n) {
+// Of half types, by their bits: the largest without a sign is the largest as a signed integer, the
+// smallest with one the largest as an unsigned one. False where that doesn't say it, or only says
+// it of numbers: where none is above 0, and where one is NaN. Where none is below 0, `min` is one
+// of them.
+template <class S>
+inline bool range_of_bits(const S* u, int64_t n, Range<float>* range) {
+  constexpr int L = kLanes<uint16_t>, kSide = 4;
+  if (n < L) return false;
+  const auto* const bits = reinterpret_cast<const uint16_t*>(u);
+  V<int16_t> most[kSide];
+  V<uint16_t> least[kSide];
+  const auto begin = [&](int k, int64_t i) SOFTXENT_INLINE {
+    least[k] = load(bits + i);
+    most[k] = reinterpret_cast<V<int16_t>>(least[k]);
+  };
+  const auto join = [&](int k, int64_t i) SOFTXENT_INLINE {
+    const V<uint16_t> x = load(bits + i);
+    least[k] = larger<uint16_t>(x, least[k]);
+    most[k] = larger<int16_t>(reinterpret_cast<V<int16_t>>(x), most[k]);
+  };
+  for (int k = 0; k < kSide; ++k) begin(k, 0);
+  int64_t i = 0;
+  for (; i + kSide * L <= n; i += kSide * L) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kSide; ++k) join(k, i + k * L);
+  }
+  for (; i + L <= n; i += L) join(0, i);
+  join(1, n - L);  // some of them again
+  V<uint16_t> ends[2];
+  ends[0] =
+      larger<uint16_t>(larger<uint16_t>(least[0], least[1]), larger<uint16_t>(least[2], least[3]));
+  ends[1] = reinterpret_cast<V<uint16_t>>(
+      larger<int16_t>(larger<int16_t>(most[0], most[1]), larger<int16_t>(most[2], most[3])));
+  S lanes[2 * L];
+  __builtin_memcpy(lanes, ends, sizeof lanes);
+  const V<float> a = load_as<float>(lanes), b = load_as<float>(lanes + L / 2);
+  const V<float> c = load_as<float>(lanes + L), d = load_as<float>(lanes + L + L / 2);
+  range->min = -largest_lane<float>(-smaller<float>(a, b));
+  range->max = largest_lane<float>(larger<float>(c, d));
+  return range->max > 0 && all_lanes<float>((a == a) & (b == b) & (c == c) & (d == d));
+}
+
+template <class T, class S>
+inline Range<T> range_of(const S* u, int64_t n) {
+  if constexpr (Stored<S>::is_half) {
+    Range<T> range;
+    if (range_of_bits(u, n, &range)) return range;
+  }
   constexpr int L = kLanes<T>, kSide = 4;  // so many side by side don't wait for each other
   V<T> most[kSide], least[kSide];
   for (int k = 0; k < kSide; ++k) {
@@ -121,7 +164,7 @@ inline Range<T> range_of(const T* u, int64_t n) {
   for (; i + kSide * L <= n; i += kSide * L) {
 #pragma GCC unroll 4
     for (int k = 0; k < kSide; ++k) {
-      const V<T> x = load(u + i + k * L);
+      const V<T> x = load_as<T>(u + i + k * L);
       most[k] = larger<T>(x, most[k]);
       least[k] = smaller<T>(x, least[k]);
     }
@@ -129,12 +172,12 @@ inline Range<T> range_of(const T* u, int64_t n) {
   over_vectors<T>(
       n - i,
       [&](int64_t k) {
-        most[0] = larger<T>(load(u + i + k), most[0]);
-        least[0] = smaller<T>(load(u + i + k), least[0]);
+        most[0] = larger<T>(load_as<T>(u + i + k), most[0]);
+        least[0] = smaller<T>(load_as<T>(u + i + k), least[0]);
       },
       [&](int64_t k, int64_t left) {
-        most[1] = larger<T>(load_part(u + i + k, left, static_cast<T>(-INFINITY)), most[1]);
-        least[1] = smaller<T>(load_part(u + i + k, left, static_cast<T>(INFINITY)), least[1]);
+        most[1] = larger<T>(load_part_as(u + i + k, left, static_cast<T>(-INFINITY)), most[1]);
+        least[1] = smaller<T>(load_part_as(u + i + k, left, static_cast<T>(INFINITY)), least[1]);
       });
   const V<T> max = larger<T>(larger<T>(most[0], most[1]), larger<T>(most[2], most[3]));
   const V<T> min = smaller<T>(smaller<T>(least[0], least[1]), smaller<T>(least[2], least[3]));
@@ -154,39 +197,43 @@ struct Done {
 //
 // Eight vectors are added as a tree before they join the sum: the error stays below 1 ulp however
 // long the row is.
-template <class T, bool keep, class Exp>
-inline Sum<T> exp_and_sum(const Exp& exp_, const T* u, T* e, int64_t n, int64_t top,
-                          const T* next_u, const T* next_e) {
+template <class T, bool keep, class Exp, class S>
+inline Sum<T> exp_and_sum(const Exp& exp_, const S* u, T* e, int64_t n, int64_t top,
+                          const S* next_u, const T* next_e) {
   constexpr int L = kLanes<T>;
   const Exp exp = exp_;  // e might overwrite what lies in memory: kept in registers
   Sum<T> sum;
-  const auto term = [&](int64_t i) SOFTXENT_INLINE {
-    __builtin_prefetch(next_u + i, 0, 3);
+  const auto term = [&](int64_t i, bool at_line) SOFTXENT_INLINE {
+    if (at_line) __builtin_prefetch(next_u + i, 0, 3);
     // Where only reading takes time, the memory can be asked for more than the first cache takes.
-    if (!keep) __builtin_prefetch(next_u + i + 2 * kChunk, 0, 2);
+    if (!keep && at_line) __builtin_prefetch(next_u + i + 2 * kChunk, 0, 2);
     if (keep) __builtin_prefetch(next_e + i, 1, 3);
-    const V<T> v = exp.exp(load(u + i));
+    const V<T> v = exp.exp(load_as<T>(u + i));
     if (keep) store(e + i, v);
     return v;
+  };
+  const auto four = [&](int64_t i) SOFTXENT_INLINE {
+    constexpr bool each = !Stored<S>::is_half;  // of the others two lie in a line
+    return (term(i, true) + term(i + L, each)) + (term(i + 2 * L, true) + term(i + 3 * L, each));
   };
   const int64_t whole = n / (8 * L) * (8 * L);
   const int64_t special = top < whole ? top / (8 * L) * (8 * L) : whole;
   int64_t i = 0;
   for (int64_t end = special;; end = whole) {
-    for (; i < end; i += 8 * L) {
-      const V<T> a = (term(i) + term(i + L)) + (term(i + 2 * L) + term(i + 3 * L));
-      const V<T> b = (term(i + 4 * L) + term(i + 5 * L)) + (term(i + 6 * L) + term(i + 7 * L));
-      sum.add(a + b);
-    }
+    for (; i < end; i += 8 * L) sum.add(four(i) + four(i + 4 * L));
     // The eight with the one at the top, or what is left at the end.
     const bool last = i == whole;
     const int64_t stop = last ? n / L * L : i + 8 * L;
+    if (i + 4 * L <= stop && static_cast<uint64_t>(top - i) >= 4 * L) {
+      sum.add(four(i));
+      i += 4 * L;
+    }
 #pragma GCC unroll 1
-    for (; i < stop; i += L) sum.add(without<T>(term(i), top - i));
+    for (; i < stop; i += L) sum.add(without<T>(term(i, true), top - i));
     if (last) break;
   }
   if (i < n) {
-    const V<T> v = first_of<T>(exp.exp(load_part(u + i, n - i, T(0))), n - i);
+    const V<T> v = first_of<T>(exp.exp(load_part_as(u + i, n - i, T(0))), n - i);
     if (keep) store_part(e + i, v, n - i);
     sum.add(without<T>(v, top - i));
   }
@@ -194,8 +241,8 @@ inline Sum<T> exp_and_sum(const Exp& exp_, const T* u, T* e, int64_t n, int64_t 
 }
 
 // The same, whether e is wanted or not.
-template <class T, class Exp>
-inline Pair exp_and_rest(const Exp& exp, const T* u, T* e, int64_t n, int64_t top, const T* next_u,
+template <class T, class Exp, class S>
+inline Pair exp_and_rest(const Exp& exp, const S* u, T* e, int64_t n, int64_t top, const S* next_u,
                          const T* next_e) {
   return (e ? exp_and_sum<T, true>(exp, u, e, n, top, next_u, next_e)
             : exp_and_sum<T, false>(exp, u, e, n, top, next_u, next_e))
@@ -203,40 +250,44 @@ inline Pair exp_and_rest(const Exp& exp, const T* u, T* e, int64_t n, int64_t to
 }
 
 // exp alone.
-template <class T, class Exp>
-inline void exp_block(const Exp& exp_, const T* u, T* e, int64_t n, const T* next_u) {
+template <class T, class Exp, class S>
+inline void exp_block(const Exp& exp_, const S* u, T* e, int64_t n, const S* next_u) {
   const Exp exp = exp_;
   over_vectors<T>(
       n,
       [&](int64_t i) {
         __builtin_prefetch(next_u + i, 0, 3);
-        store(e + i, exp.exp(load(u + i)));
+        store(e + i, exp.exp(load_as<T>(u + i)));
       },
       [&](int64_t i, int64_t left) {
-        store_part(e + i, exp.exp(load_part(u + i, left, T(0))), left);
+        store_part(e + i, exp.exp(load_part_as(u + i, left, T(0))), left);
       });
 }
 
 inline int64_t chunks_of(int64_t classes) { return (classes + kChunk - 1) / kChunk; }
 
-// What a chunk gives to its row.
+// What exponentials are relative to: the `away` and `round` of their Pivot, or Near's.
 template <class T>
-struct Chunk {
-  T max, top;      // top: the exponential of max, or -1 where there is no number
-  T away, round;   // of its Pivot, or Near's
+struct Unit {
+  T away, round;
+};
+
+// What a chunk gives to its row: a line of its own, which only the thread that works on it writes.
+template <class T>
+struct alignas(64) Chunk {
+  T max, top;  // top: the exponential of max, or -1 where there is no number
+  Unit<T> unit;
   Pair rest;       // sum of the chunk's exponentials but that of its first maximum
-  Pair scale;      // times its exponentials are exp(u - max of the row) times the row's `top`
   Pair mass, gap;  // sums of t and of t (max of the chunk - u)
 
-  void by(const Near<T>& near) {
+  template <class S>
+  void by(const Near<S>& near) {
     top = near.exp(all(max))[0];
-    away = Near<T>::kAway;
-    round = Near<T>::kRound;
+    unit = {Near<T>::kAway, Near<T>::kRound};
   }
   void by(const Pivot<T>& pivot) {
     top = pivot.exp(all(max))[0];
-    away = pivot.away[0];
-    round = pivot.round[0];
+    unit = {pivot.away[0], pivot.round[0]};
   }
 };
 
@@ -244,26 +295,28 @@ struct Chunk {
 template <class T>
 struct RowSum {
   Summary summary;
-  double top;  // the exponential of the maximum
+  double top;    // the exponential of the maximum
+  Unit<T> unit;  // of that
 };
 
 // Where the next row begins, or null: it is fetched at the end of this one, so that the memory
 // doesn't wait for the arithmetic.
-template <class T>
+template <class T, class S>
 struct Next {
-  const T *u, *e;
+  const S* u;
+  const T* e;
 };
 
 // What is fetched while chunk c is worked on: the chunk after it, or the next row, or nothing new.
 // Another thread's chunk isn't: that would take it away.
-template <class T, class Each>
-inline const T* fetched(const T* at, int64_t c, int64_t count, const T* next) {
+template <class Each, class S>
+inline const S* fetched(const S* at, int64_t c, int64_t count, const S* next) {
   if (c + 1 < count) return Each::kShared ? at : at + kChunk;
   return next ? next : at;
 }
 
-template <class T>
-inline const T* next_row(const Shape& shape, const Array& a, int64_t row, const T* at) {
+template <class S>
+inline const S* next_row(const Shape& shape, const Array& a, int64_t row, const S* at) {
   const int64_t stride = a.batch_stride[shape.batch_dims - 1];
   if (shape.batch_dims == 1) return row + 1 < shape.rows ? at + stride : nullptr;
   return (row + 1) % shape.batch[shape.batch_dims - 1] != 0 ? at + stride : nullptr;
@@ -278,10 +331,9 @@ inline int64_t chunk_size(int64_t classes, int64_t begin) {
 template <class T>
 constexpr double kLift = sizeof(T) == 8 ? 0x1p256 : 1;
 
-// What the exponentials of one chunk are to be multiplied by, to be those of another, and times
-// kLift.
+// What exponentials of one unit are to be multiplied by to be of another, and times kLift.
 template <class T>
-inline Pair rescale(const Chunk<T>& from, const Chunk<T>& to) {
+inline Pair rescale(Unit<T> from, Unit<T> to) {
   using C = ExpConstants<double>;
   constexpr int lift = sizeof(T) == 8 ? 256 : 0;
   const double s = static_cast<double>(from.away) - static_cast<double>(to.away);
@@ -293,33 +345,44 @@ inline Pair rescale(const Chunk<T>& from, const Chunk<T>& to) {
   return {e.power[0], e.power[0] * e.p[0]};
 }
 
+// Times it the exponentials of a chunk are exp(u - max of the row) times the row's `top`.
+template <class T>
+inline Pair scale_of(const Chunk<T>& chunk, const RowSum<T>& sum) {
+  return chunk.top < 0 ? Pair() : rescale(chunk.unit, sum.unit);
+}
+
 // The row's sum. stage(begin, size, buffer) gives the chunk's u, in the buffer where it doesn't lie
 // in memory as such; e is where exp(u - max of the chunk) goes, or null where nobody needs it;
 // before(begin, size, u, max, chunk) sees a chunk before e is written over it. each(count, f) calls
 // f for each chunk, perhaps a copy of it in another thread: what these hold, they hold as values.
-template <class T, class Each, class Stage, class Before>
-inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, const Each& each,
+template <class T, class S, class Each, class Stage, class Before>
+inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, const Each& each,
                            const Stage& stage, const Before& before) {
   const int64_t count = chunks_of(n);
   each(count, [=](int64_t c) {
     const int64_t begin = c * kChunk, size = chunk_size(n, begin);
-    T local[kChunk];
-    const T* u = stage(begin, size, e ? e + begin : local);
-    const Range<T> range = range_of(u, size);
+    S local[kChunk];
+    S* buffer = local;
+    if constexpr (!Stored<S>::is_half) {
+      if (e) buffer = e + begin;
+    }
+    const S* u = stage(begin, size, buffer);
+    const Range<T> range = range_of<T>(u, size);
     Chunk<T>& chunk = chunks[c];
     chunk.max = range.max;
     before(begin, size, u, range.max, chunk);
     if (!(fabs(static_cast<double>(range.max)) < INFINITY)) {
-      bool number = true;
-      for (int64_t j = 0; j < size; ++j) number &= u[j] == u[j];
+      bool numbers = true;
+      for (int64_t j = 0; j < size; ++j) numbers &= number(u[j]) == number(u[j]);
       chunk.top = -1;
-      chunk.rest = {number && range.max < 0 ? 0.0 : NAN, 0};
+      chunk.unit = {};
+      chunk.rest = {numbers && range.max < 0 ? 0.0 : NAN, 0};
       for (int64_t j = 0; e && j < size; ++j) e[begin + j] = 0;
       return;
     }
     T* const at = e ? e + begin : nullptr;
-    const T* next_u = fetched<T, Each>(u, c, count, next.u);
-    const T* next_e = fetched<T, Each>(at, c, count, next.e);
+    const S* next_u = fetched<Each>(u, c, count, next.u);
+    const T* next_e = fetched<Each>(static_cast<const T*>(at), c, count, next.e);
     if (!range.near()) {
       const Pivot<T> pivot(all(range.max));
       chunk.by(pivot);
@@ -327,16 +390,17 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
       chunk.rest = exp_and_rest(pivot, u, at, size, top, next_u, next_e);
       return;
     }
-    const Near<T> near;
+    const Near<S> near;
     chunk.by(near);
     chunk.rest = exp_and_rest(near, u, at, size, size, next_u, next_e);
     if (chunk.rest.value() >= 2 * static_cast<double>(chunk.top)) {
       chunk.rest.add(-static_cast<double>(chunk.top));
     } else if (at) {  // too much of the sum is its largest: the others are summed by themselves
-      chunk.rest =
-          exp_and_rest<T>(Done<T>{}, at, nullptr, size, position(at, size, chunk.top), at, at);
+      chunk.rest = exp_and_rest<T>(Done<T>{}, at, static_cast<T*>(nullptr), size,
+                                   position(at, size, chunk.top), at, at);
     } else {
-      chunk.rest = exp_and_rest<T>(near, u, nullptr, size, position(u, size, chunk.max), u, u);
+      chunk.rest = exp_and_rest<T>(near, u, static_cast<T*>(nullptr), size,
+                                   position(u, size, chunk.max), u, static_cast<const T*>(at));
     }
   });
   int64_t first = 0;
@@ -344,25 +408,23 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T> next, cons
     if (chunks[c].max > chunks[first].max) first = c;
   }
   const T max = count > 0 ? chunks[first].max : static_cast<T>(-INFINITY);
-  if (!(fabs(static_cast<double>(max)) < INFINITY)) return {{max, NAN}, 1};
+  if (!(fabs(static_cast<double>(max)) < INFINITY)) return {{max, NAN}, 1, {}};
   const double top = static_cast<double>(chunks[first].top);
-  if (count == 1) {
-    chunks[0].scale = {kLift<T>, 0};
-    return {{max, chunks[0].rest.value() / top}, top};
-  }
+  RowSum<T> sum{{max, chunks[0].rest.value() / top}, top, chunks[first].unit};
+  if (count == 1) return sum;
   Pair rest;
   for (int64_t c = 0; c < count; ++c) {
-    Chunk<T>& chunk = chunks[c];
+    const Chunk<T>& chunk = chunks[c];
     if (chunk.top < 0) {
-      chunk.scale = {};
       rest.add(chunk.rest);  // 0, or NaN
       continue;
     }
-    chunk.scale = rescale(chunk, chunks[first]);
-    if (c != first) rest.add(chunk.scale.times({static_cast<double>(chunk.top), 0}));
-    rest.add(chunk.scale.times(chunk.rest));
+    Pair here = chunk.rest;
+    if (c != first) here.add(static_cast<double>(chunk.top));
+    rest.add(scale_of(chunk, sum).times(here));
   }
-  return {{max, rest.value() / kLift<T> / top}, top};
+  sum.summary.ratio = rest.value() / kLift<T> / top;
+  return sum;
 }
 
 // factor / sum_j exp(u_j - max), for the exponentials of a chunk, as a sum of two T: e_j times it
@@ -407,36 +469,53 @@ struct Normaliser {
 
   // e times the factors, to out, which may be e: but `value` for the class `special`, if it is one.
   static constexpr int64_t kAhead = 1024 / sizeof(T);
-  void apply(const T* e, T* out, int64_t n, Stream<T>* past, int64_t special = -1,
+  template <class S>
+  void apply(const T* e, S* out, int64_t n, Stream<Bits<S>>* past, int64_t special = -1,
              T value = 0) const {
-    const T high = static_cast<T>(hi);
+    const T high = hi == hi ? static_cast<T>(hi) : static_cast<T>(NAN);
     const T low = static_cast<T>(hi - static_cast<double>(high) + lo);
-    const auto product = [&](V<T> x)
-                             SOFTXENT_INLINE { return two_products<T>(x, all(high), x, all(low)); };
-    // A line that was streamed is in no cache: the one value goes with it.
-    const auto streamed_product = [&](V<T> x, int64_t i) SOFTXENT_INLINE {
-      const V<T> v = product(x);
-      return static_cast<uint64_t>(special - i) < kLanes<T> ? with<T>(v, special - i, value) : v;
+    const auto product = [&](V<T> x) SOFTXENT_INLINE {
+      return Stored<S>::is_half ? x * high : two_products<T>(x, all(high), x, all(low));
+    };
+    const auto part = [&](int64_t i, int64_t left) {
+      return product(load_part(e + i, left, T(0)));
     };
     if (past) {
-      write_vectors<T>(
-          out, n, past, [&](int64_t i) SOFTXENT_INLINE { return streamed_product(load(e + i), i); },
-          [&](int64_t i, int64_t left) {
-            return streamed_product(load_part(e + i, left, T(0)), i);
-          });
+      // A line that was streamed is in no cache: the one value goes with it.
+      const T at_special = value == value ? value : static_cast<T>(NAN);
+      const auto streamed = [&](V<T> v, int64_t i) SOFTXENT_INLINE {
+        return static_cast<uint64_t>(special - i) < kLanes<T> ? with<T>(v, special - i, at_special)
+                                                              : v;
+      };
+      store_vectors<T>(
+          out, n, past,
+          [&](int64_t i) SOFTXENT_INLINE { return streamed(product(load(e + i)), i); },
+          [&](int64_t i, int64_t left) { return streamed(part(i, left), i); });
       return;
     }
-    write_vectors<T>(
+    store_vectors<T>(
         out, n, nullptr,
         [&](int64_t i) SOFTXENT_INLINE {
           // It comes from the second-level cache, which wants to be asked.
           __builtin_prefetch(e + i + kAhead, 1, 3);
           return product(load(e + i));
         },
-        [&](int64_t i, int64_t left) { return product(load_part(e + i, left, T(0))); });
-    if (special >= 0) out[special] = value;
+        part);
+    if (special >= 0) set(out[special], value);
   }
 };
+
+// Where in `scratch`, with room for it, n exponentials lie best that will be read to fill `out`:
+// there whole vectors are written, and of these, the vectors read for one are whole lines.
+template <class T>
+constexpr int64_t room_for(int64_t n) {
+  return (n + 2 * kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+template <class T, class S>
+inline T* in_step(T* scratch, const S* out) {
+  const auto over = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % kVectorBytes);
+  return scratch + over / static_cast<int64_t>(sizeof(S)) % kLanes<T>;
+}
 
 // The chunks of a row, by one thread or by several.
 struct Alone {
@@ -479,12 +558,13 @@ inline void for_each_row(const Shape& shape, int workers, const Work& work) {
 
 // Whether rows are written to `out` past the caches. Then their exponentials are kept elsewhere:
 // lines that a cache holds can't be streamed to.
-template <class T>
+template <class T, class S>
 inline bool is_streamed(const Shape& shape, const Array& in, const Array& out) {
   constexpr int64_t kShortest = 16 << 20;   // what is shorter may be in a cache when it is used
-  constexpr int64_t kLongestRow = 1 << 20;  // what the second-level cache holds
-  const int64_t row = shape.classes * static_cast<int64_t>(sizeof(T));
-  return out.data && out.data != in.data && is_plain<T>(shape, out) && row <= kLongestRow &&
+  constexpr int64_t kLongestRow = 1 << 20;  // of exponentials: what the second-level cache holds
+  const int64_t row = shape.classes * static_cast<int64_t>(sizeof(S));
+  return out.data && out.data != in.data && is_plain<S>(shape, out) &&
+         shape.classes * static_cast<int64_t>(sizeof(T)) <= kLongestRow &&
          row * shape.rows >= kShortest;
 }
 

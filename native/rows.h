@@ -8,6 +8,7 @@
 
 #include "exp.h"
 #include "parallel.h"
+#include "stored.h"
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
@@ -17,55 +18,6 @@ namespace {
 template <class S>
 struct Element {
   typedef S type __attribute__((aligned(1), may_alias));
-};
-
-struct Half {
-  static float decode(uint16_t h) {
-    const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16, rest = h & 0x7fff;
-    // The exponent moves by 2^112; for subnormals, and for inf and NaN, by multiplying.
-    const uint32_t moved = rest << 13;
-    float value;
-    __builtin_memcpy(&value, &moved, 4);
-    value *= 0x1p112f;
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, 4);
-    bits |= rest >= 0x7c00 ? 0x7f800000u : 0u;
-    bits |= sign;
-    __builtin_memcpy(&value, &bits, 4);
-    return value;
-  }
-  static uint16_t encode(float value) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, 4);
-    const uint32_t sign = (bits >> 16) & 0x8000, size = bits & 0x7fffffff;
-    // Normal numbers: round to nearest even at bit 13. Below 2^-14, adding 0.5 lets the hardware
-    // round at the last bit of a subnormal, 2^-24.
-    const uint32_t normal = (size - (112u << 23) + 0xfff + ((size >> 13) & 1)) >> 13;
-    float small;
-    __builtin_memcpy(&small, &size, 4);
-    small += 0.5f;
-    uint32_t subnormal;
-    __builtin_memcpy(&subnormal, &small, 4);
-    subnormal -= 126u << 23;
-    const uint32_t finite = size < (113u << 23) ? subnormal : normal;
-    const uint32_t infinite = size > 0x7f800000 ? 0x7e00 : 0x7c00;
-    return static_cast<uint16_t>(sign | (size >= 0x477ff000 ? infinite : finite));
-  }
-};
-
-struct Bfloat {
-  static float decode(uint16_t h) {
-    const uint32_t bits = static_cast<uint32_t>(h) << 16;
-    float value;
-    __builtin_memcpy(&value, &bits, 4);
-    return value;
-  }
-  static uint16_t encode(float value) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, 4);
-    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
-  }
 };
 
 template <class S>
@@ -110,19 +62,31 @@ inline void* element(const Array& a, int64_t offset) {
   return static_cast<char*>(a.data) + offset * size_of(a.type);
 }
 
-template <class T>
-inline bool is_type(const Array& a) {
-  return a.type == (sizeof(T) == 8 ? Type::kFloat64 : Type::kFloat32);
-}
+template <class S>
+constexpr Type kType = sizeof(S) == 8 ? Type::kFloat64 : Type::kFloat32;
+template <>
+constexpr Type kType<Half> = Type::kFloat16;
+template <>
+constexpr Type kType<Bfloat> = Type::kBfloat16;
 
-// True where every row is n adjacent, aligned T.
-template <class T>
+// True where every row is n adjacent, aligned S.
+template <class S>
 inline bool is_plain(const Shape& shape, const Array& a) {
-  return is_type<T>(a) && (a.class_stride == 1 || shape.classes < 2) &&
-         reinterpret_cast<uintptr_t>(a.data) % sizeof(T) == 0;
+  return a.type == kType<S> && (a.class_stride == 1 || shape.classes < 2) &&
+         reinterpret_cast<uintptr_t>(a.data) % sizeof(S) == 0;
 }
 
-// n classes from `offset` on, as T.
+// Calls f(S{}) for rows of an array of that type which are computed in T: S is T or a half type.
+template <class T, class F>
+inline void with_stored(Type type, const F& f) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (type == Type::kBfloat16) return f(Bfloat{});
+    if (type == Type::kFloat16) return f(Half{});
+  }
+  f(T{});
+}
+
+// n classes from `offset` on, as T, and back.
 template <class T>
 inline void read(const Array& a, int64_t offset, int64_t n, T* __restrict out) {
   with_type(a.type, element(a, offset), [&](const auto* x, auto codec) {
@@ -145,6 +109,26 @@ inline void write(const Array& a, int64_t offset, int64_t n, const T* __restrict
       for (int64_t j = 0; j < n; ++j) x[j * stride] = codec.encode(in[j]);
     }
   });
+}
+
+// The same where T is the elements' own half type.
+template <class S>
+inline void read_stored(const Array& a, int64_t offset, int64_t n, S* __restrict out) {
+  if constexpr (Stored<S>::is_half) {
+    const auto* const x = static_cast<const Element<uint16_t>::type*>(element(a, offset));
+    for (int64_t j = 0; j < n; ++j) out[j].bits = x[j * a.class_stride];
+  } else {
+    read(a, offset, n, out);
+  }
+}
+template <class S>
+inline void write_stored(const Array& a, int64_t offset, int64_t n, const S* __restrict in) {
+  if constexpr (Stored<S>::is_half) {
+    auto* const x = static_cast<Element<uint16_t>::type*>(element(a, offset));
+    for (int64_t j = 0; j < n; ++j) x[j * a.class_stride] = in[j].bits;
+  } else {
+    write(a, offset, n, in);
+  }
 }
 
 // u = softcap tanh(z / (temperature softcap)), and du/dz. Computed in double whatever the logits.

@@ -7,66 +7,71 @@ namespace SOFTXENT_LEVEL {
 namespace {
 
 struct Nothing {
-  template <class T>
-  void operator()(int64_t, int64_t, const T*, T, Chunk<T>&) const {}
+  template <class S, class T>
+  void operator()(int64_t, int64_t, const S*, T, Chunk<T>&) const {}
 };
 
-// Classes [begin, begin + size) of x as T: where they lie, or else in the buffer.
-template <class T>
-const T* stage(const Array& x, bool plain, int64_t from, int64_t begin, int64_t size, T* buffer) {
+// Classes [begin, begin + size) of x as S: where they lie, or else in the buffer.
+template <class S>
+const S* stage(const Array& x, bool plain, int64_t from, int64_t begin, int64_t size, S* buffer) {
   const int64_t at = from + begin * x.class_stride;
-  if (plain) return static_cast<const T*>(x.data) + at;
-  read(x, at, size, buffer);
+  if (plain) return static_cast<const S*>(x.data) + at;
+  read_stored(x, at, size, buffer);
   return buffer;
 }
 
-template <class T>
+template <class T, class S>
 void softmax_rows(const SoftmaxTask task) {
   const Shape shape = task.shape;
   const int64_t n = shape.classes;
   const int workers = workers_for(shape.rows, n);
-  const bool plain_x = is_plain<T>(shape, task.x), plain_out = is_plain<T>(shape, task.out);
-  const bool streamed = is_streamed<T>(shape, task.x, task.out);
-  const Scratch<T> scratch(workers, task.log || (plain_out && !streamed) ? 0 : n);
+  const bool plain_x = is_plain<S>(shape, task.x), plain_out = is_plain<S>(shape, task.out);
+  const bool streamed = is_streamed<T, S>(shape, task.x, task.out);
+  // Exponentials over which nothing else is written lie where the result will.
+  const bool in_place = plain_out && !streamed && !Stored<S>::is_half;
+  const Scratch<T> scratch(workers, task.log || in_place ? 0 : room_for<T>(n));
   const Scratch<Chunk<T>> chunks(workers, chunks_of(n));
-  const auto row = [=](T* buffer_of_row, Chunk<T>* parts, int64_t i, Stream<T>* stream,
+  const auto row = [=](T* buffer_of_row, Chunk<T>* parts, int64_t i, Stream<Bits<S>>* stream,
                        const auto& each) {
     const int64_t from = row_offset(shape, task.x, i), to = row_offset(shape, task.out, i);
-    T* const out = plain_out ? static_cast<T*>(task.out.data) + to : nullptr;
-    T* const e = task.log ? nullptr : out && !streamed ? out : buffer_of_row;
-    const auto u_of = [=](int64_t begin, int64_t size, T* buffer) {
+    S* const out = plain_out ? static_cast<S*>(task.out.data) + to : nullptr;
+    T* e = task.log ? nullptr : out ? in_step(buffer_of_row, out) : buffer_of_row;
+    if constexpr (!Stored<S>::is_half) {
+      if (in_place && !task.log) e = out;
+    }
+    const auto u_of = [=](int64_t begin, int64_t size, S* buffer) {
       return stage(task.x, plain_x, from, begin, size, buffer);
     };
-    const Next<T> next{
-        plain_x ? next_row(shape, task.x, i, static_cast<const T*>(task.x.data) + from) : nullptr,
-        out && !streamed ? next_row<T>(shape, task.out, i, out) : nullptr};
+    const S* const u_of_row = static_cast<const S*>(task.x.data) + from;
+    const Next<T, S> next{plain_x ? next_row(shape, task.x, i, u_of_row) : nullptr,
+                          in_place && e ? next_row<T>(shape, task.out, i, e) : nullptr};
     const RowSum<T> sum = summarise(n, e, parts, next, each, u_of, Nothing{});
     const T max = static_cast<T>(sum.summary.base);
     const T log_sum = task.log ? static_cast<T>(log1p(sum.summary.ratio)) : 0;
     each(chunks_of(n), [=](int64_t c) {
       const int64_t begin = c * kChunk, size = chunk_size(n, begin);
-      T local[kChunk];
-      Stream<T> own;  // what several threads write, none of them can hold back for another
-      Stream<T>* const past = !streamed ? nullptr : is_shared(each) ? &own : stream;
-      T* const part = out ? out + begin : e ? e + begin : local;
+      S local[kChunk];
+      Stream<Bits<S>> own;  // what several threads write, none of them can hold back for another
+      Stream<Bits<S>>* const past = !streamed ? nullptr : is_shared(each) ? &own : stream;
+      S* const part = out ? out + begin : local;
       if (!task.log) {
-        const Normaliser<T> normaliser(sum.top, sum.summary.ratio, 1, parts[c].scale);
+        const Normaliser<T> normaliser(sum.top, sum.summary.ratio, 1, scale_of(parts[c], sum));
         normaliser.to_unit(e + begin, size);
         normaliser.apply(e + begin, part, size, past);
       } else {
-        const T* u = u_of(begin, size, local);
+        const S* u = u_of(begin, size, local);
         const auto at = [&](V<T> x) { return (x - max) - log_sum; };
-        write_vectors<T>(
-            part, size, past, [&](int64_t j) { return at(load(u + j)); },
-            [&](int64_t j, int64_t left) { return at(load_part(u + j, left, T(0))); });
+        store_vectors<T>(
+            part, size, past, [&](int64_t j) { return at(load_as<T>(u + j)); },
+            [&](int64_t j, int64_t left) { return at(load_part_as(u + j, left, T(0))); });
       }
-      if (!plain_out) write(task.out, to + begin * task.out.class_stride, size, part);
+      if (!out) write_stored(task.out, to + begin * task.out.class_stride, size, part);
     });
   };
   const auto own = scratch.buffers();
   const auto own_chunks = chunks.buffers();
   for_each_row(shape, workers, [=](int worker, int64_t begin, int64_t end, const auto& each) {
-    Stream<T> stream;
+    Stream<Bits<S>> stream;
     for (int64_t i = begin; i < end; ++i) {
       row(own.of(worker), own_chunks.of(worker), i, &stream, each);
     }
@@ -103,16 +108,15 @@ void softmax_lanes(const SoftmaxTask task) {
 }
 
 // T is float or double, whatever x is made of.
-template <class T, class Each>
+template <class T, class S, class Each>
 Summary summary_of(const LogSumExpTask& task, int64_t i, Chunk<T>* chunks, const Each& each) {
-  const bool plain = is_plain<T>(task.shape, task.x);
+  const bool plain = is_plain<S>(task.shape, task.x);
   const int64_t from = row_offset(task.shape, task.x, i);
-  const Next<T> next{
-      plain ? next_row(task.shape, task.x, i, static_cast<const T*>(task.x.data) + from) : nullptr,
-      nullptr};
-  return summarise<T>(
+  const S* const u = static_cast<const S*>(task.x.data) + from;
+  const Next<T, S> next{plain ? next_row(task.shape, task.x, i, u) : nullptr, nullptr};
+  return summarise<T, S>(
              task.shape.classes, nullptr, chunks, next, each,
-             [=, x = task.x](int64_t begin, int64_t size, T* buffer) {
+             [=, x = task.x](int64_t begin, int64_t size, S* buffer) {
                return stage(x, plain, from, begin, size, buffer);
              },
              Nothing{})
@@ -140,7 +144,7 @@ double logsumexp_of(const LogSumExpTask& task, int64_t i, double max, double log
   });
 }
 
-template <class T>
+template <class T, class S>
 void logsumexp_rows(const LogSumExpTask task) {
   const Shape shape = task.shape;
   const int64_t n = shape.classes;
@@ -154,7 +158,7 @@ void logsumexp_rows(const LogSumExpTask task) {
       lse = special_logsumexp(task, i, s.base);
     } else if (sizeof(T) == 4 && s.base < 0 && fabs(lse) < 1) {
       // The maximum and the logarithm cancel: double has the digits that float lost.
-      s = summary_of<double>(task, i, parts, each);
+      s = summary_of<double, double>(task, i, parts, each);
       lse = s.base + log1p(s.ratio);
     }
     task.out[i] = lse;
@@ -168,7 +172,7 @@ void logsumexp_rows(const LogSumExpTask task) {
       Summary s[L];
       double ratio[L] = {};
       for (int k = 0; k < count; ++k) {
-        s[k] = summary_of<T>(task, from + k, reinterpret_cast<Chunk<T>*>(parts), each);
+        s[k] = summary_of<T, S>(task, from + k, reinterpret_cast<Chunk<T>*>(parts), each);
         ratio[k] = s[k].ratio;
       }
       const V<double> log_sum = log1p<double>(load(ratio));
@@ -208,18 +212,18 @@ void logsumexp_lanes(const LogSumExpTask task) {
 void softmax(const SoftmaxTask& task) {
   const bool lanes = use_lanes(task.shape, task.x);
   if (task.x.type == Type::kFloat64) {
-    lanes ? softmax_lanes<double>(task) : softmax_rows<double>(task);
+    lanes ? softmax_lanes<double>(task) : softmax_rows<double, double>(task);
+  } else if (lanes) {
+    softmax_lanes<float>(task);
   } else {
-    lanes ? softmax_lanes<float>(task) : softmax_rows<float>(task);
+    with_stored<float>(task.x.type, [&](auto s) { softmax_rows<float, decltype(s)>(task); });
   }
 }
 
 void logsumexp(const LogSumExpTask& task) {
-  if (use_lanes(task.shape, task.x)) {
-    logsumexp_lanes(task);
-  } else {
-    task.x.type == Type::kFloat64 ? logsumexp_rows<double>(task) : logsumexp_rows<float>(task);
-  }
+  if (use_lanes(task.shape, task.x)) return logsumexp_lanes(task);
+  if (task.x.type == Type::kFloat64) return logsumexp_rows<double, double>(task);
+  with_stored<float>(task.x.type, [&](auto s) { logsumexp_rows<float, decltype(s)>(task); });
 }
 
 }  // namespace SOFTXENT_LEVEL

@@ -42,6 +42,16 @@ struct Vector<double> {
   typedef int64_t index;
   typedef uint64_t bits __attribute__((vector_size(kVectorBytes)));
 };
+template <>
+struct Vector<uint16_t> {  // of half types' bits
+  typedef uint16_t type __attribute__((vector_size(kVectorBytes)));
+  typedef int16_t mask __attribute__((vector_size(kVectorBytes)));
+  typedef int16_t index;
+};
+template <>
+struct Vector<int16_t> {
+  typedef int16_t type __attribute__((vector_size(kVectorBytes)));
+};
 template <class T>
 using V = typename Vector<T>::type;
 template <class T>
@@ -92,6 +102,10 @@ inline void store_part(float* p, V<float> v, int64_t n) {
 template <>
 inline void store_part(double* p, V<double> v, int64_t n) {
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1 << n) - 1), v);
+}
+template <>
+inline void store_part(uint16_t* p, V<uint16_t> v, int64_t n) {
+  _mm512_mask_storeu_epi16(p, (1u << n) - 1, reinterpret_cast<__m512i>(v));
 }
 #endif
 
@@ -342,6 +356,16 @@ inline V<float> smaller<float>(V<float> a, V<float> b) {
 template <>
 inline V<double> smaller<double>(V<double> a, V<double> b) {
   return _mm512_min_pd(a, b);
+}
+template <>
+inline V<uint16_t> larger<uint16_t>(V<uint16_t> a, V<uint16_t> b) {
+  return reinterpret_cast<V<uint16_t>>(
+      _mm512_max_epu16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
+template <>
+inline V<int16_t> larger<int16_t>(V<int16_t> a, V<int16_t> b) {
+  return reinterpret_cast<V<int16_t>>(
+      _mm512_max_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
 }
 template <>
 inline V<float> larger_size<float>(V<float> a, V<float> b) {

@@ -221,6 +221,81 @@ def test_half_precision(half: str, classes: int) -> None:
     assert (np.abs(out.astype(np.float64) - p) / unit).max() <= 1
 
 
+def as_half(x: np.ndarray, half: str) -> np.ndarray:
+    """As the binding takes them, rounded to nearest even: bfloat16 by its bits."""
+    x = x.astype(np.float32)
+    if half == "float16":
+        return x.astype(np.float16)
+    bits = x.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def from_half(x: np.ndarray) -> np.ndarray:
+    if x.dtype == np.float16:
+        return x.astype(np.float32)
+    return (x.astype(np.uint32) << 16).view(np.float32)
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+@pytest.mark.parametrize("offset", [0, 1, 5])
+def test_rows_of_half_types_are_rounded_to_nearest_even(half: str, offset: int) -> None:
+    """x - max is exact in float32 and log(sum) is 0: what is left is the rounding, and its ties."""
+    rng = np.random.default_rng(4)
+    x = from_half(as_half(-np.exp(rng.uniform(4, 9, (50, 3001))), half))
+    x[:, 0] = 700  # 700 + |x| has up to 11 digits, which bfloat16 has not
+    want = as_half(x - 700, half)
+    assert (from_half(want) != x - 700).any()
+    around = as_half(np.zeros(x.size + offset), half)
+    out = around[offset:].reshape(x.shape)
+    _native.softmax(as_half(x, half), out, log=True)
+    assert np.array_equal(from_half(out), from_half(want))
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_losses_of_half_types_have_digits_beyond_their_own(half: str) -> None:
+    """One class against 199 others, all of them alike: two exponentials of 2.3 ulp of float32."""
+    rng = np.random.default_rng(5)
+    others, target = from_half(as_half(rng.uniform(-40, 40, (2, 2000)), half))
+    x = np.repeat(others[:, None], 200, 1)
+    x[:, 3] = target
+    loss = np.empty(len(x))
+    _native.cross_entropy(as_half(x, half), index=np.full(len(x), 3), loss=loss)
+    for ahead, got in zip(others.astype(float) - target, loss, strict=True):
+        assert ulps(got, mpmath.log1p(199 * mpmath.exp(mpmath.mpf(ahead))), np.float32) <= 8
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", ["one sign", "zeros", "NaN", "negative NaN", "infinity", "masked"])
+def test_the_range_of_a_half_type(half: str, case: str) -> None:
+    """It is read from the bits of many numbers at once, wherever in a row something stands."""
+    x = from_half(as_half(np.random.default_rng(6).uniform(-3, 3, (200, 333)), half))
+    place = np.arange(200), np.random.default_rng(7).integers(0, 333, 200)
+    if case == "one sign":
+        x = -np.abs(x) - 1
+        x[100:] *= -30
+    elif case == "zeros":
+        x[:] = -0.0
+        x[100:][:, ::2] = 0.0
+    else:
+        special = {"NaN": np.nan, "negative NaN": -np.nan, "infinity": np.inf, "masked": -np.inf}
+        x[place] = special[case]
+    short = as_half(np.nan_to_num(x, posinf=np.inf, neginf=-np.inf), half)
+    x = np.where(np.isnan(x), x, from_half(short))
+    if "NaN" in case:
+        bits = short if short.dtype == np.uint16 else short.view(np.uint16)
+        infinity = 0x7F80 if half == "bfloat16" else 0x7C00
+        bits[place] = infinity + 0x40 + (0x8000 if "negative" in case else 0)
+    out = np.empty_like(short)
+    _native.softmax(short, out)
+    want = np.empty_like(x)
+    _native.softmax(x, want)
+    got = from_half(out)
+    assert np.array_equal(np.isnan(got), np.isnan(want))
+    np.testing.assert_allclose(
+        got, want, rtol=2.0 ** -(8 if half == "bfloat16" else 11) * 1.001, atol=1e-7
+    )
+
+
 def test_every_half_number_survives() -> None:
     """One class apart: log_softmax of [x, -inf] is 0; of [0, x] for x << 0 it is x itself."""
     every = np.arange(65536, dtype=np.uint16).view(np.float16)
