@@ -1052,6 +1052,14 @@ double run(const CrossEntropyTask& task, bool from_summary) {
   const bool dense = !task.index || task.label_smoothing != 0;
   const bool scaled = task.softcap != 0 || task.temperature != 1;
   const bool drawn = task.z_loss != 0 && use_lanes(task.shape, task.logits);
+  if ((dense || task.z_loss != 0) && task.grad.data && task.logits.type == Type::kFloat64 &&
+      !scaled) {
+    CrossEntropyTask forward = task;
+    forward.grad.data = nullptr;
+    const double total = from_summary ? NAN : run(forward, false);
+    gradient_of_difference(task);
+    return total;
+  }
   if (dense) return run<double, true>(task, from_summary);
   if (task.logits.type == Type::kFloat64 || scaled || drawn) {
     return run<double, false>(task, from_summary);

@@ -14,6 +14,7 @@
   void logsumexp(const LogSumExpTask&);                 \
   double cross_entropy(const CrossEntropyTask&);        \
   void cross_entropy_gradient(const CrossEntropyTask&); \
+  void gradient_of_difference(const CrossEntropyTask&); \
   void cross_entropy_stats(const StatsTask&);           \
   Targets targets_of(const CrossEntropyTask&);          \
   double sum(const double*, int64_t);                   \

@@ -221,6 +221,46 @@ def test_half_precision(half: str, classes: int) -> None:
     assert (np.abs(out.astype(np.float64) - p) / unit).max() <= 1
 
 
+@pytest.mark.parametrize("classes", [2, 10, 400])
+@pytest.mark.parametrize("apart", [0, 2.0**-32, 2.0**-12, 0.1])
+def test_a_difference_of_near_numbers_keeps_its_digits(classes: int, apart: float) -> None:
+    """p and t agree but for `apart`, in float64; below 2^-38 digits go, but no sooner."""
+    rng = np.random.default_rng(classes)
+    x = 3 * rng.standard_normal((2, classes))
+    q = np.empty_like(x)
+    _native.softmax(x, q)
+    q[:, ::2] *= 1 + apart
+    over, moved = x.copy(), np.empty(x.nbytes + 8, np.uint8)
+    grad = np.ndarray(x.shape, x.dtype, moved.data, 1)
+    _native.cross_entropy(x, probabilities=q, grad=grad)
+    _native.cross_entropy(over, probabilities=q, grad=over)
+    assert over.tobytes() == grad.tobytes()
+    for got, logits, target in zip(grad, x, q, strict=True):
+        _, exact, terms = cross_entropy(logits, list(target))
+        for a, b, larger in zip(got, exact, terms, strict=True):
+            lost = abs(mpmath.mpf(float(a)) - b) / larger
+            assert lost < 2.0**-90 or ulps(a, b, np.float64) <= BOUND
+
+
+def test_a_difference_that_z_loss_makes_keeps_its_digits() -> None:
+    """(1 + 2 z lse) p is 1 but for 2^-30, at the target."""
+    x = np.random.default_rng(8).standard_normal((3, 200))
+    x[:, 5] = 12
+    p, lse = np.empty_like(x), np.empty(3)
+    _native.softmax(x, p)
+    _native.logsumexp(x, lse)
+    for logits, p_y, lse_of_row in zip(x, p[:, 5], lse, strict=True):
+        z_loss = float((1 / p_y - 1) / (2 * lse_of_row) * (1 + 2.0**-20))
+        mass = [0.0] * 200
+        mass[5] = 1.0
+        _, exact, _ = cross_entropy(logits, mass, z_loss)
+        grad = np.empty((1, 200))
+        _native.cross_entropy(logits[None], index=np.array([5]), z_loss=z_loss, grad=grad)
+        errors = [ulps(a, b, np.float64) for a, b in zip(grad[0], exact, strict=True)]
+        assert max(errors) <= BOUND
+        assert abs(exact[5]) < 1e-6
+
+
 def as_half(x: np.ndarray, half: str) -> np.ndarray:
     """As the binding takes them, rounded to nearest even: bfloat16 by its bits."""
     x = x.astype(np.float32)

@@ -72,7 +72,6 @@ class Loss:
 
     loss: Any
     grad: Array
-    terms: Array  # the larger of the two terms whose difference a gradient is
     doubt: Array
 
 
@@ -107,14 +106,14 @@ def cross_entropy(
         mass[r.at] = 0
         others = mass.sum()
     pull = s * r.p(places)
-    grad, terms = pull - t, np.maximum(pull, t)
-    doubt = 8 * EPS * terms
+    grad = pull - t
+    doubt = 8 * EPS * np.maximum(pull, t)  # where they cancel
     if at_top > s / 2:
         # Nearly all of p and of t is on one class: what is beside it has the digits of 1 - p.
         less = s * r.rest / (1 + r.rest)
         grad[here == r.at] = others - less
         doubt[here == r.at] = 8 * EPS * max(others, less)
-    return Loss(s * r.log_sum + gap, grad, terms, doubt)
+    return Loss(s * r.log_sum + gap, grad, doubt)
 
 
 def unit(exact: Any, dtype: Any) -> Array:
