@@ -141,19 +141,34 @@ def softmaxes(args: argparse.Namespace) -> Iterator[Case]:
 
 
 def halves(args: argparse.Namespace) -> Iterator[Case]:
-    rows, classes = args.megabytes * 2**18 // 32000, 32000
-    x = RNG.standard_normal((rows, classes), dtype=np.float32)
-    y = RNG.integers(0, classes, rows)
-    short = (x.view(np.uint32) >> 16).astype(np.uint16)  # bfloat16, cut off
-    out, short_out, loss = np.empty_like(x), np.empty_like(short), np.empty(rows)
-    yield interleave(
-        f"bfloat16 ({rows}, {classes})",
-        2 * short.nbytes,
-        {
-            "bfloat16": lambda: _native.cross_entropy(short, index=y, loss=loss, grad=short_out),
-            "float32": lambda: _native.cross_entropy(x, index=y, loss=loss, grad=out),
-        },
-    )
+    for classes in (1000, 32000, 128256):
+        rows = args.megabytes * 2**18 // classes
+        x = RNG.standard_normal((rows, classes), dtype=np.float32)
+        y = RNG.integers(0, classes, rows)
+        bfloat = (x.view(np.uint32) >> 16).astype(np.uint16)  # cut off
+        inputs = {"bfloat16": bfloat, "float16": x.astype(np.float16), "float32": x}
+        outs = {name: np.empty_like(logits) for name, logits in inputs.items()}
+        loss = np.empty(rows)
+        kernels: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
+            "softmax": _native.softmax,
+            "loss and gradient": lambda x, out, y=y, loss=loss: _native.cross_entropy(
+                x, index=y, loss=loss, grad=out
+            ),
+        }
+        for name, kernel in kernels.items():
+            for of, logits in inputs.items():
+                kernel(logits, outs[of])
+            check(name, outs["float16"], outs["float32"], rtol=2e-2, atol=1e-7)
+            rounded = (outs["bfloat16"].astype(np.uint32) << 16).view(np.float32)
+            check(name, rounded, outs["float32"], rtol=6e-2)
+            yield interleave(
+                f"{name} ({rows}, {classes})",
+                2 * bfloat.nbytes,
+                {
+                    of: lambda kernel=kernel, x=logits, out=outs[of]: kernel(x, out)
+                    for of, logits in inputs.items()
+                },
+            )
 
 
 def threads(args: argparse.Namespace) -> Iterator[Case]:
