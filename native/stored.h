@@ -24,8 +24,6 @@ inline V<uint16_t> joined(HalfVector a, HalfVector b) {
 struct Half {
   uint16_t bits;
 
-  static constexpr uint16_t kInfinity = 0x7c00;
-
   static float decode(uint16_t h) {
     const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16, rest = h & 0x7fff;
     // The exponent moves by 2^112; for subnormals, and for inf and NaN, by multiplying.
@@ -86,8 +84,6 @@ struct Half {
 
 struct Bfloat {
   uint16_t bits;
-
-  static constexpr uint16_t kInfinity = 0x7f80;
 
   static float decode(uint16_t h) {
     const uint32_t bits = static_cast<uint32_t>(h) << 16;
@@ -150,8 +146,8 @@ struct Bfloat {
   }
 };
 
-// Of half types' numbers float's digits are not all needed: with twice the table and one term less,
-// the error is at most 2.3 ulp of float; the rest of ln 2 is left out.
+// exp for half types, which don't need all of float's digits: twice the table, one term less, and
+// without the rest of ln 2. Error at most 2.3 ulp of float.
 #if defined(__AVX512F__)
 // 2^(k / 32).
 alignas(64) constexpr float kRootsForHalf[32] = {
