@@ -270,8 +270,8 @@ class alignas(4096) CrossEntropy {
       if (count > 1) {
         Stream<Bits<S>>* const past = &stream;
         each(count, [=](int64_t c) {
-          Stream<Bits<S>>
-              own;  // what several threads write, none of them can hold back for another
+          // What several threads write, none of them can hold back for another.
+          Stream<Bits<S>> own;
           finish(row, c, chunks[c], normaliser_of(row, chunks[c]), Each::kShared ? &own : past);
         });
         continue;
@@ -1052,6 +1052,7 @@ double run(const CrossEntropyTask& task, bool from_summary) {
   const bool dense = !task.index || task.label_smoothing != 0;
   const bool scaled = task.softcap != 0 || task.temperature != 1;
   const bool drawn = task.z_loss != 0 && use_lanes(task.shape, task.logits);
+  // Of double logits no type has the digits: their gradient is another kernel's, difference.cc.
   if ((dense || task.z_loss != 0) && task.grad.data && task.logits.type == Type::kFloat64 &&
       !scaled) {
     CrossEntropyTask forward = task;
