@@ -18,7 +18,15 @@ import torch
 import torch.nn.functional as F
 
 from benches.harness import Case, check, interleave, save
-from softxent import _native, cross_entropy_with_grad, log_softmax, logsumexp, softmax
+from softxent import (
+    _native,
+    cross_entropy_with_grad,
+    get_num_threads,
+    log_softmax,
+    logsumexp,
+    set_num_threads,
+    softmax,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -172,19 +180,34 @@ def halves(args: argparse.Namespace) -> Iterator[Case]:
 
 
 def threads(args: argparse.Namespace) -> Iterator[Case]:
+    """One row by both threads, and by one: the checks before a kernel are one thread's anyway."""
     x = RNG.standard_normal((1, 128256), dtype=np.float32)
-    out = np.empty_like(x)
+    y = RNG.integers(0, x.shape[1], 1)
+    out, loss = np.empty_like(x), np.empty(1)
+    tasks: dict[str, Callable[[], Any]] = {
+        "kernel, loss and gradient": lambda: _native.cross_entropy(x, index=y, loss=loss, grad=out),
+        "kernel, softmax": lambda: _native.softmax(x, out),
+        "loss and gradient": lambda: cross_entropy_with_grad(x, y, out=out),
+        "softmax": lambda: softmax(x, out=out),
+    }
 
-    def run(count: int) -> Callable[[], None]:
-        def softmax_with() -> None:
-            _native.set_num_threads(count)
-            _native.softmax(x, out)
+    def run(count: int, task: Callable[[], Any]) -> Callable[[], None]:
+        def run_with() -> None:
+            set_num_threads(count)
+            task()
 
-        return softmax_with
+        return run_with
 
-    before = _native.get_num_threads()
-    yield interleave("softmax (1, 128256)", 2 * x.nbytes, {"2 threads": run(2), "1": run(1)})
-    _native.set_num_threads(before)
+    before = get_num_threads()
+    for name, task in tasks.items():
+        peers = {"2 threads": run(2, task), "1": run(1, task)}
+        answers = []
+        for peer in peers.values():
+            peer()
+            answers.append(out.copy())
+        np.testing.assert_array_equal(*answers)
+        yield interleave(f"{name} (1, 128256)", 2 * x.nbytes, peers)
+    set_num_threads(before)
 
 
 PARTS = {

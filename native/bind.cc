@@ -46,14 +46,17 @@ Type type_of(const A& a) {
   throw nb::type_error("float32, float64, float16 or bfloat16 wanted");
 }
 
+constexpr int kMostDims = 64;  // NumPy's
+
 // Arrays of one shape, with the batch dimensions that can be walked as one put together.
 class Layout {
  public:
   template <class A>
   Layout(const A& first, int64_t axis) : ndim_(static_cast<int64_t>(first.ndim())) {
     if (ndim_ < 1 || axis < -ndim_ || axis >= ndim_) throw nb::value_error("no such axis");
+    if (ndim_ > kMostDims) throw nb::value_error("more than 64 dimensions");
     axis_ = axis < 0 ? axis + ndim_ : axis;
-    for (int64_t d = 0; d < ndim_; ++d) sizes_.push_back(static_cast<int64_t>(first.shape(d)));
+    for (int64_t d = 0; d < ndim_; ++d) sizes_[d] = static_cast<int64_t>(first.shape(d));
     type_ = type_of(first);
   }
 
@@ -72,11 +75,9 @@ class Layout {
     if (!into.data) into.data = &into;
     into.type = type;
     into.class_stride = a.stride(axis_);
-    std::vector<int64_t> strides;
-    for (int64_t d = 0; d < ndim_; ++d) {
-      if (d != axis_) strides.push_back(a.stride(d));
-    }
-    arrays_.push_back({&into, strides});
+    Member& member = members_[count_++];
+    member.array = &into;
+    for (int64_t d = 0; d < ndim_; ++d) member.strides[d] = a.stride(d);
   }
 
   // Call after the last add().
@@ -84,42 +85,37 @@ class Layout {
     Shape shape{};
     shape.classes = sizes_[axis_];
     shape.rows = 1;
-    std::vector<int64_t> batch;
-    for (int64_t d = 0; d < ndim_; ++d) {
-      if (d == axis_) continue;
-      batch.push_back(sizes_[d]);
-      shape.rows *= sizes_[d];
-    }
     // From the last to the first: a dimension joins the one behind it where every array allows it.
-    for (int64_t d = static_cast<int64_t>(batch.size()) - 1; d >= 0; --d) {
-      const auto drop = [&](int64_t k) {
-        batch.erase(batch.begin() + k);
-        for (auto& a : arrays_) a.strides.erase(a.strides.begin() + k);
-      };
-      if (batch[d] == 1) {
-        drop(d);
-        continue;
+    int dims[kMostDims], last = -1;
+    for (int d = static_cast<int>(ndim_) - 1; d >= 0; --d) {
+      if (d == axis_) continue;
+      shape.rows *= sizes_[d];
+      if (sizes_[d] == 1) continue;
+      const int behind = last < 0 ? 0 : dims[last];
+      bool joins = last >= 0;
+      for (int k = 0; joins && k < count_; ++k) {
+        const int64_t* const strides = members_[k].strides;
+        joins = strides[d] == strides[behind] * sizes_[behind];
       }
-      if (d + 1 >= static_cast<int64_t>(batch.size())) continue;
-      bool joins = true;
-      for (auto& a : arrays_) joins &= a.strides[d] == a.strides[d + 1] * batch[d + 1];
       if (joins) {
-        batch[d] *= batch[d + 1];
-        for (auto& a : arrays_) a.strides[d] = a.strides[d + 1];
-        drop(d + 1);
+        sizes_[behind] *= sizes_[d];
+      } else {
+        dims[++last] = d;
       }
     }
-    if (batch.empty()) {
-      batch.push_back(1);
-      for (auto& a : arrays_) a.strides.push_back(0);
+    if (last < 0) {  // one row
+      shape.batch_dims = shape.batch[0] = 1;
+      return shape;
     }
-    if (batch.size() > static_cast<size_t>(kMaxBatchDims)) {
+    if (last >= kMaxBatchDims) {
       throw nb::value_error("more than 8 batch dimensions that can't be walked as one");
     }
-    shape.batch_dims = static_cast<int>(batch.size());
-    for (size_t d = 0; d < batch.size(); ++d) shape.batch[d] = batch[d];
-    for (auto& a : arrays_) {
-      for (size_t d = 0; d < batch.size(); ++d) a.array->batch_stride[d] = a.strides[d];
+    shape.batch_dims = last + 1;
+    for (int d = 0; d <= last; ++d) {
+      shape.batch[d] = sizes_[dims[last - d]];
+      for (int k = 0; k < count_; ++k) {
+        members_[k].array->batch_stride[d] = members_[k].strides[dims[last - d]];
+      }
     }
     return shape;
   }
@@ -127,12 +123,12 @@ class Layout {
  private:
   struct Member {
     Array* array;
-    std::vector<int64_t> strides;
+    int64_t strides[kMostDims];
   };
-  int64_t ndim_, axis_;
-  std::vector<int64_t> sizes_;
+  int64_t ndim_, axis_, sizes_[kMostDims];
   Type type_;
-  std::vector<Member> arrays_;
+  Member members_[3];  // logits, probabilities, gradient
+  int count_ = 0;
 };
 
 // The bytes that an array's elements lie in, from the first to behind the last.
@@ -155,7 +151,8 @@ struct Extent {
 // A thread would write what another has yet to read.
 template <class A, class B>
 void check_apart(const A& output, const B& other) {
-  if (Extent(output).meets(Extent(other))) throw nb::value_error("an output lies on another array");
+  if (Extent(output).meets(Extent(other)))
+    throw nb::buffer_error("an output lies on another array");
 }
 
 template <class A, class B>
@@ -175,14 +172,16 @@ void check_in_place(const Out& output, const In& input) {
 // No two of an output's elements are one.
 template <class A>
 void check_distinct(const A& output) {
-  std::vector<std::pair<int64_t, int64_t>> steps;
+  std::pair<int64_t, int64_t> steps[kMostDims];
+  auto* end = steps;
   for (size_t d = 0; d < output.ndim(); ++d) {
     const int64_t stride = output.stride(d);
-    if (output.shape(d) > 1) steps.emplace_back(stride < 0 ? -stride : stride, output.shape(d));
+    if (output.shape(d) > 1) *end++ = {stride < 0 ? -stride : stride, output.shape(d)};
   }
-  std::sort(steps.begin(), steps.end());
+  std::sort(steps, end);
   int64_t reach = 0;
-  for (const auto& [stride, size] : steps) {
+  for (const auto* step = steps; step < end; ++step) {
+    const auto [stride, size] = *step;
     if (stride <= reach && output.size() > 0) throw nb::value_error("an output lies on itself");
     reach += stride * (size - 1);
   }

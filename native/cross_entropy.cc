@@ -179,6 +179,8 @@ class alignas(4096) CrossEntropy {
         weight_(task),
         scratch_(workers_, task.grad.data && !holds_exponentials() ? slots() * room_for<T>(n_) : 0),
         chunks_(workers_, slots() * chunks_of(n_)),
+        weighed_(workers_, dense ? chunks_of(n_) : 0),
+        target_(workers_, dense ? 0 : 1),
         mass_{task_, weight_.data(), static_cast<T>(1 - task.label_smoothing),
               static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
 
@@ -203,6 +205,10 @@ class alignas(4096) CrossEntropy {
     RowSum<T> sum;
     Pair mass;
     Factors<double> factors;
+  };
+  // Of a chunk: sums of t and of t (max of the chunk - u).
+  struct Weighed {
+    Pair mass, gap;
   };
   struct Pending {
     Row row;
@@ -260,16 +266,16 @@ class alignas(4096) CrossEntropy {
     bool waiting = false;
     for (int64_t i = begin; i < end; ++i) {
       if (is_ignored(i)) {
-        ignore(i);
+        if (each.leads()) ignore(i);
         continue;
       }
       Row row = row_at(i, scratch_.of(worker) + slot * room_for<T>(n_));
       Chunk<T>* const chunks = chunks_.of(worker) + slot * count;
-      sum(row, chunks, each, losses);
+      sum(worker, row, chunks, each, losses);
       if (!row.e) continue;
       if (count > 1) {
         Stream<Bits<S>>* const past = &stream;
-        each(count, [=](int64_t c) {
+        each(count, [=](int64_t c, bool) {
           // What several threads write, none of them can hold back for another.
           Stream<Bits<S>> own;
           finish(row, c, chunks[c], normaliser_of(row, chunks[c]), Each::kShared ? &own : past);
@@ -286,13 +292,10 @@ class alignas(4096) CrossEntropy {
 
   // The row's sum, its loss, and what its gradient needs.
   template <class Each>
-  void sum(Row& row, Chunk<T>* chunks, const Each& each, Losses& losses) const {
+  void sum(int worker, Row& row, Chunk<T>* chunks, const Each& each, Losses& losses) const {
     const int64_t i = row.i, from = row.from, y = dense ? -1 : task_.index[i];
-    T at_target = 0;  // e may be written over u: the target's logit is taken before
-    if (!dense) {
-      S one[1];
-      at_target = number(*stage(from, y, 1, one));
-    }
+    Weighed* const weighed = weighed_.of(worker);
+    T* const target = target_.of(worker);
     const Next<T, S> next{next_logits(row), row.e && holds_exponentials()
                                                 ? next_row<T>(task_.shape, task_.grad, i, row.e)
                                                 : nullptr};
@@ -301,42 +304,54 @@ class alignas(4096) CrossEntropy {
         [this, from](int64_t begin, int64_t size, S* buffer) {
           return stage(from, begin, size, buffer);
         },
-        [this, i](int64_t begin, int64_t size, const S* u, T max, Chunk<T>& chunk) {
-          if constexpr (dense) weigh(i, begin, size, u, max, chunk);
+        [this, i, y, weighed, target](int64_t c, const S* u, int64_t size, T max) {
+          const int64_t begin = c * kChunk;
+          if constexpr (dense) {
+            weighed[c] = weigh(i, begin, size, u, max);
+          } else if (y >= begin && y < begin + size) {
+            *target = number(u[y - begin]);
+          }
         });
     Summary& s = row.sum.summary;
     if (!(fabs(s.base) < INFINITY)) s.base = NAN;
     row.mass = {dense ? 0 : weight_of(y), 0};
     Pair gap;
     if (!dense) {
-      if (row.mass.hi != 0) gap.hi = row.mass.hi * (s.base - static_cast<double>(at_target));
+      if (row.mass.hi != 0) gap.hi = row.mass.hi * (s.base - static_cast<double>(*target));
     } else {
       for (int64_t c = 0; c < chunks_of(n_); ++c) {
-        row.mass.add(chunks[c].mass);
-        gap.add(chunks[c].gap);
+        row.mass.add(weighed[c].mass);
+        gap.add(weighed[c].gap);
         // No term is negative here either.
-        if (chunks[c].mass.hi != 0) {
-          gap.add(chunks[c].mass.times({s.base - static_cast<double>(chunks[c].max), 0}));
+        if (weighed[c].mass.hi != 0) {
+          gap.add(weighed[c].mass.times({s.base - static_cast<double>(chunks[c].max), 0}));
         }
       }
     }
-    losses.add(i, s.base, s.ratio, row.mass.value(), gap.value());
-    if (task_.summary) task_.summary[i] = s;
+    if (each.leads()) {
+      losses.add(i, s.base, s.ratio, row.mass.value(), gap.value());
+      if (task_.summary) task_.summary[i] = s;
+    }
     if (row.e) row.factors = factors_of(row);
   }
 
   // The gradient from what a forward pass has saved.
   template <class Each>
   void recall(int worker, int64_t i, Stream<Bits<S>>* stream, const Each& each) const {
-    if (is_ignored(i)) return ignore(i);
+    if (is_ignored(i)) {
+      if (each.leads()) ignore(i);
+      return;
+    }
     Row row = row_at(i, scratch_.of(worker));
-    Chunk<T>* const chunks = chunks_.of(worker);
     const int64_t count = chunks_of(n_);
     row.mass = {dense ? 0 : weight_of(task_.index[i]), 0};
     if (dense) {
-      each(count,
-           [=](int64_t c) { chunks[c].mass = mass_of(i, c * kChunk, chunk_size(n_, c * kChunk)); });
-      for (int64_t c = 0; c < count; ++c) row.mass.add(chunks[c].mass);
+      Weighed* const weighed = weighed_.of(worker);
+      each(count, [=](int64_t c, bool) {
+        weighed[c].mass = mass_of(i, c * kChunk, chunk_size(n_, c * kChunk));
+      });
+      each.join();
+      for (int64_t c = 0; c < count; ++c) row.mass.add(weighed[c].mass);
     }
     Chunk<T> at_max{};
     at_max.max = static_cast<T>(task_.summary[i].base);
@@ -348,11 +363,11 @@ class alignas(4096) CrossEntropy {
     row.sum = {task_.summary[i], static_cast<double>(at_max.top), at_max.unit};
     row.factors = factors_of(row);
     const S* const next = next_logits(row);
-    each(count, [=](int64_t c) {
+    each(count, [=](int64_t c, bool goes_on) {
       const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
       S local[kChunk];
       const S* u = stage(row.from, begin, size, local);
-      const S* next_u = fetched<Each>(u, c, count, next);
+      const S* next_u = fetched<Each>(u, goes_on, next);
       Chunk<T> chunk = at_max;
       if (range_of<T>(u, size).near()) {
         const Near<S> near;
@@ -395,8 +410,8 @@ class alignas(4096) CrossEntropy {
   }
 
   // The sums over t of one chunk.
-  void weigh(int64_t i, int64_t begin, int64_t size, const T* u, T max, Chunk<T>& chunk) const {
-    chunk.mass = chunk.gap = Pair();
+  Weighed weigh(int64_t i, int64_t begin, int64_t size, const T* u, T max) const {
+    Weighed sums;
     for (int64_t b = 0; b < size; b += kBlock) {
       const int64_t n = size - b < kBlock ? size - b : kBlock;
       T t[kBlock];
@@ -405,9 +420,10 @@ class alignas(4096) CrossEntropy {
       add_mass(t, n, mass);
       // Where the whole chunk is masked, the distance to the row's maximum says it all.
       if (max > -INFINITY) add_gap(t, u + b, n, max, gap);
-      chunk.mass.add(mass.total());
-      chunk.gap.add(gap.total());
+      sums.mass.add(mass.total());
+      sums.gap.add(gap.total());
     }
+    return sums;
   }
 
   void finish(const Pending& pending, Stream<Bits<S>>* stream) const {
@@ -496,6 +512,8 @@ class alignas(4096) CrossEntropy {
   const Weight<T> weight_;
   const Scratch<T> scratch_;
   const Scratch<Chunk<T>> chunks_;
+  const Scratch<Weighed> weighed_;
+  const Scratch<T> target_;  // u of the class that has all of the mass
   const Mass<T> mass_;
 };
 

@@ -18,41 +18,16 @@ namespace {
 // Below this many elements a second thread costs more than it saves.
 constexpr int64_t kSerialElements = 1 << 15;
 
+constexpr int kSteps = 2;
+
 // What one worker is to do, the same from one job to the next: what it has read or written is
 // likely to be in its cache still.
 struct Share {
-  alignas(64) std::atomic<int64_t> next;
+  alignas(64) std::atomic<int64_t> next[kSteps];
   int64_t end;
+  std::atomic<bool> has_come;  // the worker whose share it is
+  std::atomic<int64_t> done;   // what that one had done when it joined, here or of others' shares
 };
-
-}  // namespace
-
-struct Work {
-  Share* shares;
-  int count;
-  int64_t piece;
-
-  void cut(int64_t items) {
-    piece = std::max<int64_t>(1, items / (8 * count));
-    for (int k = 0; k < count; ++k) {
-      shares[k].next.store(items * k / count, std::memory_order_relaxed);
-      shares[k].end = items * (k + 1) / count;
-    }
-  }
-};
-
-// Who is done with its share takes from the others'.
-bool next_piece(Work& work, int worker, int64_t* begin, int64_t* end) {
-  for (int k = 0; k < work.count; ++k) {
-    Share& share = work.shares[(worker + k) % work.count];
-    *begin = share.next.fetch_add(work.piece);
-    *end = std::min(*begin + work.piece, share.end);
-    if (*begin < share.end) return true;
-  }
-  return false;
-}
-
-namespace {
 
 // Waits for some 200 microseconds without sleeping, and says whether it came true: the steps of one
 // long row follow each other faster than a thread wakes up, and so do a forward and a backward
@@ -70,15 +45,83 @@ bool spin(const Done& done) {
   return false;
 }
 
+template <class Done>
+void wait_until(const Done& done) {
+  while (!spin(done)) std::this_thread::yield();
+}
+
+}  // namespace
+
+struct Work {
+  Share* shares;
+  int count;
+  int64_t items, own, piece;
+
+  // Rounded up: the caller begins first.
+  int64_t begin_of(int k) const { return (items * k + count - 1) / count; }
+
+  void cut() {
+    piece = std::max<int64_t>(1, items / (8 * count));
+    for (int k = 0; k < count; ++k) {
+      for (auto& next : shares[k].next) next.store(begin_of(k), std::memory_order_relaxed);
+      shares[k].end = begin_of(k + 1);
+      shares[k].done.store(0, std::memory_order_relaxed);
+      shares[k].has_come.store(false, std::memory_order_relaxed);
+    }
+  }
+
+  int64_t done() const {
+    int64_t sum = 0;
+    for (int k = 0; k < count; ++k) sum += shares[k].done.load(std::memory_order_acquire);
+    return sum;
+  }
+};
+
+Worker::Worker(Work& work, int id) : work_(work), id_(id) {
+  work.shares[id].has_come.store(true, std::memory_order_relaxed);
+}
+
+// Who is done with its share takes from the others', but not the last of what lies in the cache of
+// one who has come and will do it.
+bool Worker::next(int64_t* begin, int64_t* end) {
+  for (int k = 0; k < work_.count; ++k) {
+    Share& share = work_.shares[(id_ + k) % work_.count];
+    std::atomic<int64_t>& next = share.next[step_];
+    if (k > 0 && share.has_come.load(std::memory_order_relaxed) &&
+        share.end - next.load(std::memory_order_relaxed) <= work_.own) {
+      continue;
+    }
+    *begin = next.fetch_add(work_.piece, std::memory_order_relaxed);
+    *end = std::min(*begin + work_.piece, share.end);
+    if (*begin < share.end) {
+      done_ += *end - *begin;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Worker::owns(int64_t item) const {
+  return item >= work_.begin_of(id_) && item < work_.begin_of(id_ + 1);
+}
+
+void Worker::join() {
+  work_.shares[id_].done.store(done_, std::memory_order_release);
+  ++step_;
+  wait_until([&] { return work_.done() >= work_.items * step_; });
+}
+
+namespace {
+
 class Pool {
  public:
   // One job at a time: false, and nothing is done, where there is one already.
-  bool run(int workers, int64_t count, void* context, void (*body)(void*, int, Work&)) {
+  bool run(int workers, int64_t count, int64_t own, void* context, void (*body)(void*, Worker&)) {
     std::unique_lock<std::mutex> owner(owner_, std::try_to_lock);
     if (!owner.owns_lock()) return false;
     grow(workers);
-    job_ = {{shares_.data(), workers, 0}, context, body};
-    job_.work.cut(count);
+    job_ = {{shares_.data(), workers, count, own, 0}, context, body};
+    job_.work.cut();
     state_.fetch_add(kGeneration + kOpen);
     if (sleeping_.load() > 0) {
       {
@@ -86,9 +129,10 @@ class Pool {
       }  // who is about to sleep has looked, or will
       wake_.notify_all();
     }
-    body(context, 0, job_.work);
+    Worker caller(job_.work, 0);
+    body(context, caller);
     state_.fetch_sub(kOpen);  // who comes late finds nothing to do
-    while (!spin([&] { return (state_.load() & kInside) == 0; })) std::this_thread::yield();
+    wait_until([&] { return (state_.load() & kInside) == 0; });
     return true;
   }
 
@@ -96,7 +140,7 @@ class Pool {
   struct Job {
     Work work;
     void* context;
-    void (*body)(void*, int, Work&);
+    void (*body)(void*, Worker&);
   };
 
   void grow(int workers) {
@@ -127,7 +171,10 @@ class Pool {
       // The caller doesn't leave, nor is there another job, while somebody is inside.
       state = state_.fetch_add(1);
       seen = state / kGeneration;
-      if ((state & kOpen) != 0 && id < job_.work.count) job_.body(job_.context, id, job_.work);
+      if ((state & kOpen) != 0 && id < job_.work.count) {
+        Worker worker(job_.work, id);
+        job_.body(job_.context, worker);
+      }
       state_.fetch_sub(1);
     }
   }
@@ -183,16 +230,18 @@ int workers_for(int64_t count, int64_t cost) {
   return static_cast<int>(std::min<int64_t>(thread_count().load(), count));
 }
 
-void parallel_for(int workers, int64_t count, void* context, void (*body)(void*, int, Work&)) {
+void parallel_for(int workers, int64_t count, int64_t own, void* context,
+                  void (*body)(void*, Worker&)) {
   if (count <= 0) return;
   // A caller that finds the pool busy does its own rows itself: the bits are the same, and nobody
   // waits.
-  if (workers > 1 && the_pool().run(workers, count, context, body)) return;
+  if (workers > 1 && the_pool().run(workers, count, own, context, body)) return;
   Share share;
-  Work alone{&share, 1, 0};
-  alone.cut(count);
+  Work alone{&share, 1, count, own, 0};
+  alone.cut();
   alone.piece = count;
-  body(context, 0, alone);
+  Worker caller(alone, 0);
+  body(context, caller);
 }
 
 int get_num_threads() { return thread_count().load(); }

@@ -11,15 +11,35 @@ int workers_for(int64_t count, int64_t cost);
 // What is left of a job.
 struct Work;
 
-// Calls body(context, worker, work) in several threads, at most `workers` of them, each with a
-// number of its own, 0 <= worker < workers; each asks for one piece of the work after another.
-// Pieces cover [0, count) once, come in any order, and their size is not fixed, so a result must
-// not depend on how the range is cut. The body may not throw.
-void parallel_for(int workers, int64_t count, void* context,
-                  void (*body)(void* context, int worker, Work& work));
+// One thread at a job, which is done in steps: in each, pieces cover [0, count) once. They come in
+// any order, and their size is not fixed, so a result must not depend on how the range is cut.
+class Worker {
+ public:
+  Worker(Work& work, int id);
+  int id() const { return id_; }  // 0 is the caller
 
-// The next piece, if there is one.
-bool next_piece(Work& work, int worker, int64_t* begin, int64_t* end);
+  // The next piece of this step, if there is one: of the worker's own share, then of others'.
+  bool next(int64_t* begin, int64_t* end);
+  // Whether it is of the own share.
+  bool owns(int64_t item) const;
+
+  // Ends this step, which need not be the last: waits until all of its pieces are done, whose
+  // results may then be read. A job has at most two steps.
+  void join();
+
+ private:
+  Work& work_;
+  const int id_;
+  int step_ = 0;
+  int64_t done_ = 0;
+};
+
+// Calls body(context, worker) in several threads, at most `workers` of them. Who comes late finds
+// that there is nothing left of the first step. The last `own` items of a share are left to the
+// thread whose it is, if it has come: few where a thread has its share in its cache, else none. The
+// body may not throw.
+void parallel_for(int workers, int64_t count, int64_t own, void* context,
+                  void (*body)(void*, Worker&));
 
 int get_num_threads();
 void set_num_threads(int count);  // >= 1

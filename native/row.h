@@ -272,13 +272,13 @@ struct Unit {
   T away, round;
 };
 
-// What a chunk gives to its row: a line of its own, which only the thread that works on it writes.
+// What a chunk gives to its row. Of floats, two lie in a line: lines that one thread has written
+// and another reads take time.
 template <class T>
-struct alignas(64) Chunk {
+struct alignas(32) Chunk {
   T max, top;  // top: the exponential of max, or -1 where there is no number
   Unit<T> unit;
-  Pair rest;       // sum of the chunk's exponentials but that of its first maximum
-  Pair mass, gap;  // sums of t and of t (max of the chunk - u)
+  Pair rest;  // sum of the chunk's exponentials but that of its first maximum
 
   template <class S>
   void by(const Near<S>& near) {
@@ -307,12 +307,12 @@ struct Next {
   const T* e;
 };
 
-// What is fetched while chunk c is worked on: the chunk after it, or the next row, or nothing new.
-// Another thread's chunk isn't: that would take it away.
+// What is fetched while a chunk is worked on: the chunk after it, if it is the same thread's, or
+// the next row, or nothing new. Another thread's chunk isn't: that would take it away.
 template <class Each, class S>
-inline const S* fetched(const S* at, int64_t c, int64_t count, const S* next) {
-  if (c + 1 < count) return Each::kShared ? at : at + kChunk;
-  return next ? next : at;
+inline const S* fetched(const S* at, bool goes_on, const S* next) {
+  if (goes_on) return at + kChunk;
+  return next && !Each::kShared ? next : at;
 }
 
 template <class S>
@@ -353,13 +353,14 @@ inline Pair scale_of(const Chunk<T>& chunk, const RowSum<T>& sum) {
 
 // The row's sum. stage(begin, size, buffer) gives the chunk's u, in the buffer where it doesn't lie
 // in memory as such; e is where exp(u - max of the chunk) goes, or null where nobody needs it;
-// before(begin, size, u, max, chunk) sees a chunk before e is written over it. each(count, f) calls
-// f for each chunk, perhaps a copy of it in another thread: what these hold, they hold as values.
+// before(c, u, size, max) sees a chunk before e is written over it. each(count, f) calls
+// f(c, goes_on) for each chunk, goes_on where the one after it comes next, perhaps a copy of it in
+// another thread: what these hold, they hold as values.
 template <class T, class S, class Each, class Stage, class Before>
 inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, const Each& each,
                            const Stage& stage, const Before& before) {
   const int64_t count = chunks_of(n);
-  each(count, [=](int64_t c) {
+  each(count, [=](int64_t c, bool goes_on) {
     const int64_t begin = c * kChunk, size = chunk_size(n, begin);
     S local[kChunk];
     S* buffer = local;
@@ -370,7 +371,7 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, c
     const Range<T> range = range_of<T>(u, size);
     Chunk<T>& chunk = chunks[c];
     chunk.max = range.max;
-    before(begin, size, u, range.max, chunk);
+    before(c, u, size, range.max);
     if (!(fabs(static_cast<double>(range.max)) < INFINITY)) {
       bool numbers = true;
       for (int64_t j = 0; j < size; ++j) numbers &= number(u[j]) == number(u[j]);
@@ -381,8 +382,8 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, c
       return;
     }
     T* const at = e ? e + begin : nullptr;
-    const S* next_u = fetched<Each>(u, c, count, next.u);
-    const T* next_e = fetched<Each>(static_cast<const T*>(at), c, count, next.e);
+    const S* next_u = fetched<Each>(u, goes_on, next.u);
+    const T* next_e = fetched<Each>(static_cast<const T*>(at), goes_on, next.e);
     if (!range.near()) {
       const Pivot<T> pivot(all(range.max));
       chunk.by(pivot);
@@ -403,6 +404,7 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, c
                                    position(u, size, chunk.max), u, static_cast<const T*>(at));
     }
   });
+  each.join();
   int64_t first = 0;
   for (int64_t c = 1; c < count; ++c) {
     if (chunks[c].max > chunks[first].max) first = c;
@@ -517,24 +519,29 @@ inline T* in_step(T* scratch, const S* out) {
   return scratch + over / static_cast<int64_t>(sizeof(S)) % kLanes<T>;
 }
 
-// The chunks of a row, by one thread or by several.
+// The chunks of a row, by one thread or by several that do all else alike, each for itself; what
+// isn't a chunk's is written by the one that leads. What others gave may be read after join().
 struct Alone {
   static constexpr bool kShared = false;
+  bool leads() const { return true; }
   template <class F>
   void operator()(int64_t count, const F& f) const {
-    for (int64_t c = 0; c < count; ++c) f(c);
+    for (int64_t c = 0; c < count; ++c) f(c, c + 1 < count);
   }
+  void join() const {}
 };
 struct Shared {
   static constexpr bool kShared = true;
-  int workers;
+  Worker& worker;
+  bool leads() const { return worker.id() == 0; }
   template <class F>
-  void operator()(int64_t count, const F& f) const {
-    parallel(workers, count, [=](int, int64_t begin, int64_t end) {
-      for (int64_t c = begin; c < end; ++c) f(c);
-      end_of_stream();
-    });
+  void operator()(int64_t, const F& f) const {
+    for (int64_t begin, end; worker.next(&begin, &end);) {
+      for (int64_t c = begin; c < end; ++c) f(c, worker.owns(c + 1));
+    }
+    end_of_stream();
   }
+  void join() const { worker.join(); }
 };
 
 template <class Each>
@@ -542,13 +549,19 @@ constexpr bool is_shared(const Each&) {
   return Each::kShared;
 }
 
-// Ranges of rows in parallel, or, where there are fewer rows than threads and they are long, the
-// chunks of one row after another. work(worker, begin, end, each).
+// Ranges of rows in parallel, or, where there are fewer rows than threads and they are long, one
+// row after another by all of them. work(worker, begin, end, each), with scratch of `worker`.
 template <class Work>
 inline void for_each_row(const Shape& shape, int workers, const Work& work) {
-  const int sharing = workers_for(chunks_of(shape.classes), kChunk);
+  constexpr int64_t kOwnChunks = 6;  // two microseconds: what fetching them from there would take
+  const int64_t chunks = chunks_of(shape.classes);
+  const int sharing = workers_for(chunks, kChunk);
   if (shape.rows < get_num_threads() && sharing > 1) {
-    return work(0, 0, shape.rows, Shared{sharing});
+    for (int64_t i = 0; i < shape.rows; ++i) {
+      const auto one = [=](Worker& worker) { work(0, i, i + 1, Shared{worker}); };
+      together(sharing, chunks, kOwnChunks, one);
+    }
+    return;
   }
   parallel(workers, shape.rows, [=](int worker, int64_t begin, int64_t end) {
     work(worker, begin, end, Alone());

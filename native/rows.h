@@ -206,13 +206,21 @@ class Scratch {
   char* data_;
 };
 
-// f(worker, begin, end) in parallel. Each thread has a copy of f: what lies on the caller's stack
-// is taken away from the others whenever the caller writes beside it. So f holds values.
+// f(worker) in several threads. Each has a copy of f: what lies on the caller's stack is taken away
+// from the others whenever the caller writes beside it. So f holds values.
+template <class F>
+inline void together(int workers, int64_t count, int64_t own, const F& f) {
+  parallel_for(workers, count, own, const_cast<F*>(&f), [](void* context, Worker& worker) {
+    const F own = *static_cast<const F*>(context);
+    own(worker);
+  });
+}
+
+// f(worker, begin, end) in several threads, for ranges that cover [0, count).
 template <class F>
 inline void parallel(int workers, int64_t count, const F& f) {
-  parallel_for(workers, count, const_cast<F*>(&f), [](void* context, int worker, Work& work) {
-    const F own = *static_cast<const F*>(context);
-    for (int64_t begin, end; next_piece(work, worker, &begin, &end);) own(worker, begin, end);
+  together(workers, count, 0, [=](Worker& worker) {
+    for (int64_t begin, end; worker.next(&begin, &end);) f(worker.id(), begin, end);
   });
 }
 

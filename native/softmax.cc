@@ -8,7 +8,7 @@ namespace {
 
 struct Nothing {
   template <class S, class T>
-  void operator()(int64_t, int64_t, const S*, T, Chunk<T>&) const {}
+  void operator()(int64_t, const S*, int64_t, T) const {}
 };
 
 // Classes [begin, begin + size) of x as S: where they lie, or else in the buffer.
@@ -48,7 +48,7 @@ void softmax_rows(const SoftmaxTask task) {
     const RowSum<T> sum = summarise(n, e, parts, next, each, u_of, Nothing{});
     const T max = static_cast<T>(sum.summary.base);
     const T log_sum = task.log ? static_cast<T>(log1p(sum.summary.ratio)) : 0;
-    each(chunks_of(n), [=](int64_t c) {
+    each(chunks_of(n), [=](int64_t c, bool) {
       const int64_t begin = c * kChunk, size = chunk_size(n, begin);
       S local[kChunk];
       Stream<Bits<S>> own;  // what several threads write, none of them can hold back for another
@@ -150,18 +150,18 @@ void logsumexp_rows(const LogSumExpTask task) {
   const int64_t n = shape.classes;
   const int workers = workers_for(shape.rows, n);
   // Enough for double: see below.
-  const Scratch<Chunk<double>> chunks(workers, chunks_of(n));
+  const Scratch<Chunk<double>> chunks(workers, 2 * chunks_of(n));
   const auto conclude = [=](int64_t i, Chunk<double>* parts, Summary s, double log_sum,
                             const auto& each) {
-    double lse = logsumexp_of(task, i, s.base, log_sum);
-    if (!(fabs(s.base) < INFINITY)) {
-      lse = special_logsumexp(task, i, s.base);
-    } else if (sizeof(T) == 4 && s.base < 0 && fabs(lse) < 1) {
+    double lse = s.base + log_sum;
+    if (sizeof(T) == 4 && s.base < 0 && fabs(lse) < 1) {
       // The maximum and the logarithm cancel: double has the digits that float lost.
-      s = summary_of<double, double>(task, i, parts, each);
-      lse = s.base + log1p(s.ratio);
+      s = summary_of<double, double>(task, i, parts + chunks_of(n), each);
+      log_sum = log1p(s.ratio);
     }
-    task.out[i] = lse;
+    if (!each.leads()) return;
+    task.out[i] = fabs(s.base) < INFINITY ? logsumexp_of(task, i, s.base, log_sum)
+                                          : special_logsumexp(task, i, s.base);
   };
   const auto own_chunks = chunks.buffers();
   for_each_row(shape, workers, [=](int worker, int64_t begin, int64_t end, const auto& each) {

@@ -20,7 +20,7 @@ from softxent import _native
 from softxent.ops import reference
 
 GUARD = 0xA5
-ERRORS = (TypeError, ValueError, IndexError)  # softxent's own are among them
+ERRORS = (TypeError, ValueError, IndexError, BufferError)  # softxent's own are among them
 TYPES = (np.float32, np.float64, np.float16, np.uint16, np.int32)  # uint16: bfloat16's bits
 # The reference is a plain float64 formula, which loses digits where logits are 1e4 apart.
 RELATIVE = {np.float32: 4e-6, np.float64: 1e-9, np.float16: 1.1e-3, np.uint16: 2.0**-7}

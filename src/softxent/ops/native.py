@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+Value = TypeVar("Value")
 _MOST_THREADS = 1024
 _FLOAT32_MAX = 3.4e38
 
@@ -75,7 +77,7 @@ def set_num_threads(count: int) -> None:
     _native.set_num_threads(count)
 
 
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_FLOAT32, _FLOAT64, _INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 
 
 def _is_own(dtype: np.dtype[Any]) -> bool:
@@ -126,7 +128,7 @@ def _readable(op: str, name: str, x: Array) -> Array:
         x = x.astype(dtype)
     elif x.ndim > 9:  # the kernels walk 8 batch dimensions
         x = np.ascontiguousarray(x)
-    return x.view(np.uint16) if is_bfloat16(dtype) else x
+    return _bits(x)
 
 
 def _in_elements(x: Array) -> bool:
@@ -140,15 +142,6 @@ def product(shape: tuple[int, ...]) -> int:
     for length in shape:
         result *= length
     return result
-
-
-def _in_place(x: Array, out: Array) -> bool:
-    return x is out or (
-        x.ctypes.data == out.ctypes.data
-        and x.strides == out.strides
-        and x.dtype == out.dtype
-        and x.shape == out.shape
-    )
 
 
 _POOLED_BYTES = 1 << 20  # smaller arrays cost NumPy less than the detour
@@ -176,41 +169,32 @@ def empty_cache() -> None:
     _native.release_memory()
 
 
-class _Output:
-    """Where a result of the input's shape goes: a fresh array, or the caller's `out`.
+def _fill(
+    op: str, x: Array, out: Array | None, kernel: Callable[[Array], Value]
+) -> tuple[Value, Array]:
+    """A kernel's value, and its result of the input's shape: in a fresh array, or in `out`.
 
-    The kernels write `array`. Where `out` can't be written directly (it overlaps an input, or its
-    numbers don't lie a whole number of elements apart) that is a buffer, and `finish` copies it.
+    Where `out` can't be written directly, a buffer is, and copied.
     """
-
-    def __init__(
-        self, op: str, x: Array, inputs: tuple[Array | None, ...], out: Array | None
-    ) -> None:
-        dtype = result_dtype(op, "x", x.dtype)
-        if out is None:
-            self.out = self.buffer = fresh(x.shape, dtype)
-        else:
-            _check_out(op, out, x.shape, dtype)
-            self.out = out
-            self.buffer = out if _is_writable(out, x, inputs) else np.empty(x.shape, dtype)
-        self.array = self.buffer.view(np.uint16) if is_bfloat16(dtype) else self.buffer
-
-    def finish(self) -> Array:
-        if self.buffer is not self.out:
-            self.out[...] = self.buffer
-        return self.out
+    dtype = result_dtype(op, "x", x.dtype)
+    if out is None:
+        result = fresh(x.shape, dtype)
+        return kernel(_bits(result)), result
+    _check_out(op, out, x.shape, dtype)
+    if out.ndim <= 9 and _in_elements(out):
+        try:
+            return kernel(_bits(out)), out
+        except BufferError:  # it lies on an input, and not on the very elements that it replaces
+            pass
+    buffer = np.empty(x.shape, dtype)
+    value = kernel(_bits(buffer))
+    out[...] = buffer
+    return value, out
 
 
-def _is_writable(out: Array, x: Array, inputs: tuple[Array | None, ...]) -> bool:
-    """Whether the kernels may write `out` while they read the inputs; x may be `out` itself."""
-    if out.ndim > 9 or not _in_elements(out):
-        return False
-    for given in inputs:
-        if given is None or not np.may_share_memory(given, out):
-            continue
-        if not (given is x and _in_place(x, out)):
-            return False
-    return True
+def _bits(x: Array) -> Array:
+    """Numbers as the kernels take them: bfloat16, which NumPy doesn't know, as its bits."""
+    return x.view(np.uint16) if is_bfloat16(x.dtype) else x
 
 
 def _check_out(op: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -229,9 +213,8 @@ def _check_out(op: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) 
 
 def softmax(op: str, x: Array, axis: int, out: Array | None, *, log: bool) -> Array:
     """Softmax, or its logarithm, over one axis."""
-    output = _Output(op, x, (x,), out)
-    _native.softmax(_readable(op, "x", x), output.array, axis=axis, log=log)
-    return output.finish()
+    readable = _readable(op, "x", x)
+    return _fill(op, x, out, lambda to: _native.softmax(readable, to, axis=axis, log=log))[1]
 
 
 def logsumexp(op: str, x: Array, axis: int) -> Array:
@@ -258,21 +241,19 @@ def cross_entropy(
     is the position looked for.
     """
     dtype = compute_dtype(spec.op, "logits", logits.dtype)
-    output = None
     mean = spec.reduction == "mean"
-    if with_grad:
-        output = _Output(spec.op, logits, (logits, target, weight), out)
     readable = _readable(spec.op, "logits", logits)
     index = probabilities = None
     if spec.target_kind == "index":
-        index = _contiguous(target.reshape(-1), np.dtype(np.int64))
+        index = _contiguous(target, _INT64)
     else:
         probabilities = _readable(spec.op, "target", target)
     weight = None if weight is None else _contiguous(weight, dtype)
 
     losses = np.empty(product(spec.rows), np.float64) if spec.reduction == "none" else None
-    try:
-        total, denominator = _native.cross_entropy(
+
+    def kernel(grad: Array | None) -> tuple[float, float]:
+        return _native.cross_entropy(
             readable,
             axis=spec.axis,
             index=index,
@@ -285,8 +266,15 @@ def cross_entropy(
             temperature=spec.temperature,
             loss=losses,
             mean=mean,
-            grad=None if output is None else output.array,
+            grad=grad,
         )
+
+    grad = None
+    try:
+        if with_grad:
+            (total, denominator), grad = _fill(spec.op, logits, out, kernel)
+        else:
+            total, denominator = kernel(None)
     except IndexError:  # a class index out of range; nothing was written
         check_indices(spec.op, target, spec.classes, spec.ignore_index)
         raise
@@ -294,7 +282,7 @@ def cross_entropy(
         value = _conclude(total, denominator if mean else 1.0, dtype)
     else:
         value = reduce(spec, losses, denominator, dtype)
-    return value, None if output is None else output.finish()
+    return value, grad
 
 
 def binary_cross_entropy(
