@@ -177,8 +177,9 @@ class alignas(4096) CrossEntropy {
         plain_grad_(task.grad.data && is_plain<S>(task.shape, task.grad) && scale_.identity()),
         streamed_(plain_grad_ && is_streamed<T, S>(task.shape, task.logits, task.grad)),
         weight_(task),
-        scratch_(workers_, task.grad.data && !holds_exponentials() ? slots() * room_for<T>(n_) : 0),
-        chunks_(workers_, slots() * chunks_of(n_)),
+        scratch_(workers_,
+                 task.grad.data && !holds_exponentials() ? slots_of(n_) * room_for<T>(n_) : 0),
+        chunks_(workers_, slots_of(n_) * chunks_of(n_)),
         weighed_(workers_, dense ? chunks_of(n_) : 0),
         target_(workers_, dense ? 0 : 1),
         mass_{task_, weight_.data(), static_cast<T>(1 - task.label_smoothing),
@@ -243,9 +244,6 @@ class alignas(4096) CrossEntropy {
     return buffer;
   }
 
-  // Of two short rows at a time something is kept.
-  int64_t slots() const { return chunks_of(n_) == 1 ? 2 : 1; }
-
   const S* next_logits(const Row& row) const {
     if (!plain_logits_) return nullptr;
     const S* const u = static_cast<const S*>(task_.logits.data) + row.from;
@@ -254,40 +252,36 @@ class alignas(4096) CrossEntropy {
 
   bool is_ignored(int64_t i) const { return task_.index && task_.index[i] == task_.ignore_index; }
 
-  // A short row's gradient is written after the next row's exponentials: what lies between a row's
-  // sum and its factors, divisions one after another, is not waited for.
   template <class Each>
   void compute(int worker, int64_t begin, int64_t end, const Each& each) const {
     Losses losses(task_);
     Stream<Bits<S>> stream;
-    const int64_t count = chunks_of(n_);
     Pending pending[2];
-    int slot = 0;
-    bool waiting = false;
+    Behind behind;
+    const auto write = [&](int slot) { finish(pending[slot], &stream); };
+    const int64_t count = chunks_of(n_);
     for (int64_t i = begin; i < end; ++i) {
       if (is_ignored(i)) {
         if (each.leads()) ignore(i);
         continue;
       }
-      Row row = row_at(i, scratch_.of(worker) + slot * room_for<T>(n_));
-      Chunk<T>* const chunks = chunks_.of(worker) + slot * count;
+      Row row = row_at(i, scratch_.of(worker) + behind.slot() * room_for<T>(n_));
+      Chunk<T>* const chunks = chunks_.of(worker) + behind.slot() * count;
       sum(worker, row, chunks, each, losses);
       if (!row.e) continue;
-      if (count > 1) {
-        Stream<Bits<S>>* const past = &stream;
-        each(count, [=](int64_t c, bool) {
-          // What several threads write, none of them can hold back for another.
-          Stream<Bits<S>> own;
-          finish(row, c, chunks[c], normaliser_of(row, chunks[c]), Each::kShared ? &own : past);
-        });
+      if (count == 1) {
+        pending[behind.slot()] = {row, chunks, normaliser_of(row, chunks[0])};
+        behind.advance(write);
         continue;
       }
-      pending[slot] = {row, chunks, normaliser_of(row, chunks[0])};
-      slot ^= 1;
-      if (waiting) finish(pending[slot], &stream);
-      waiting = true;
+      Stream<Bits<S>>* const past = &stream;
+      each(count, [=](int64_t c, bool) {
+        // What several threads write, none of them can hold back for another.
+        Stream<Bits<S>> own;
+        finish(row, c, chunks[c], normaliser_of(row, chunks[c]), Each::kShared ? &own : past);
+      });
     }
-    if (waiting) finish(pending[slot ^ 1], &stream);
+    behind.flush(write);
   }
 
   // The row's sum, its loss, and what its gradient needs.

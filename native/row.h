@@ -519,6 +519,33 @@ inline T* in_step(T* scratch, const S* out) {
   return scratch + over / static_cast<int64_t>(sizeof(S)) % kLanes<T>;
 }
 
+// Of two rows of one chunk at a time something is kept.
+inline int64_t slots_of(int64_t classes) { return chunks_of(classes) == 1 ? 2 : 1; }
+
+// A short row is written after the next row's exponentials: what lies between its sum and its
+// factors, divisions one after another, is not waited for. The caller holds the two rows: beside
+// these numbers, they would keep them from registers.
+class Behind {
+ public:
+  int slot() const { return slot_; }  // of the next row
+
+  // The next row is complete; write(slot) writes the one before it.
+  template <class Write>
+  void advance(const Write& write) {
+    slot_ ^= 1;
+    if (waits_) write(slot_);
+    waits_ = true;
+  }
+  template <class Write>
+  void flush(const Write& write) const {
+    if (waits_) write(slot_ ^ 1);
+  }
+
+ private:
+  int slot_ = 0;
+  bool waits_ = false;
+};
+
 // The chunks of a row, by one thread or by several that do all else alike, each for itself; what
 // isn't a chunk's is written by the one that leads. What others gave may be read after join().
 struct Alone {
@@ -543,11 +570,6 @@ struct Shared {
   }
   void join() const { worker.join(); }
 };
-
-template <class Each>
-constexpr bool is_shared(const Each&) {
-  return Each::kShared;
-}
 
 // Ranges of rows in parallel, or, where there are fewer rows than threads and they are long, one
 // row after another by all of them. work(worker, begin, end, each), with scratch of `worker`.

@@ -20,63 +20,135 @@ const S* stage(const Array& x, bool plain, int64_t from, int64_t begin, int64_t 
   return buffer;
 }
 
+// What all threads read for every row lies on pages of its own: beside what one of them writes, it
+// would be taken away from the others again and again.
 template <class T, class S>
-void softmax_rows(const SoftmaxTask task) {
-  const Shape shape = task.shape;
-  const int64_t n = shape.classes;
-  const int workers = workers_for(shape.rows, n);
-  const bool plain_x = is_plain<S>(shape, task.x), plain_out = is_plain<S>(shape, task.out);
-  const bool streamed = is_streamed<T, S>(shape, task.x, task.out);
-  // Exponentials over which nothing else is written lie where the result will.
-  const bool in_place = plain_out && !streamed && !Stored<S>::is_half;
-  const Scratch<T> scratch(workers, task.log || in_place ? 0 : room_for<T>(n));
-  const Scratch<Chunk<T>> chunks(workers, chunks_of(n));
-  const auto row = [=](T* buffer_of_row, Chunk<T>* parts, int64_t i, Stream<Bits<S>>* stream,
-                       const auto& each) {
-    const int64_t from = row_offset(shape, task.x, i), to = row_offset(shape, task.out, i);
-    S* const out = plain_out ? static_cast<S*>(task.out.data) + to : nullptr;
-    T* e = task.log ? nullptr : out ? in_step(buffer_of_row, out) : buffer_of_row;
-    if constexpr (!Stored<S>::is_half) {
-      if (in_place && !task.log) e = out;
-    }
-    const auto u_of = [=](int64_t begin, int64_t size, S* buffer) {
-      return stage(task.x, plain_x, from, begin, size, buffer);
-    };
-    const S* const u_of_row = static_cast<const S*>(task.x.data) + from;
-    const Next<T, S> next{plain_x ? next_row(shape, task.x, i, u_of_row) : nullptr,
-                          in_place && e ? next_row<T>(shape, task.out, i, e) : nullptr};
-    const RowSum<T> sum = summarise(n, e, parts, next, each, u_of, Nothing{});
-    const T max = static_cast<T>(sum.summary.base);
-    const T log_sum = task.log ? static_cast<T>(log1p(sum.summary.ratio)) : 0;
-    each(chunks_of(n), [=](int64_t c, bool) {
-      const int64_t begin = c * kChunk, size = chunk_size(n, begin);
-      S local[kChunk];
-      Stream<Bits<S>> own;  // what several threads write, none of them can hold back for another
-      Stream<Bits<S>>* const past = !streamed ? nullptr : is_shared(each) ? &own : stream;
-      S* const part = out ? out + begin : local;
-      if (!task.log) {
-        const Normaliser<T> normaliser(sum.top, sum.summary.ratio, 1, scale_of(parts[c], sum));
-        normaliser.to_unit(e + begin, size);
-        normaliser.apply(e + begin, part, size, past);
-      } else {
-        const S* u = u_of(begin, size, local);
-        const auto at = [&](V<T> x) { return (x - max) - log_sum; };
-        store_vectors<T>(
-            part, size, past, [&](int64_t j) { return at(load_as<T>(u + j)); },
-            [&](int64_t j, int64_t left) { return at(load_part_as(u + j, left, T(0))); });
-      }
-      if (!out) write_stored(task.out, to + begin * task.out.class_stride, size, part);
-    });
+class alignas(4096) SoftmaxRows {
+ public:
+  explicit SoftmaxRows(const SoftmaxTask& task)
+      : task_(task),
+        n_(task.shape.classes),
+        workers_(workers_for(task.shape.rows, n_)),
+        plain_x_(is_plain<S>(task.shape, task.x)),
+        plain_out_(is_plain<S>(task.shape, task.out)),
+        streamed_(is_streamed<T, S>(task.shape, task.x, task.out)),
+        scratch_(workers_, task.log || in_place() ? 0 : slots_of(n_) * room_for<T>(n_)),
+        chunks_(workers_, slots_of(n_) * chunks_of(n_)) {}
+
+  void run() const {
+    for_each_row(task_.shape, workers_,
+                 [this](int worker, int64_t begin, int64_t end, const auto& each) {
+                   compute(worker, begin, end, each);
+                 });
+  }
+
+ private:
+  struct Row {
+    int64_t i, from, to;  // where it and its result begin
+    T* e;                 // its exponentials
+    S* out;               // its result where it lies in memory as S
+    RowSum<T> sum;
+    T log_sum;
   };
-  const auto own = scratch.buffers();
-  const auto own_chunks = chunks.buffers();
-  for_each_row(shape, workers, [=](int worker, int64_t begin, int64_t end, const auto& each) {
-    Stream<Bits<S>> stream;
-    for (int64_t i = begin; i < end; ++i) {
-      row(own.of(worker), own_chunks.of(worker), i, &stream, each);
+
+  // Exponentials over which nothing else is written lie where the result will.
+  bool in_place() const { return plain_out_ && !streamed_ && !Stored<S>::is_half; }
+
+  Row row_at(int64_t i, T* own) const {
+    Row row{};
+    row.i = i;
+    row.from = row_offset(task_.shape, task_.x, i);
+    row.to = row_offset(task_.shape, task_.out, i);
+    row.out = plain_out_ ? static_cast<S*>(task_.out.data) + row.to : nullptr;
+    if (task_.log) return row;
+    row.e = row.out ? in_step(own, row.out) : own;
+    if constexpr (!Stored<S>::is_half) {
+      if (in_place()) row.e = row.out;
     }
-  });
-}
+    return row;
+  }
+
+  const S* u_of(int64_t from, int64_t begin, int64_t size, S* buffer) const {
+    return stage(task_.x, plain_x_, from, begin, size, buffer);
+  }
+
+  template <class Each>
+  void compute(int worker, int64_t begin, int64_t end, const Each& each) const {
+    Stream<Bits<S>> stream;
+    Row rows[2];
+    Normaliser<T> normalisers[2];
+    Behind behind;
+    const auto write = [&](int slot) { finish(rows[slot], 0, normalisers[slot], &stream); };
+    const int64_t count = chunks_of(n_);
+    for (int64_t i = begin; i < end; ++i) {
+      Row row = row_at(i, scratch_.of(worker) + behind.slot() * room_for<T>(n_));
+      Chunk<T>* const chunks = chunks_.of(worker) + behind.slot() * count;
+      sum(row, chunks, each);
+      if (count == 1) {
+        rows[behind.slot()] = row;
+        normalisers[behind.slot()] = normaliser_of(row, chunks[0]);
+        behind.advance(write);
+        continue;
+      }
+      Stream<Bits<S>>* const past = &stream;
+      each(count, [=](int64_t c, bool) {
+        // What several threads write, none of them can hold back for another.
+        Stream<Bits<S>> own;
+        finish(row, c, normaliser_of(row, chunks[c]), Each::kShared ? &own : past);
+      });
+    }
+    behind.flush(write);
+  }
+
+  template <class Each>
+  void sum(Row& row, Chunk<T>* chunks, const Each& each) const {
+    const int64_t from = row.from;
+    const S* const u = static_cast<const S*>(task_.x.data) + from;
+    const Next<T, S> next{
+        plain_x_ ? next_row(task_.shape, task_.x, row.i, u) : nullptr,
+        in_place() && row.e ? next_row<T>(task_.shape, task_.out, row.i, row.e) : nullptr};
+    row.sum = summarise(
+        n_, row.e, chunks, next, each,
+        [this, from](int64_t begin, int64_t size, S* buffer) {
+          return u_of(from, begin, size, buffer);
+        },
+        Nothing{});
+    if (task_.log) row.log_sum = static_cast<T>(log1p(row.sum.summary.ratio));
+  }
+
+  Normaliser<T> normaliser_of(const Row& row, const Chunk<T>& chunk) const {
+    if (task_.log) return {};
+    return {row.sum.top, row.sum.summary.ratio, 1, scale_of(chunk, row.sum)};
+  }
+
+  // The result of a chunk.
+  void finish(const Row& row, int64_t c, const Normaliser<T>& normaliser,
+              Stream<Bits<S>>* stream) const {
+    const int64_t begin = c * kChunk, size = chunk_size(n_, begin);
+    Stream<Bits<S>>* const past = streamed_ ? stream : nullptr;
+    S local[kChunk];
+    S* const part = row.out ? row.out + begin : local;
+    if (!task_.log) {
+      normaliser.to_unit(row.e + begin, size);
+      normaliser.apply(row.e + begin, part, size, past);
+    } else {
+      const S* u = u_of(row.from, begin, size, local);
+      const T max = static_cast<T>(row.sum.summary.base), log_sum = row.log_sum;
+      const auto at = [=](V<T> x) { return (x - max) - log_sum; };
+      store_vectors<T>(
+          part, size, past, [&](int64_t j) { return at(load_as<T>(u + j)); },
+          [&](int64_t j, int64_t left) { return at(load_part_as(u + j, left, T(0))); });
+    }
+    if (!row.out) write_stored(task_.out, row.to + begin * task_.out.class_stride, size, part);
+  }
+
+  const SoftmaxTask task_;
+  const int64_t n_;
+  const int workers_;
+  const bool plain_x_, plain_out_, streamed_;
+  const Scratch<T> scratch_;
+  const Scratch<Chunk<T>> chunks_;
+};
 
 template <class T>
 void softmax_lanes(const SoftmaxTask task) {
@@ -212,11 +284,11 @@ void logsumexp_lanes(const LogSumExpTask task) {
 void softmax(const SoftmaxTask& task) {
   const bool lanes = use_lanes(task.shape, task.x);
   if (task.x.type == Type::kFloat64) {
-    lanes ? softmax_lanes<double>(task) : softmax_rows<double, double>(task);
+    lanes ? softmax_lanes<double>(task) : SoftmaxRows<double, double>(task).run();
   } else if (lanes) {
     softmax_lanes<float>(task);
   } else {
-    with_stored<float>(task.x.type, [&](auto s) { softmax_rows<float, decltype(s)>(task); });
+    with_stored<float>(task.x.type, [&](auto s) { SoftmaxRows<float, decltype(s)>(task).run(); });
   }
 }
 
