@@ -58,18 +58,19 @@ def interleave(
         run()
         once += time.perf_counter() - start
     rounds = max(7, min(11, int(budget / once)))
-    # Calls of microseconds are timed many at a time.
-    repeat = max(1, int(1e-3 * len(peers) / once))
+    # Of calls of microseconds there are many a turn, timed one by one: a mean would hold every
+    # interruption by the system.
+    repeat = max(1, int(2e-3 * len(peers) / once))
     times: dict[str, list[float]] = {peer: [] for peer in peers}
     for _ in range(rounds):
         for peer, run in peers.items():
             start = time.perf_counter()
             while time.perf_counter() - start < _WARM_UP:
                 run()
-            start = time.perf_counter()
             for _ in range(repeat):
+                start = time.perf_counter()
                 run()
-            times[peer].append((time.perf_counter() - start) / repeat)
+                times[peer].append(time.perf_counter() - start)
     work = work or {}
     seconds = {peer: statistics.median(t) / work.get(peer, 1) for peer, t in times.items()}
     case = Case(name, moved, seconds)
