@@ -1,5 +1,6 @@
 // The one file that knows Python: arrays to pointers, sizes and strides. It checks what memory
-// safety needs; ops/ has checked the rest, with better messages.
+// safety needs; ops/ has checked the rest, with better messages, and catches two of this file's: an
+// index out of range, and an output on another array.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -148,7 +149,8 @@ struct Extent {
   bool meets(Extent other) const { return begin < other.end && other.begin < end; }
 };
 
-// A thread would write what another has yet to read.
+// A thread would write what another has yet to read. Before anything is written: ops/ takes a
+// buffer then, and calls again.
 template <class A, class B>
 void check_apart(const A& output, const B& other) {
   if (Extent(output).meets(Extent(other)))
@@ -425,7 +427,8 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> empty(int64_t bytes) {
 NB_MODULE(_native, m) {
   using namespace softxent;
   using nb::arg;
-  m.doc() = "Compiled kernels. Everything that a user may get wrong is checked in softxent.ops.";
+  m.doc() =
+      "Compiled kernels. What a user may get wrong is checked in softxent.ops, or named there.";
   m.def("softmax", &softmax, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),
         arg("axis") = -1, arg("log") = false);
   m.def("logsumexp", &logsumexp, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cassert>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
@@ -81,9 +82,12 @@ Worker::Worker(Work& work, int id) : work_(work), id_(id) {
   work.shares[id].has_come.store(true, std::memory_order_relaxed);
 }
 
+int Worker::id() const { return id_; }
+
 // Who is done with its share takes from the others', but not the last of what lies in the cache of
 // one who has come and will do it.
 bool Worker::next(int64_t* begin, int64_t* end) {
+  assert(step_ < kSteps);
   for (int k = 0; k < work_.count; ++k) {
     Share& share = work_.shares[(id_ + k) % work_.count];
     std::atomic<int64_t>& next = share.next[step_];

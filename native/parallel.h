@@ -11,12 +11,15 @@ int workers_for(int64_t count, int64_t cost);
 // What is left of a job.
 struct Work;
 
-// One thread at a job, which is done in steps: in each, pieces cover [0, count) once. They come in
-// any order, and their size is not fixed, so a result must not depend on how the range is cut.
+// One thread at a job, which is done in one step or two: in each, pieces cover [0, count) once.
+// They come in any order, and their size is not fixed, so a result must not depend on how the range
+// is cut. All workers take the same steps: whether there is a second may only depend on what all
+// read after the first. Who comes when a step is over finds nothing left of it, and reads what it
+// came to: what is read after a step must not be written in the next.
 class Worker {
  public:
   Worker(Work& work, int id);
-  int id() const { return id_; }  // 0 is the caller
+  int id() const;  // 0 is the caller
 
   // The next piece of this step, if there is one: of the worker's own share, then of others'.
   bool next(int64_t* begin, int64_t* end);
@@ -24,7 +27,7 @@ class Worker {
   bool owns(int64_t item) const;
 
   // Ends this step, which need not be the last: waits until all of its pieces are done, whose
-  // results may then be read. A job has at most two steps.
+  // results may then be read.
   void join();
 
  private:
@@ -34,10 +37,9 @@ class Worker {
   int64_t done_ = 0;
 };
 
-// Calls body(context, worker) in several threads, at most `workers` of them. Who comes late finds
-// that there is nothing left of the first step. The last `own` items of a share are left to the
-// thread whose it is, if it has come: few where a thread has its share in its cache, else none. The
-// body may not throw.
+// Calls body(context, worker) in several threads, at most `workers` of them. The last `own` items
+// of a share are left to the thread whose it is, if it has come: few where a thread has its share
+// in its cache, else none. The body may not throw.
 void parallel_for(int workers, int64_t count, int64_t own, void* context,
                   void (*body)(void*, Worker&));
 

@@ -354,8 +354,8 @@ inline Pair scale_of(const Chunk<T>& chunk, const RowSum<T>& sum) {
 // The row's sum. stage(begin, size, buffer) gives the chunk's u, in the buffer where it doesn't lie
 // in memory as such; e is where exp(u - max of the chunk) goes, or null where nobody needs it;
 // before(c, u, size, max) sees a chunk before e is written over it. each(count, f) calls
-// f(c, goes_on) for each chunk, goes_on where the one after it comes next, perhaps a copy of it in
-// another thread: what these hold, they hold as values.
+// f(c, goes_on) for each chunk, goes_on where the one after it probably comes next, perhaps a copy
+// of it in another thread: what these hold, they hold as values.
 template <class T, class S, class Each, class Stage, class Before>
 inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, const Each& each,
                            const Stage& stage, const Before& before) {
@@ -519,12 +519,12 @@ inline T* in_step(T* scratch, const S* out) {
   return scratch + over / static_cast<int64_t>(sizeof(S)) % kLanes<T>;
 }
 
-// Of two rows of one chunk at a time something is kept.
+// For how many rows at a time there are exponentials and chunks: two if they are short, see Behind.
 inline int64_t slots_of(int64_t classes) { return chunks_of(classes) == 1 ? 2 : 1; }
 
 // A short row is written after the next row's exponentials: what lies between its sum and its
-// factors, divisions one after another, is not waited for. The caller holds the two rows: beside
-// these numbers, they would keep them from registers.
+// factors, divisions one after another, is not waited for. The caller holds the two rows: were they
+// here, the slot would not be kept in a register.
 class Behind {
  public:
   int slot() const { return slot_; }  // of the next row
@@ -564,7 +564,9 @@ struct Shared {
   template <class F>
   void operator()(int64_t, const F& f) const {
     for (int64_t begin, end; worker.next(&begin, &end);) {
-      for (int64_t c = begin; c < end; ++c) f(c, worker.owns(c + 1));
+      for (int64_t c = begin; c < end; ++c) {
+        f(c, c + 1 < end || (worker.owns(c) && worker.owns(c + 1)));
+      }
     }
     end_of_stream();
   }
@@ -576,8 +578,11 @@ struct Shared {
 template <class Work>
 inline void for_each_row(const Shape& shape, int workers, const Work& work) {
   constexpr int64_t kOwnChunks = 6;  // two microseconds: what fetching them from there would take
+  constexpr int64_t kLeastChunks =
+      4;  // a share of fewer takes no longer than waiting for the others
   const int64_t chunks = chunks_of(shape.classes);
-  const int sharing = workers_for(chunks, kChunk);
+  const int most = workers_for(chunks, kChunk);
+  const int sharing = most * kLeastChunks < chunks ? most : static_cast<int>(chunks / kLeastChunks);
   if (shape.rows < get_num_threads() && sharing > 1) {
     for (int64_t i = 0; i < shape.rows; ++i) {
       const auto one = [=](Worker& worker) { work(0, i, i + 1, Shared{worker}); };

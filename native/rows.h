@@ -209,8 +209,8 @@ class Scratch {
 // f(worker) in several threads. Each has a copy of f: what lies on the caller's stack is taken away
 // from the others whenever the caller writes beside it. So f holds values.
 template <class F>
-inline void together(int workers, int64_t count, int64_t own, const F& f) {
-  parallel_for(workers, count, own, const_cast<F*>(&f), [](void* context, Worker& worker) {
+inline void together(int workers, int64_t count, int64_t kept, const F& f) {
+  parallel_for(workers, count, kept, const_cast<F*>(&f), [](void* context, Worker& worker) {
     const F own = *static_cast<const F*>(context);
     own(worker);
   });

@@ -221,7 +221,8 @@ void logsumexp_rows(const LogSumExpTask task) {
   const Shape shape = task.shape;
   const int64_t n = shape.classes;
   const int workers = workers_for(shape.rows, n);
-  // Enough for double: see below.
+  // Enough for double, and twice: while some write the second sum's, another may still read the
+  // first's.
   const Scratch<Chunk<double>> chunks(workers, 2 * chunks_of(n));
   const auto conclude = [=](int64_t i, Chunk<double>* parts, Summary s, double log_sum,
                             const auto& each) {

@@ -388,6 +388,17 @@ def test_a_graph_of_the_gradient_leaves_the_logits_alone() -> None:
     assert torch.autograd.grad(grad.square().sum(), z)[0].isfinite().all()
 
 
+def test_a_target_that_shares_the_logits_memory_is_not_written_over() -> None:
+    """What the gradient has yet to read stays; it comes in memory of its own."""
+    x, want = (data(3, 4).abs().requires_grad_() for _ in range(2))
+    z, other = x * 1, want * 1
+    before = z.detach().clone()
+    over(z, z.detach()).backward()
+    functional.cross_entropy(other, other.detach().clone()).backward()
+    assert torch.equal(x.grad, want.grad)
+    assert torch.equal(z, before)
+
+
 def test_what_cannot_be_written_over_is_refused() -> None:
     with pytest.raises(OptionError, match="parameter"):
         over(leaf())

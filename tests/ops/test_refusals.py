@@ -434,6 +434,9 @@ def test_out_that_does_not_fit(function: str) -> None:
     readonly.setflags(write=False)
     with refused(OptionError, function, "read-only"):
         call(function, x, *more, out=readonly)
+    stepped = np.lib.stride_tricks.as_strided(np.zeros(8), (2, 3), (16, 8))
+    with refused(OptionError, function, "in one place"):
+        call(function, x, *more, out=stepped)
 
 
 @pytest.mark.parametrize("function", ["softmax", "log_softmax", "cross_entropy_with_grad"])

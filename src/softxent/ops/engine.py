@@ -397,9 +397,13 @@ def _gradients(
         others = (False, *wanted[1:])
         grads = composed_gradients(ctx.loss, logits, target, weight, upstream, others)
     if wanted[0]:
-        out = logits.detach() if ctx.inplace_backward else empty_like(logits)
-        grads[0] = gradient(ctx.loss, logits, target, weight, ctx.summary, upstream, out)
-        if ctx.inplace_backward:
+        given = (ctx.loss, logits, target, weight, ctx.summary, upstream)
+        in_place = ctx.inplace_backward
+        try:
+            grads[0] = gradient(*given, logits.detach() if in_place else empty_like(logits))
+        except BufferError:  # the target or the weight lies where the logits do, and is read yet
+            grads[0], in_place = gradient(*given, empty_like(logits)), False
+        if in_place:
             torch.autograd.graph.increment_version(logits)
     return grads
 

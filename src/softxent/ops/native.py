@@ -174,7 +174,8 @@ def _fill(
 ) -> tuple[Value, Array]:
     """A kernel's value, and its result of the input's shape: in a fresh array, or in `out`.
 
-    Where `out` can't be written directly, a buffer is, and copied.
+    Where `out` can't be written directly (it lies on an input, its numbers aren't a whole number of
+    elements apart, or it has more dimensions than the kernels walk), a buffer is, and copied.
     """
     dtype = result_dtype(op, "x", x.dtype)
     if out is None:
@@ -209,6 +210,23 @@ def _check_out(op: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) 
         raise DTypeError(f"[{op}] out has dtype {out.dtype}, but the result has dtype {dtype}.")
     if not out.flags.writeable:
         raise OptionError(f"[{op}] out is read-only: pass an array that can be written.")
+    if not out.flags.c_contiguous and _lies_on_itself(out):
+        raise OptionError(
+            f"[{op}] out has several elements in one place: pass an array whose elements lie "
+            "apart, e.g. numpy.empty_like(x)."
+        )
+
+
+def _lies_on_itself(out: Array) -> bool:
+    """Whether a step along one dimension ends within what the shorter ones reach."""
+    reach = 0
+    for stride, size in sorted(
+        (abs(stride), size) for stride, size in zip(out.strides, out.shape, strict=True) if size > 1
+    ):
+        if stride < reach + out.itemsize:
+            return out.size > 0
+        reach += stride * (size - 1)
+    return False
 
 
 def softmax(op: str, x: Array, axis: int, out: Array | None, *, log: bool) -> Array:
