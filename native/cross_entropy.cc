@@ -293,7 +293,7 @@ class alignas(4096) CrossEntropy {
     const Next<T, S> next{next_logits(row), row.e && holds_exponentials()
                                                 ? next_row<T>(task_.shape, task_.grad, i, row.e)
                                                 : nullptr};
-    row.sum = summarise(
+    row.sum = summarise<Near<S>>(
         n_, row.e, chunks, next, each,
         [this, from](int64_t begin, int64_t size, S* buffer) {
           return stage(from, begin, size, buffer);

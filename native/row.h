@@ -280,8 +280,8 @@ struct alignas(32) Chunk {
   Unit<T> unit;
   Pair rest;  // sum of the chunk's exponentials but that of its first maximum
 
-  template <class S>
-  void by(const Near<S>& near) {
+  template <class NearExp>
+  void by(const NearExp& near) {
     top = near.exp(all(max))[0];
     unit = {Near<T>::kAway, Near<T>::kRound};
   }
@@ -351,12 +351,12 @@ inline Pair scale_of(const Chunk<T>& chunk, const RowSum<T>& sum) {
   return chunk.top < 0 ? Pair() : rescale(chunk.unit, sum.unit);
 }
 
-// The row's sum. stage(begin, size, buffer) gives the chunk's u, in the buffer where it doesn't lie
-// in memory as such; e is where exp(u - max of the chunk) goes, or null where nobody needs it;
-// before(c, u, size, max) sees a chunk before e is written over it. each(count, f) calls
-// f(c, goes_on) for each chunk, goes_on where the one after it probably comes next, perhaps a copy
-// of it in another thread: what these hold, they hold as values.
-template <class T, class S, class Each, class Stage, class Before>
+// The row's sum, by NearExp where that will do. stage(begin, size, buffer) gives the chunk's u, in
+// the buffer where it doesn't lie in memory as such; e is where exp(u - max of the chunk) goes, or
+// null where nobody needs it; before(c, u, size, max) sees a chunk before e is written over it.
+// each(count, f) calls f(c, goes_on) for each chunk, goes_on where the one after it probably comes
+// next, perhaps a copy of it in another thread: what these hold, they hold as values.
+template <class NearExp, class T, class S, class Each, class Stage, class Before>
 inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, const Each& each,
                            const Stage& stage, const Before& before) {
   const int64_t count = chunks_of(n);
@@ -391,7 +391,7 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, c
       chunk.rest = exp_and_rest(pivot, u, at, size, top, next_u, next_e);
       return;
     }
-    const Near<S> near;
+    const NearExp near;
     chunk.by(near);
     chunk.rest = exp_and_rest(near, u, at, size, size, next_u, next_e);
     if (chunk.rest.value() >= 2 * static_cast<double>(chunk.top)) {

@@ -107,7 +107,7 @@ class alignas(4096) SoftmaxRows {
     const Next<T, S> next{
         plain_x_ ? next_row(task_.shape, task_.x, row.i, u) : nullptr,
         in_place() && row.e ? next_row<T>(task_.shape, task_.out, row.i, row.e) : nullptr};
-    row.sum = summarise(
+    row.sum = summarise<NearForResult<S>>(
         n_, row.e, chunks, next, each,
         [this, from](int64_t begin, int64_t size, S* buffer) {
           return u_of(from, begin, size, buffer);
@@ -186,7 +186,7 @@ Summary summary_of(const LogSumExpTask& task, int64_t i, Chunk<T>* chunks, const
   const int64_t from = row_offset(task.shape, task.x, i);
   const S* const u = static_cast<const S*>(task.x.data) + from;
   const Next<T, S> next{plain ? next_row(task.shape, task.x, i, u) : nullptr, nullptr};
-  return summarise<T, S>(
+  return summarise<Near<S>, T, S>(
              task.shape.classes, nullptr, chunks, next, each,
              [=, x = task.x](int64_t begin, int64_t size, S* buffer) {
                return stage(x, plain, from, begin, size, buffer);

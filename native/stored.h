@@ -159,24 +159,46 @@ alignas(64) constexpr float kRootsForHalf[32] = {
 struct NearOfHalf {
   __m512 below = _mm512_load_ps(kRootsForHalf), above = _mm512_load_ps(kRootsForHalf + 16);
 
-  SOFTXENT_INLINE V<float> exp(V<float> x) const {
+  struct Parts {
+    V<float> power, rest;  // exp(x) = power exp(rest)
+  };
+  SOFTXENT_INLINE Parts parts(V<float> x) const {
     constexpr float kRound32 = 0x1.8p18f;  // rounds to a 32nd, which is then in the lowest bits
     const V<float> t = multiply_add(x, all(1.44269504088896340736f), all(kRound32));
     const V<float> n = t - kRound32;
-    const V<float> r = multiply_add(n, all(-0.69314718055994530942f), x);
-    const V<float> p = multiply_add(r, all(0.49999633f), all(1.0000147f)) * r;
+    const V<float> rest = multiply_add(n, all(-0.69314718055994530942f), x);
     const V<float> root = _mm512_permutex2var_ps(below, _mm512_castps_si512(t), above);
-    const V<float> power = _mm512_scalef_ps(root, n);
+    return {_mm512_scalef_ps(root, n), rest};
+  }
+  SOFTXENT_INLINE V<float> exp(V<float> x) const {
+    const auto [power, r] = parts(x);
+    const V<float> p = multiply_add(r, all(0.49999633f), all(1.0000147f)) * r;
     return multiply_add(power, p, power);
+  }
+};
+
+// For results in bfloat16: without the square of the rest, which is at most 2^-14, a 64th of a
+// unit.
+struct NearForBfloat : NearOfHalf {
+  SOFTXENT_INLINE V<float> exp(V<float> x) const {
+    const auto [power, r] = parts(x);
+    return multiply_add(power, r, power);
   }
 };
 #else
 typedef Near<float> NearOfHalf;
+typedef Near<float> NearForBfloat;
 #endif
 template <>
 struct Near<Half> : NearOfHalf {};
 template <>
 struct Near<Bfloat> : NearOfHalf {};
+
+// For results of type S, where Near is for those of more digits, such as a loss.
+template <class S>
+struct NearForResult : Near<S> {};
+template <>
+struct NearForResult<Bfloat> : NearForBfloat {};
 
 // What an S is in memory.
 template <class S>
