@@ -153,8 +153,9 @@ struct Extent {
 // buffer then, and calls again.
 template <class A, class B>
 void check_apart(const A& output, const B& other) {
-  if (Extent(output).meets(Extent(other)))
+  if (Extent(output).meets(Extent(other))) {
     throw nb::buffer_error("an output lies on another array");
+  }
 }
 
 template <class A, class B>
