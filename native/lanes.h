@@ -99,33 +99,68 @@ inline void write_square(T* rows, int64_t apart, int64_t n, const T* columns, in
   }
 }
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 // Four classes at a time: a vector takes them of every fourth row as it is loaded, so that half of
 // the shuffling is left.
-inline void transpose_fours(__m512* v) {
-  const __m512 a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
-  const __m512 c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
-  v[0] = _mm512_shuffle_ps(a, c, 0x44);
-  v[1] = _mm512_shuffle_ps(a, c, 0xee);
-  v[2] = _mm512_shuffle_ps(b, d, 0x44);
-  v[3] = _mm512_shuffle_ps(b, d, 0xee);
+#if defined(__AVX512F__)
+#define SOFTXENT_MM(name) _mm512_##name
+inline __m128 load_four(const float* p, int64_t n) {  // the first n of them
+  return n < 4 ? _mm_maskz_loadu_ps(static_cast<__mmask8>((1 << n) - 1), p) : _mm_loadu_ps(p);
+}
+inline void store_four(float* p, __m128 v, int64_t n) {
+  n < 4 ? _mm_mask_storeu_ps(p, static_cast<__mmask8>((1 << n) - 1), v) : _mm_storeu_ps(p, v);
+}
+template <class F>
+inline V<float> load_fours(const F& four) {
+  V<float> v = _mm512_castps128_ps512(four(0));
+  v = _mm512_mask_broadcast_f32x4(v, 0x00f0, four(4));
+  v = _mm512_mask_broadcast_f32x4(v, 0x0f00, four(8));
+  return _mm512_mask_broadcast_f32x4(v, 0xf000, four(12));
+}
+template <class F>
+inline void store_fours(V<float> v, const F& four) {
+  four(0, _mm512_castps512_ps128(v));
+  four(4, _mm512_extractf32x4_ps(v, 1));
+  four(8, _mm512_extractf32x4_ps(v, 2));
+  four(12, _mm512_extractf32x4_ps(v, 3));
+}
+#else
+#define SOFTXENT_MM(name) _mm256_##name
+inline __m128 load_four(const float* p, int64_t n) {
+  const __m128i numbers = _mm_setr_epi32(0, 1, 2, 3);
+  return n < 4 ? _mm_maskload_ps(p, _mm_cmplt_epi32(numbers, _mm_set1_epi32(static_cast<int>(n))))
+               : _mm_loadu_ps(p);
+}
+inline void store_four(float* p, __m128 v, int64_t n) {
+  n < 4 ? store_part_of(p, _mm256_castsi128_si256(_mm_castps_si128(v)), n * 4)
+        : _mm_storeu_ps(p, v);
+}
+template <class F>
+inline V<float> load_fours(const F& four) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(four(0)), four(4), 1);
+}
+template <class F>
+inline void store_fours(V<float> v, const F& four) {
+  four(0, _mm256_castps256_ps128(v));
+  four(4, _mm256_extractf128_ps(v, 1));
+}
+#endif
+inline void transpose_fours(V<float>* v) {
+  const V<float> a = SOFTXENT_MM(unpacklo_ps)(v[0], v[1]), b = SOFTXENT_MM(unpackhi_ps)(v[0], v[1]);
+  const V<float> c = SOFTXENT_MM(unpacklo_ps)(v[2], v[3]), d = SOFTXENT_MM(unpackhi_ps)(v[2], v[3]);
+  v[0] = SOFTXENT_MM(shuffle_ps)(a, c, 0x44);
+  v[1] = SOFTXENT_MM(shuffle_ps)(a, c, 0xee);
+  v[2] = SOFTXENT_MM(shuffle_ps)(b, d, 0x44);
+  v[3] = SOFTXENT_MM(shuffle_ps)(b, d, 0xee);
 }
 template <>
 inline void read_square(const float* rows, int64_t apart, int64_t n, float* columns,
                         int64_t width) {
-  const __mmask8 few = n < 4 ? static_cast<__mmask8>((1 << n) - 1) : 15;
   for (int64_t begin = 0; begin < n; begin += 4) {
     const int64_t j = n < 4 || begin + 4 <= n ? begin : n - 4;  // the last four may overlap
-    const auto four = [&](int k) {
-      const float* at = rows + k * apart + j;
-      return n < 4 ? _mm_maskz_loadu_ps(few, at) : _mm_loadu_ps(at);
-    };
-    __m512 v[4];
+    V<float> v[4];
     for (int k = 0; k < 4; ++k) {
-      v[k] = _mm512_castps128_ps512(four(k));
-      v[k] = _mm512_mask_broadcast_f32x4(v[k], 0x00f0, four(k + 4));
-      v[k] = _mm512_mask_broadcast_f32x4(v[k], 0x0f00, four(k + 8));
-      v[k] = _mm512_mask_broadcast_f32x4(v[k], 0xf000, four(k + 12));
+      v[k] = load_fours([&](int row) { return load_four(rows + (k + row) * apart + j, n); });
     }
     transpose_fours(v);
     for (int k = 0; k < 4 && j + k < n; ++k) store(columns + (j + k) * width, v[k]);
@@ -134,26 +169,18 @@ inline void read_square(const float* rows, int64_t apart, int64_t n, float* colu
 template <>
 inline void write_square(float* rows, int64_t apart, int64_t n, const float* columns,
                          int64_t width) {
-  const __mmask8 few = n < 4 ? static_cast<__mmask8>((1 << n) - 1) : 15;
   for (int64_t begin = 0; begin < n; begin += 4) {
     const int64_t j = n < 4 || begin + 4 <= n ? begin : n - 4;
-    __m512 v[4];
-    for (int k = 0; k < 4; ++k) {
-      v[k] = j + k < n ? load(columns + (j + k) * width) : _mm512_setzero_ps();
-    }
+    V<float> v[4];
+    for (int k = 0; k < 4; ++k) v[k] = j + k < n ? load(columns + (j + k) * width) : V<float>{};
     transpose_fours(v);
-    const auto write = [&](int k, __m128 four) {
-      float* at = rows + k * apart + j;
-      n < 4 ? _mm_mask_storeu_ps(at, few, four) : _mm_storeu_ps(at, four);
-    };
     for (int k = 0; k < 4; ++k) {
-      write(k, _mm512_castps512_ps128(v[k]));
-      write(k + 4, _mm512_extractf32x4_ps(v[k], 1));
-      write(k + 8, _mm512_extractf32x4_ps(v[k], 2));
-      write(k + 12, _mm512_extractf32x4_ps(v[k], 3));
+      store_fours(v[k],
+                  [&](int row, __m128 part) { store_four(rows + (k + row) * apart + j, part, n); });
     }
   }
 }
+#undef SOFTXENT_MM
 #endif
 
 // How many of a tile's rows can be moved in squares of kLanes rows and kLanes classes.

@@ -203,18 +203,20 @@ inline Sum<T> exp_and_sum(const Exp& exp_, const S* u, T* e, int64_t n, int64_t 
   constexpr int L = kLanes<T>;
   const Exp exp = exp_;  // e might overwrite what lies in memory: kept in registers
   Sum<T> sum;
-  const auto term = [&](int64_t i, bool at_line) SOFTXENT_INLINE {
+  const auto term = [&](int64_t i, bool at_line, bool at_line_of_e = true) SOFTXENT_INLINE {
     if (at_line) __builtin_prefetch(next_u + i, 0, 3);
     // Where only reading takes time, the memory can be asked for more than the first cache takes.
     if (!keep && at_line) __builtin_prefetch(next_u + i + 2 * kChunk, 0, 2);
-    if (keep) __builtin_prefetch(next_e + i, 1, 3);
+    if (keep && at_line_of_e) __builtin_prefetch(next_e + i, 1, 3);
     const V<T> v = exp.exp(load_as<T>(u + i));
     if (keep) store(e + i, v);
     return v;
   };
   const auto four = [&](int64_t i) SOFTXENT_INLINE {
-    constexpr bool each = !Stored<S>::is_half;  // of the others two lie in a line
-    return (term(i, true) + term(i + L, each)) + (term(i + 2 * L, true) + term(i + 3 * L, each));
+    // Else two lie in a line, or more.
+    constexpr bool each_e = kVectorBytes >= 64, each = each_e && !Stored<S>::is_half;
+    return (term(i, true) + term(i + L, each, each_e)) +
+           (term(i + 2 * L, true) + term(i + 3 * L, each, each_e));
   };
   const int64_t whole = n / (8 * L) * (8 * L);
   const int64_t special = top < whole ? top / (8 * L) * (8 * L) : whole;

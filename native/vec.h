@@ -107,6 +107,54 @@ template <>
 inline void store_part(uint16_t* p, V<uint16_t> v, int64_t n) {
   _mm512_mask_storeu_epi16(p, (1u << n) - 1, reinterpret_cast<__m512i>(v));
 }
+#elif defined(__AVX2__)
+// Masks of the first n lanes lie kLanes - n numbers from the beginning.
+alignas(64) constexpr int32_t kFirstLanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+template <>
+inline V<float> load_part(const float* p, int64_t n, float filler) {
+  const __m256i some =
+      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kFirstLanes + kLanes<float> - n));
+  return _mm256_blendv_ps(all(filler), _mm256_maskload_ps(p, some), _mm256_castsi256_ps(some));
+}
+template <>
+inline V<double> load_part(const double* p, int64_t n, double filler) {
+  const __m256i some =
+      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kFirstLanes + kLanes<float> - 2 * n));
+  return _mm256_blendv_pd(all(filler), _mm256_maskload_pd(p, some), _mm256_castsi256_pd(some));
+}
+// A store under a mask takes as long as a dozen others: by halves instead.
+inline void store_part_of(void* to, __m256i v, int64_t bytes) {
+  auto* p = static_cast<char*>(to);
+  __m128i part = _mm256_castsi256_si128(v);
+  if ((bytes & 16) != 0) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), part);
+    part = _mm256_extracti128_si256(v, 1);
+    p += 16;
+  }
+  if ((bytes & 8) != 0) {
+    _mm_storeu_si64(p, part);
+    part = _mm_srli_si128(part, 8);
+    p += 8;
+  }
+  if ((bytes & 4) != 0) {
+    _mm_storeu_si32(p, part);
+    part = _mm_srli_si128(part, 4);
+    p += 4;
+  }
+  if ((bytes & 2) != 0) _mm_storeu_si16(p, part);
+}
+template <>
+inline void store_part(float* p, V<float> v, int64_t n) {
+  store_part_of(p, _mm256_castps_si256(v), n * 4);
+}
+template <>
+inline void store_part(double* p, V<double> v, int64_t n) {
+  store_part_of(p, _mm256_castpd_si256(v), n * 8);
+}
+template <>
+inline void store_part(uint16_t* p, V<uint16_t> v, int64_t n) {
+  store_part_of(p, reinterpret_cast<__m256i>(v), n * 2);
+}
 #endif
 
 // v without lane `at`: 0 there, if there is such a lane.
@@ -153,6 +201,8 @@ template <int half>
 inline V<double> widen(V<float> v) {
 #if defined(__AVX512F__)
   return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, half));
+#elif defined(__AVX2__)
+  return _mm256_cvtps_pd(_mm256_extractf128_ps(v, half));
 #else
   float lanes[kLanes<float>];
   store(lanes, v);
@@ -185,6 +235,10 @@ inline V<T> narrow(const V<double>* parts) {
   if constexpr (kParts<T> == 2) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(parts[0])),
                               _mm512_cvtpd_ps(parts[1]), 1);
+  }
+#elif defined(__AVX2__)
+  if constexpr (kParts<T> == 2) {
+    return _mm256_set_m128(_mm256_cvtpd_ps(parts[1]), _mm256_cvtpd_ps(parts[0]));
   }
 #endif
   T lanes[kLanes<T>];
@@ -300,6 +354,9 @@ inline T largest_lane(V<T> v) {
 inline double sum_of_lanes(V<double> v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_pd(v);
+#elif defined(__AVX2__)
+  const __m128d pair = _mm256_castpd256_pd128(v) + _mm256_extractf128_pd(v, 1);
+  return _mm_cvtsd_f64(pair + _mm_unpackhi_pd(pair, pair));
 #endif
   for (int half = kLanes<double> / 2; half > 0; half /= 2) {
     for (int k = 0; k < half; ++k) v[k] += v[k + half];
@@ -422,6 +479,48 @@ inline int first_lane<float>(V<float> v, float x) {
 template <>
 inline int first_lane<double>(V<double> v, double x) {
   return __builtin_ctz(_mm512_cmpeq_pd_mask(v, all(x)) | 1 << kLanes<double>);
+}
+#elif defined(__AVX2__)
+template <>
+inline V<float> larger_size<float>(V<float> a, V<float> b) {
+  return _mm256_max_ps(_mm256_andnot_ps(all(-0.0f), a), b);
+}
+template <>
+inline V<double> larger_size<double>(V<double> a, V<double> b) {
+  return _mm256_max_pd(_mm256_andnot_pd(all(-0.0), a), b);
+}
+template <>
+inline V<float> permute<float>(V<float> v, Mask<float> which) {
+  return _mm256_permutevar8x32_ps(v, reinterpret_cast<__m256i>(which));
+}
+template <>
+inline bool all_lanes<float>(Mask<float> mask) {
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(mask)) == 0xff;
+}
+template <>
+inline bool all_lanes<double>(Mask<double> mask) {
+  return _mm256_movemask_pd(reinterpret_cast<__m256d>(mask)) == 0xf;
+}
+template <>
+inline float largest_lane<float>(V<float> v) {
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+template <>
+inline double largest_lane<double>(V<double> v) {
+  const __m128d pair = _mm_max_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+  return _mm_cvtsd_f64(_mm_max_sd(pair, _mm_unpackhi_pd(pair, pair)));
+}
+template <>
+inline int first_lane<float>(V<float> v, float x) {
+  return __builtin_ctz(_mm256_movemask_ps(_mm256_cmp_ps(v, all(x), _CMP_EQ_OQ)) |
+                       1 << kLanes<float>);
+}
+template <>
+inline int first_lane<double>(V<double> v, double x) {
+  return __builtin_ctz(_mm256_movemask_pd(_mm256_cmp_pd(v, all(x), _CMP_EQ_OQ)) |
+                       1 << kLanes<double>);
 }
 #endif
 
