@@ -553,8 +553,9 @@ inline void end_of_stream() {
 #endif
 }
 
-// What is streamed piece by piece, each where the last one ended: the vector that two pieces share
-// is held back until it is whole. Written by halves, it would be read from memory first.
+// What is streamed piece by piece, each where the last one ended: the cache line that two pieces
+// share is held back until it is whole. Written by halves, it would be read from memory first. Of
+// half types, which take longer to make than to write, the vector is: measured, that is sooner.
 template <class T>
 class Stream {
  public:
@@ -567,27 +568,35 @@ class Stream {
   void add(T* p, V<T> v, int64_t n) {
     if (p != end_) flush();
     if (begin_ == end_) begin_ = p;
-    store_part(held_ + lane_of(p), v, n);
+    T* const place = held_ + place_of(p);
+    if (kLine > kLanes<T> && n == kLanes<T>) {
+      store(place, v);
+    } else {
+      store_part(place, v, n);
+    }
     end_ = p + n;
-    if (lane_of(end_) != 0) return;
-    if (lane_of(begin_) == 0) {
-      stream(begin_, load(held_));
+    if (place_of(end_) != 0) return;
+    if (place_of(begin_) == 0) {
+      for (int64_t i = 0; i < kLine; i += kLanes<T>) stream(begin_ + i, load(held_ + i));
       begin_ = end_;
     } else {
       flush();
     }
   }
 
- private:
-  static int64_t lane_of(const T* p) {
-    return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) % kVectorBytes / sizeof(T));
+  static constexpr int64_t kLine =
+      sizeof(T) == 2 ? kLanes<T> : 64 / static_cast<int64_t>(sizeof(T));
+  static int64_t place_of(const T* p) {  // in its line
+    return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) % (kLine * sizeof(T)) / sizeof(T));
   }
+
+ private:
   void flush() {
-    for (; begin_ < end_; ++begin_) *begin_ = held_[lane_of(begin_)];
+    for (; begin_ < end_; ++begin_) *begin_ = held_[place_of(begin_)];
   }
 
   T *begin_ = nullptr, *end_ = nullptr;  // what is held back
-  alignas(kVectorBytes) T held_[kLanes<T>];
+  alignas(64) T held_[kLine];
 };
 
 // Fills out[0, n) with whole(begin) and, where a vector isn't whole, part(begin, count): in front,
@@ -608,7 +617,18 @@ inline void write_vectors(T* out, int64_t n, Stream<T>* past, const Whole& whole
     some(0, i);
   }
   if (past) {
-    for (; i + L <= n; i += L) stream(out + i, whole(i));
+    constexpr int64_t kLine = Stream<T>::kLine;
+    if constexpr (kLine == L) {
+      for (; i + L <= n; i += L) stream(out + i, whole(i));
+    } else {
+      const auto hold = [&](int64_t at) SOFTXENT_INLINE { past->add(out + at, whole(at), L); };
+      for (; i + L <= n && Stream<T>::place_of(out + i) != 0; i += L) hold(i);
+      for (; i + kLine <= n; i += kLine) {
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < kLine; k += L) stream(out + i + k, whole(i + k));
+      }
+      for (; i + L <= n; i += L) hold(i);
+    }
   } else {
 #pragma GCC unroll 4
     for (; i + L <= n; i += L) store(out + i, whole(i));
