@@ -137,11 +137,8 @@ struct Factors {
   }
 
   // At the class that has all of the mass: s - t = 0.
-  template <class Bool>
-  D at_target(Bool at_max, D p) const {
-    const D less = at_max ? above : p - 1;
-    return upstream * (mass * less + extra * p);
-  }
+  D at_likelihood(D p, D less) const { return upstream * (mass * less + extra * p); }
+  D at_target(bool at_max, D p) const { return at_likelihood(p, at_max ? above : p - 1); }
 };
 
 // The same for targets with mass on every class.
@@ -182,6 +179,7 @@ class alignas(4096) CrossEntropy {
         chunks_(workers_, slots_of(n_) * chunks_of(n_)),
         weighed_(workers_, dense ? chunks_of(n_) : 0),
         target_(workers_, dense ? 0 : 1),
+        sums_in_double_(workers_, is_drawn() ? chunks_of(n_) : 0),
         mass_{task_, weight_.data(), static_cast<T>(1 - task.label_smoothing),
               static_cast<T>(task.label_smoothing / static_cast<double>(n_))} {}
 
@@ -232,7 +230,14 @@ class alignas(4096) CrossEntropy {
   }
 
   // Whether they lie where the gradient will.
-  bool holds_exponentials() const { return plain_grad_ && !streamed_ && !Stored<S>::is_half; }
+  bool holds_exponentials() const {
+    return plain_grad_ && !streamed_ && !Stored<S>::is_half && !is_drawn();
+  }
+
+  // Whether z_loss draws the target's probability from 1: its gradient there, (1 + 2 z lse) p - 1,
+  // is a difference for which float may not have the digits. Then the logits stay until it is
+  // taken.
+  bool is_drawn() const { return !dense && sizeof(T) == sizeof(float) && task_.z_loss != 0; }
 
   const S* stage(int64_t from, int64_t begin, int64_t size, S* buffer) const {
     const int64_t at = from + begin * task_.logits.class_stride;
@@ -322,11 +327,61 @@ class alignas(4096) CrossEntropy {
         }
       }
     }
+    if (is_drawn() && (row.e || task_.summary) && lacks_digits(row, static_cast<double>(*target))) {
+      sum_again(worker, row, each);
+    }
     if (each.leads()) {
       losses.add(i, s.base, s.ratio, row.mass.value(), gap.value());
       if (task_.summary) task_.summary[i] = s;
     }
     if (row.e) row.factors = factors_of(row);
+  }
+
+  // The target's probability, and that less 1, from its logit: in double.
+  struct Likelihood {
+    double p, less;
+  };
+  Likelihood likelihood_of(const Row& row, double u) const {
+    const Summary& s = row.sum.summary;
+    const double share = 1 / (1 + s.ratio), p = Scale::exp_below(all(u - s.base))[0] * share;
+    return {p, u == s.base ? -s.ratio * share : p - 1};
+  }
+
+  // Whether a unit that float has lost of the sum is more than one of the gradient.
+  __attribute__((noinline)) bool lacks_digits(const Row& row, double u) const {
+    const Summary& s = row.sum.summary;
+    const Likelihood target = likelihood_of(row, u);
+    const double mass = row.mass.value(), z = 2 * task_.z_loss;
+    const double extra = z * (s.base + log1p(s.ratio)), lost = s.ratio / (1 + s.ratio);
+    const double at_target = mass * target.less + extra * target.p;
+    return lost * target.p * (mass + fabs(extra) + z) > fabs(at_target) ||
+           lost * z > fabs(mass + extra);
+  }
+
+  // Sums up such a row again, in double.
+  template <class Each>
+  __attribute__((noinline)) void sum_again(int worker, Row& row, const Each& each) const {
+    Pair* const sums = sums_in_double_.of(worker);
+    const int64_t from = row.from, count = chunks_of(n_);
+    const double max = row.sum.summary.base;
+    each(count, [=](int64_t c, bool) { sums[c] = sum_in_double(from, c * kChunk, max); });
+    each.join();
+    Pair rest;
+    for (int64_t c = 0; c < count; ++c) rest.add(sums[c]);
+    rest.add(-1);  // the maximum's own
+    row.sum.summary.ratio = rest.value();
+  }
+  Pair sum_in_double(int64_t from, int64_t begin, double max) const {
+    const int64_t size = chunk_size(n_, begin);
+    double u[kChunk];
+    read(task_.logits, from + begin * task_.logits.class_stride, size, u);
+    Sum<double> sum;
+    over_vectors<double>(
+        size, [&](int64_t i) { sum.add(Scale::exp_below(load(u + i) - max)); },
+        [&](int64_t i, int64_t left) {
+          sum.add(Scale::exp_below(load_part<double>(u + i, left, -INFINITY) - max));
+        });
+    return sum.total();
   }
 
   // The gradient from what a forward pass has saved.
@@ -453,8 +508,9 @@ class alignas(4096) CrossEntropy {
         const double e_y = static_cast<double>(e[y - b]) / normaliser.unit;
         const double scaled = e_y * (scale_of(chunk, row.sum).hi / kLift<T>);
         const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
+        const double p = scaled / (row.sum.top * (1 + row.sum.summary.ratio));
         const double at_target =
-            row.factors.at_target(at_max, scaled / (row.sum.top * (1 + row.sum.summary.ratio)));
+            is_drawn() ? at_drawn_target(row) : row.factors.at_target(at_max, p);
         normaliser.apply(e, g, size, past, y - b, static_cast<T>(at_target));
       } else {
         normaliser.apply(e, g, size, past);
@@ -469,6 +525,13 @@ class alignas(4096) CrossEntropy {
       }
       write_stored(task_.grad, row.to + b * task_.grad.class_stride, size, g);
     }
+  }
+
+  __attribute__((noinline)) double at_drawn_target(const Row& row) const {
+    double u;
+    read(task_.logits, row.from + task_.index[row.i] * task_.logits.class_stride, 1, &u);
+    const Likelihood target = likelihood_of(row, u);
+    return row.factors.at_likelihood(target.p, target.less);
   }
 
   static DenseFactors<T> dense_factors_of(const Factors<double>& f, const Normaliser<T>& normaliser,
@@ -508,6 +571,7 @@ class alignas(4096) CrossEntropy {
   const Scratch<Chunk<T>> chunks_;
   const Scratch<Weighed> weighed_;
   const Scratch<T> target_;  // u of the class that has all of the mass
+  const Scratch<Pair> sums_in_double_;
   const Mass<T> mass_;
 };
 

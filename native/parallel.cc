@@ -19,7 +19,7 @@ namespace {
 // Below this many elements a second thread costs more than it saves.
 constexpr int64_t kSerialElements = 1 << 15;
 
-constexpr int kSteps = 2;
+constexpr int kSteps = 3;
 
 // What one worker is to do, the same from one job to the next: what it has read or written is
 // likely to be in its cache still.

@@ -11,11 +11,11 @@ int workers_for(int64_t count, int64_t cost);
 // What is left of a job.
 struct Work;
 
-// One thread at a job, which is done in one step or two: in each, pieces cover [0, count) once.
-// They come in any order, and their size is not fixed, so a result must not depend on how the range
-// is cut. All workers take the same steps: whether there is a second may only depend on what all
-// read after the first. Who comes when a step is over finds nothing left of it, and reads what it
-// came to: what is read after a step must not be written in the next.
+// One thread at a job, which is done in one step, two or three: in each, pieces cover [0, count)
+// once. They come in any order, and their size is not fixed, so a result must not depend on how the
+// range is cut. All workers take the same steps: whether there is another may only depend on what
+// all read after the one before. Who comes when a step is over finds nothing left of it, and reads
+// what it came to: what is read after a step must not be written in the next.
 class Worker {
  public:
   Worker(Work& work, int id);

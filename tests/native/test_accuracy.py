@@ -263,6 +263,79 @@ def test_a_difference_that_z_loss_makes_keeps_its_digits() -> None:
         assert abs(exact[5]) < 1e-6
 
 
+DRAWN = [
+    (classes, apart, dtype)
+    for classes in (161, 1000, 5000)
+    for apart in (2.0**-4, -(2.0**-12), 2.0**-28)
+    for dtype in ("float32", "float16", "bfloat16")
+]
+DRAWN_BY_TWO = [(33_000, -(2.0**-12), "float32"), (33_000, -(2.0**-12), "float16")]  # threads
+
+
+@pytest.mark.parametrize(("classes", "apart", "dtype"), DRAWN + DRAWN_BY_TWO)
+def test_a_difference_that_z_loss_makes_of_float_logits(
+    classes: int, apart: float, dtype: str, threads: None
+) -> None:
+    """(1 + 2 z lse) p is 1 + apart at the target: of the row's sum, float hasn't the digits."""
+    _native.set_num_threads(2)
+    target_is_largest = classes != 161
+    x = np.random.default_rng(classes).standard_normal(classes).astype(np.float32)
+    x[[5, 7]] = 12, 9 if target_is_largest else 12.5
+    logits = x if dtype == "float32" else as_half(x, dtype)
+    x = logits if dtype == "float32" else from_half(logits)
+    lse = row(x).lse
+    p = mpmath.exp(mpmath.mpf(float(x[5])) - lse)
+    z_loss = float(((1 + mpmath.mpf(apart)) / p - 1) / (2 * lse))
+    check_gradients(logits, x, 5, z_loss)
+    _, exact, _ = cross_entropy(x, [float(j == 5) for j in range(classes)], z_loss)
+    assert abs(exact[5]) < 2 * abs(apart)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_log_sum_exp_that_takes_away_the_mass(dtype: str) -> None:
+    """1 + 2 z lse is 2^-14: of every class's gradient, float hasn't the digits."""
+    x = np.random.default_rng(6).standard_normal(700).astype(np.float32) - 11
+    logits = x if dtype == "float32" else as_half(x, dtype)
+    x = logits if dtype == "float32" else from_half(logits)
+    lse = row(x).lse
+    check_gradients(logits, x, 3, float((2.0**-14 - 1) / (2 * lse)))
+
+
+def check_gradients(logits: np.ndarray, x: np.ndarray, target: int, z_loss: float) -> None:
+    """In memory of its own, over the logits, past the caches, and from a summary: x is logits."""
+    classes, y = len(x), np.array([target])
+    _, exact, _ = cross_entropy(x, [float(j == target) for j in range(classes)], z_loss)
+    rows = logits[None].copy()
+    summary, grads = np.empty((1, 2)), [rows.copy() for _ in range(4)]
+    _native.cross_entropy(rows, index=y, z_loss=z_loss, grad=grads[0])
+    _native.cross_entropy(grads[1], index=y, z_loss=z_loss, grad=grads[1])
+    _native.cross_entropy(rows, index=y, z_loss=z_loss, summary=summary)
+    _native.cross_entropy(
+        rows, index=y, z_loss=z_loss, summary=summary, from_summary=True, grad=grads[2]
+    )
+    over = grads[3]
+    _native.cross_entropy(
+        over, index=y, z_loss=z_loss, summary=summary, from_summary=True, grad=over
+    )
+    assert same_bytes(grads[0], grads[1])
+    assert same_bytes(grads[2], grads[3])
+    for grad in grads[::2]:
+        if logits.dtype == np.float32:
+            assert max(ulps(a, b, np.float32) for a, b in zip(grad[0], exact, strict=True)) <= BOUND
+        else:
+            nearest = as_half(np.array([float(b) for b in exact]), name_of(logits))
+            off = grad[0].view(np.uint16).astype(int) - nearest.view(np.uint16).astype(int)
+            assert np.abs(off).max() <= 1
+
+
+def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.tobytes() == b.tobytes()
+
+
+def name_of(half: np.ndarray) -> str:
+    return "float16" if half.dtype == np.float16 else "bfloat16"
+
+
 def as_half(x: np.ndarray, half: str) -> np.ndarray:
     """As the binding takes them, rounded to nearest even: bfloat16 by its bits."""
     x = x.astype(np.float32)
