@@ -43,21 +43,10 @@ GROUPS = [
     Exceptions(
         "composed",
         "float32",
-        "torch.softmax adds up a million numbers in float32",
-        {("softmax", "million"): 4000},
-    ),
-    Exceptions(
-        "composed",
-        "float64",
-        "torch.softmax adds up a million numbers one by one",
-        {("softmax", "million"): 2000},
-    ),
-    Exceptions(
-        "composed",
-        "float32",
         "u - maximum and exp are rounded to float32, and sums of a thousand classes are torch's",
         {
             ("softmax", "*"): 60,
+            ("softmax", "million"): 12,
             ("log_softmax", "*"): 8,
             ("log_softmax", "wide"): 40,
             ("loss", "*"): 8,
@@ -77,6 +66,7 @@ GROUPS = [
         "u - maximum is rounded to float64, and sums of a thousand classes are torch's",
         {
             ("softmax", "*"): 500,
+            ("softmax", "million"): 16,
             ("log_softmax", "*"): 70,
             ("log_softmax", "wide"): 470,
             ("loss", "*"): 70,

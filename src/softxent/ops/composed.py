@@ -41,10 +41,11 @@ def dtype_of(x: Tensor) -> torch.dtype:
 
 def softmax(x: Tensor, axis: int, *, log: bool) -> Tensor:
     """Softmax, or its logarithm, over an axis >= 0."""
-    if not log:
-        return torch.softmax(x, axis)
+    if not log and x.device.type != "cpu":
+        return torch.softmax(x, axis)  # one kernel; on a CPU it adds up a long row one by one
     u = Row(computed(x.movedim(axis, -1)))
-    return (u.below - u.log_sum[..., None]).movedim(-1, axis).to(x.dtype)
+    result = u.below - u.log_sum[..., None] if log else u.below.exp() / (1 + u.rest[..., None])
+    return result.movedim(-1, axis).to(x.dtype)
 
 
 def logsumexp(x: Tensor, axis: int) -> Tensor:
@@ -54,14 +55,17 @@ def logsumexp(x: Tensor, axis: int) -> Tensor:
 
 
 class Row:
-    """What the loss needs of a row u: its maximum, u below it, and log sum exp(u - maximum)."""
+    """What a row u comes to: its maximum, u below it, and log sum exp(u - maximum).
+
+    `rest` is that sum without the maximum's own term.
+    """
 
     def __init__(self, u: Tensor) -> None:  # (..., C), float32 or float64
         if u.shape[-1] == 0:
             nothing = u.sum(dim=-1)
             self.maximum = nothing - torch.inf
             self.below = u
-            self.log_sum = nothing + torch.nan
+            self.rest = self.log_sum = nothing + torch.nan
             return
         maximum, at = u.max(dim=-1, keepdim=True)
         # A row without a finite maximum is NaN, and so is all of its gradient.
@@ -73,7 +77,8 @@ class Row:
         self.below = torch.where(top, torch.zeros_like(u), u - maximum)
         rest = torch.where(top, torch.zeros_like(u), self.below.exp()).sum(dim=-1)
         self.maximum = maximum.squeeze(-1)
-        self.log_sum = (rest + broken.squeeze(-1)).log1p()
+        self.rest = rest + broken.squeeze(-1)
+        self.log_sum = self.rest.log1p()
 
     @property
     def lse(self) -> Tensor:
