@@ -1,4 +1,7 @@
-"""docs/speed.md from what benches.engine has stored: python -m benches.speed_page FILE.json."""
+"""What benches.engine has stored as a page of docs/speed: python -m benches.speed_page FILE.json.
+
+There is a page for each instruction set: it is named after the one whose kernels were measured.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-PAGE = Path("docs/speed.md")
+PAGES = Path("docs/speed")
 
-_HEAD = """# Speed
+_HEAD = """# Speed with {level}
 
 Medians of runs that take turns in one process, on {megabytes} MB of float32 unless the shape says
 otherwise: {cpus} processors ({machine}), kernels for {level}, {threads} threads. Each answer is
@@ -48,7 +51,8 @@ def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("record", type=Path, nargs="?", default=Path(".bench/engine.json"))
-    PAGE.write_text(page(json.loads(parser.parse_args().record.read_text())))
+    record = json.loads(parser.parse_args().record.read_text())
+    (PAGES / f"{record['level']}.md").write_text(page(record))
 
 
 if __name__ == "__main__":
