@@ -190,20 +190,20 @@ struct Done {
   SOFTXENT_INLINE V<T> exp(V<T> x) const { return x; }
 };
 
-// exp of a chunk, written to e where `keep` is set, e may be u; and their sum without the one at
-// `top`, n for none. `next_u` and `next_e` are what will be read and written later, or u and e
-// again: fetched a line at a time between the arithmetic, they cost nothing; a chunk at once would
-// fill the queue to memory and stop it.
-//
-// Eight vectors are added as a tree before they join the sum: the error stays below 1 ulp however
-// long the row is.
+// The exponentials of a chunk, one vector after another, written to e where `keep` is set. `next_u`
+// and `next_e` are what will be read and written later, or u and e again: fetched a line at a time
+// between the arithmetic, they cost nothing; a chunk at once would fill the queue to memory and
+// stop it.
 template <class T, bool keep, class Exp, class S>
-inline Sum<T> exp_and_sum(const Exp& exp_, const S* u, T* e, int64_t n, int64_t top,
-                          const S* next_u, const T* next_e) {
-  constexpr int L = kLanes<T>;
-  const Exp exp = exp_;  // e might overwrite what lies in memory: kept in registers
-  Sum<T> sum;
-  const auto term = [&](int64_t i, bool at_line, bool at_line_of_e = true) SOFTXENT_INLINE {
+struct Terms {
+  static constexpr int L = kLanes<T>;
+  const Exp exp;  // e might overwrite what lies in memory: a copy, kept in registers
+  const S* u;
+  T* e;
+  const S* next_u;
+  const T* next_e;
+
+  SOFTXENT_INLINE V<T> one(int64_t i, bool at_line = true, bool at_line_of_e = true) const {
     if (at_line) __builtin_prefetch(next_u + i, 0, 3);
     // Where only reading takes time, the memory can be asked for more than the first cache takes.
     if (!keep && at_line) __builtin_prefetch(next_u + i + 2 * kChunk, 0, 2);
@@ -211,35 +211,56 @@ inline Sum<T> exp_and_sum(const Exp& exp_, const S* u, T* e, int64_t n, int64_t 
     const V<T> v = exp.exp(load_as<T>(u + i));
     if (keep) store(e + i, v);
     return v;
-  };
-  const auto four = [&](int64_t i) SOFTXENT_INLINE {
+  }
+  SOFTXENT_INLINE V<T> four(int64_t i) const {
     // Else two lie in a line, or more.
     constexpr bool each_e = kVectorBytes >= 64, each = each_e && !Stored<S>::is_half;
-    return (term(i, true) + term(i + L, each, each_e)) +
-           (term(i + 2 * L, true) + term(i + 3 * L, each, each_e));
-  };
+    const V<T> front = one(i) + one(i + L, each, each_e);
+    return front + (one(i + 2 * L) + one(i + 3 * L, each, each_e));
+  }
+  // The same, of which 8 L divides end - i, added to a sum. Eight vectors are added as a tree
+  // before they join it: the error stays below 1 ulp however long the row is.
+  SOFTXENT_APART Sum<T> eights(int64_t i, int64_t end, Sum<T> sum) const {
+    const Terms terms = *this;
+    for (; i < end; i += 8 * L) {
+      const V<T> front = settled<T>(terms.four(i));
+      sum.add_less(front + terms.four(i + 4 * L));
+    }
+    return {sum.hi, sum.lo};  // a copy: what is returned as such stays in memory all along
+  }
+};
+
+// exp of a chunk, written to e where `keep` is set, e may be u; and their sum without the one at
+// `top`, n for none.
+template <class T, bool keep, class Exp, class S>
+inline Sum<T> exp_and_sum(const Exp& exp, const S* u, T* e, int64_t n, int64_t top,
+                          const S* next_u, const T* next_e) {
+  constexpr int L = kLanes<T>;
+  const Terms<T, keep, Exp, S> terms{exp, u, e, next_u, next_e};
   const int64_t whole = n / (8 * L) * (8 * L);
   const int64_t special = top < whole ? top / (8 * L) * (8 * L) : whole;
-  int64_t i = 0;
-  for (int64_t end = special;; end = whole) {
-    for (; i < end; i += 8 * L) sum.add(four(i) + four(i + 4 * L));
-    // The eight with the one at the top, or what is left at the end.
+  Sum<T> sum = terms.eights(0, special, Sum<T>{});
+  // Now the eight with the one at the top, or what is left at the end.
+  for (int64_t i = special;;) {
     const bool last = i == whole;
     const int64_t stop = last ? n / L * L : i + 8 * L;
     if (i + 4 * L <= stop && static_cast<uint64_t>(top - i) >= 4 * L) {
-      sum.add(four(i));
+      sum.add(terms.four(i));
       i += 4 * L;
     }
 #pragma GCC unroll 1
-    for (; i < stop; i += L) sum.add(without<T>(term(i, true), top - i));
-    if (last) break;
+    for (; i < stop; i += L) sum.add(without<T>(terms.one(i), top - i));
+    if (last) {
+      if (i < n) {
+        const V<T> v = first_of<T>(exp.exp(load_part_as(u + i, n - i, T(0))), n - i);
+        if (keep) store_part(e + i, v, n - i);
+        sum.add(without<T>(v, top - i));
+      }
+      return sum;
+    }
+    sum = terms.eights(i, whole, sum);
+    i = whole;
   }
-  if (i < n) {
-    const V<T> v = first_of<T>(exp.exp(load_part_as(u + i, n - i, T(0))), n - i);
-    if (keep) store_part(e + i, v, n - i);
-    sum.add(without<T>(v, top - i));
-  }
-  return {sum.hi, sum.lo};  // a copy: what is returned as such stays in memory all along
 }
 
 // The same, whether e is wanted or not.

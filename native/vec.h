@@ -13,6 +13,12 @@
 
 // For what is called in the hottest loops: where the calls are many, the compiler would leave them.
 #define SOFTXENT_INLINE __attribute__((always_inline))
+// For a loop that needs all registers for itself, where they are sixteen.
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define SOFTXENT_APART inline
+#else
+#define SOFTXENT_APART __attribute__((noinline))
+#endif
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
@@ -296,17 +302,22 @@ inline V<T> remainder_of(V<T> a, V<T> b, V<T> c) {
 #endif
 }
 
+// v, computed before what comes after it in the text, and not as a part of that.
+template <class T>
+inline V<T> settled(V<T> v) {
+#if defined(__x86_64__)
+  __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v));
+#endif
+  return v;
+}
+
 // a * b + c * d, rounded once where there is a fused multiply-add: the compiler may fuse only the
 // first product.
 template <class T>
 inline V<T> two_products(V<T> a, V<T> b, V<T> c, V<T> d) {
-  V<T> second = c * d;
-#if defined(__x86_64__)
-  __asm__("" : "+x"(second));
-#elif defined(__aarch64__)
-  __asm__("" : "+w"(second));
-#endif
-  return a * b + second;
+  return a * b + settled<T>(c * d);
 }
 
 // Lane k is the one of a and b, in this order, that which[k] names.
