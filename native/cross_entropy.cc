@@ -215,18 +215,18 @@ class alignas(4096) CrossEntropy {
     Normaliser<T> normaliser;
   };
 
-  Row row_at(int64_t i, T* own) const {
-    Row row{};
+  // Filled in place: a copy of what has just been written field by field waits for all of it.
+  void begin_row(Row& row, int64_t i, T* own) const {
     row.i = i;
     row.from = row_offset(task_.shape, task_.logits, i);
-    if (!task_.grad.data) return row;
+    row.e = nullptr;
+    if (!task_.grad.data) return;
     row.to = row_offset(task_.shape, task_.grad, i);
     row.g = plain_grad_ ? static_cast<S*>(task_.grad.data) + row.to : nullptr;
     row.e = row.g ? in_step(own, row.g) : own;
     if constexpr (!Stored<S>::is_half) {
       if (holds_exponentials()) row.e = row.g;
     }
-    return row;
   }
 
   // Whether they lie where the gradient will.
@@ -270,15 +270,19 @@ class alignas(4096) CrossEntropy {
         if (each.leads()) ignore(i);
         continue;
       }
-      Row row = row_at(i, scratch_.of(worker) + behind.slot() * room_for<T>(n_));
+      Row& current = pending[behind.slot()].row;
+      begin_row(current, i, scratch_.of(worker) + behind.slot() * room_for<T>(n_));
       Chunk<T>* const chunks = chunks_.of(worker) + behind.slot() * count;
-      sum(worker, row, chunks, each, losses);
-      if (!row.e) continue;
+      sum(worker, current, chunks, each, losses);
+      if (!current.e) continue;
       if (count == 1) {
-        pending[behind.slot()] = {row, chunks, normaliser_of(row, chunks[0])};
+        Pending& last = pending[behind.slot()];
+        last.chunk = chunks;
+        last.normaliser = normaliser_of(last.row, *chunks);
         behind.advance(write);
         continue;
       }
+      const Row row = current;
       Stream<Bits<S>>* const past = &stream;
       each(count, [=](int64_t c, bool) {
         // What several threads write, none of them can hold back for another.
@@ -391,7 +395,8 @@ class alignas(4096) CrossEntropy {
       if (each.leads()) ignore(i);
       return;
     }
-    Row row = row_at(i, scratch_.of(worker));
+    Row row;
+    begin_row(row, i, scratch_.of(worker));
     const int64_t count = chunks_of(n_);
     row.mass = {dense ? 0 : weight_of(task_.index[i]), 0};
     if (dense) {
