@@ -118,27 +118,28 @@ class Losses {
 // What the gradient of one row is made of besides exp(u - max): (pull p - t) upstream, with
 // pull = s + 2 z_loss lse.
 //
-// For a class at the maximum p - 1 is above = -ratio / (1 + ratio): its digits survive where p
+// For a class at the maximum p - 1 is above() = -ratio / (1 + ratio): its digits survive where p
 // rounds to 1. There, pull p - t = pull (p - 1) + (s - t) + 2 z_loss lse.
-template <class D>
 struct Factors {
-  D mass, pull, extra, above, upstream;
+  double mass, pull, extra, ratio, upstream;
 
   Factors() = default;
-  // share: p of the maximum, 1 / (1 + ratio).
-  Factors(const CrossEntropyTask& task, const Scale& scale, D given, D ratio, D share, D lse,
-          D mass_)
+  Factors(const CrossEntropyTask& task, const Scale& scale, double given, double ratio_, double lse,
+          double mass_)
       : mass(mass_),
-        extra(task.z_loss == 0 ? D{} : 2 * task.z_loss * lse),
-        above(-ratio * share),
+        extra(task.z_loss == 0 ? 0 : 2 * task.z_loss * lse),
+        ratio(ratio_),
         upstream(given * task.scale) {
     pull = mass + extra;
     if (scale.softcap == 0 && scale.temperature != 1) upstream /= scale.temperature;
   }
 
+  double above() const { return -ratio / (1 + ratio); }
   // At the class that has all of the mass: s - t = 0.
-  D at_likelihood(D p, D less) const { return upstream * (mass * less + extra * p); }
-  D at_target(bool at_max, D p) const { return at_likelihood(p, at_max ? above : p - 1); }
+  double at_likelihood(double p, double less) const { return upstream * (mass * less + extra * p); }
+  double at_target(bool at_max, double p) const {
+    return at_likelihood(p, at_max ? above() : p - 1);
+  }
 };
 
 // The same for targets with mass on every class.
@@ -203,7 +204,7 @@ class alignas(4096) CrossEntropy {
     S* g;                 // its gradient where it lies in memory as S
     RowSum<T> sum;
     Pair mass;
-    Factors<double> factors;
+    Factors factors;
   };
   // Of a chunk: sums of t and of t (max of the chunk - u).
   struct Weighed {
@@ -438,11 +439,11 @@ class alignas(4096) CrossEntropy {
   }
 
   // Of the logarithm the gradient knows only by z_loss.
-  Factors<double> factors_of(const Row& row) const {
+  Factors factors_of(const Row& row) const {
     const Summary& s = row.sum.summary;
     const double lse = task_.z_loss == 0 ? 0 : s.base + log1p(s.ratio);
     const double given = task_.upstream ? task_.upstream[row.i] : 1;
-    return {task_, scale_, given, s.ratio, 1 / (1 + s.ratio), lse, row.mass.value()};
+    return {task_, scale_, given, s.ratio, lse, row.mass.value()};
   }
   Normaliser<T> normaliser_of(const Row& row, const Chunk<T>& chunk) const {
     const double factor = row.factors.pull * (dense ? 1 : row.factors.upstream);
@@ -510,12 +511,12 @@ class alignas(4096) CrossEntropy {
                                             load_part(t + k, left, T(0)));
             });
       } else if (y >= b && y < b + size) {
-        const double e_y = static_cast<double>(e[y - b]) / normaliser.unit;
-        const double scaled = e_y * (scale_of(chunk, row.sum).hi / kLift<T>);
+        double e_y = static_cast<double>(e[y - b]);
+        if (normaliser.unit != 1) e_y /= normaliser.unit;
         const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
-        const double p = scaled / (row.sum.top * (1 + row.sum.summary.ratio));
-        const double at_target =
-            is_drawn() ? at_drawn_target(row) : row.factors.at_target(at_max, p);
+        const double at_target = is_drawn()
+                                     ? at_drawn_target(row)
+                                     : row.factors.at_target(at_max, normaliser.probability(e_y));
         normaliser.apply(e, g, size, past, y - b, static_cast<T>(at_target));
       } else {
         normaliser.apply(e, g, size, past);
@@ -539,13 +540,13 @@ class alignas(4096) CrossEntropy {
     return row.factors.at_likelihood(target.p, target.less);
   }
 
-  static DenseFactors<T> dense_factors_of(const Factors<double>& f, const Normaliser<T>& normaliser,
+  static DenseFactors<T> dense_factors_of(const Factors& f, const Normaliser<T>& normaliser,
                                           T top, Pair mass) {
     const T high = static_cast<T>(normaliser.hi), mass_high = static_cast<T>(mass.hi);
     return {all(high),
             all(static_cast<T>(normaliser.hi - static_cast<double>(high) + normaliser.lo)),
             all(static_cast<T>(static_cast<double>(top) * normaliser.unit)),
-            all(static_cast<T>(f.pull * f.above)),
+            all(static_cast<T>(f.pull * f.above())),
             all(mass_high),
             all(static_cast<T>(mass.hi - static_cast<double>(mass_high) + mass.lo)),
             all(static_cast<T>(f.extra)),
@@ -1022,8 +1023,7 @@ class alignas(4096) CrossEntropyLanes {
       const double share = 1 / (1 + ratio);
       const double lse = static_cast<double>(lanes.max[k]) + log1p(ratio);
       const double upstream = task_.upstream ? task_.upstream[tile.row + l + k] : 1;
-      const Factors<double> f(task_, scale_, upstream, ratio, share, lse,
-                              is_plain_ ? 1 : rows.mass[l + k]);
+      const Factors f(task_, scale_, upstream, ratio, lse, is_plain_ ? 1 : rows.mass[l + k]);
       const Normaliser<T> exact(top, ratio, dense ? f.pull : f.pull * f.upstream);
       factor.hi[k] = static_cast<T>(exact.hi);
       factor.lo[k] = static_cast<T>(exact.hi - static_cast<double>(factor.hi[k]) + exact.lo);

@@ -361,7 +361,6 @@ inline Pair rescale(Unit<T> from, Unit<T> to) {
   constexpr int lift = sizeof(T) == 8 ? 256 : 0;
   const double s = static_cast<double>(from.away) - static_cast<double>(to.away);
   const double k = static_cast<double>(to.round) - static_cast<double>(from.round);
-  if (s == 0 && k == 0) return {kLift<T>, 0};
   if (!(s * 1.44269504088896340736 + k > -1000 - lift)) return {};
   const double exponent = C::kExponentZero + lift + k;
   const Exponential<double> e = exponential<double>(all(s), all(C::kRound + exponent));
@@ -371,7 +370,9 @@ inline Pair rescale(Unit<T> from, Unit<T> to) {
 // Times it the exponentials of a chunk are exp(u - max of the row) times the row's `top`.
 template <class T>
 inline Pair scale_of(const Chunk<T>& chunk, const RowSum<T>& sum) {
-  return chunk.top < 0 ? Pair() : rescale(chunk.unit, sum.unit);
+  if (chunk.top < 0) return {};
+  const bool same = chunk.unit.away == sum.unit.away && chunk.unit.round == sum.unit.round;
+  return same ? Pair{kLift<T>, 0} : rescale(chunk.unit, sum.unit);
 }
 
 // The row's sum, by NearExp where that will do. stage(begin, size, buffer) gives the chunk's u, in
@@ -457,6 +458,7 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, c
 template <class T>
 struct Normaliser {
   double hi, lo;
+  double inverse;   // kLift p_j / (kUnit e_j), without the digits beyond double's
   double unit = 1;  // e is to be multiplied by it first: else the factors would leave T's range
 
   static constexpr double kSmallest = sizeof(T) == 8 ? 0x1p-960 : 0x1p-100;
@@ -469,9 +471,10 @@ struct Normaliser {
     const double sum = 1 + ratio, b = sum - 1;
     const double sum_lo = (1 - (sum - b)) + (ratio - b);
     const double t = top * kUnit, d = t * sum, d_lo = fma(t, sum, -d) + t * sum_lo;
-    const double inverse = 1 / d;
-    Pair p{inverse, inverse * (fma(-inverse, d, 1) - inverse * d_lo)};
+    const double part = 1 / d;
+    Pair p{part, part * (fma(-part, d, 1) - part * d_lo)};
     p = scale.times(p);
+    inverse = p.hi;
     hi = factor * p.hi;
     lo = fma(factor, p.hi, -hi) + factor * p.lo;
     double shift = kUnit / kLift<T>;
@@ -485,6 +488,9 @@ struct Normaliser {
     hi *= shift;
     lo *= shift;
   }
+
+  // Of a class, from its exponential.
+  double probability(double e) const { return e * kUnit * inverse * (1 / kLift<T>); }
 
   // Brings e to the factors' unit.
   void to_unit(T* e, int64_t n) const {
