@@ -540,8 +540,8 @@ class alignas(4096) CrossEntropy {
     return row.factors.at_likelihood(target.p, target.less);
   }
 
-  static DenseFactors<T> dense_factors_of(const Factors& f, const Normaliser<T>& normaliser,
-                                          T top, Pair mass) {
+  static DenseFactors<T> dense_factors_of(const Factors& f, const Normaliser<T>& normaliser, T top,
+                                          Pair mass) {
     const T high = static_cast<T>(normaliser.hi), mass_high = static_cast<T>(mass.hi);
     return {all(high),
             all(static_cast<T>(normaliser.hi - static_cast<double>(high) + normaliser.lo)),

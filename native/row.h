@@ -233,8 +233,8 @@ struct Terms {
 // exp of a chunk, written to e where `keep` is set, e may be u; and their sum without the one at
 // `top`, n for none.
 template <class T, bool keep, class Exp, class S>
-inline Sum<T> exp_and_sum(const Exp& exp, const S* u, T* e, int64_t n, int64_t top,
-                          const S* next_u, const T* next_e) {
+inline Sum<T> exp_and_sum(const Exp& exp, const S* u, T* e, int64_t n, int64_t top, const S* next_u,
+                          const T* next_e) {
   constexpr int L = kLanes<T>;
   const Terms<T, keep, Exp, S> terms{exp, u, e, next_u, next_e};
   const int64_t whole = n / (8 * L) * (8 * L);

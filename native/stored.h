@@ -163,7 +163,7 @@ struct Bfloat {
 };
 
 // exp for half types, which don't need all of float's digits: without the rest of ln 2 and with
-// fewer terms. Error at most 2.3 ulp of float with the table, 3.3 without.
+// fewer terms. Error at most 2.4 ulp of float with a table, 3.3 without.
 #if defined(__AVX512F__)
 // Twice the table, 2^(k / 32).
 alignas(64) constexpr float kRootsForHalf[32] = {

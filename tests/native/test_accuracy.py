@@ -196,6 +196,40 @@ def test_exponential(dtype: type) -> None:
         assert error <= LOG1P_BOUND[dtype]
 
 
+def worst_at_maximum(x: np.ndarray) -> float:
+    """The error of a softmax where it is largest, in units of the last place."""
+    out = np.empty_like(x)
+    _native.softmax(x, out)
+    e = np.exp(x.astype(np.longdouble))
+    at = np.arange(len(x)), x.argmax(1)
+    p = (e[at] / e.sum(1)).astype(np.longdouble)
+    return float((np.abs(out[at] - p) / np.spacing(p.astype(x.dtype))).max())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("steps", [2, 8, 64, 3000])
+@pytest.mark.parametrize("falling", [False, True])
+def test_a_sum_that_outgrows_itself(dtype: type, steps: int, falling: bool) -> None:
+    """What an addition loses is told as if the sum were larger than what is added: where it isn't
+    yet, it soon is so much larger that it doesn't matter.
+    """
+    n = 120_000
+    rise = np.floor(np.linspace(0, steps, n, endpoint=False)) / steps
+    spread = np.array([[1], [20], [79]])
+    x = rise * spread - spread / 2 + 0.3 * np.random.default_rng(steps).random((3, n))
+    x = x[:, ::-1] if falling else x
+    assert worst_at_maximum(np.ascontiguousarray(x, dtype)) <= 3
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_equal_numbers_are_not_rounded_the_same_way_again_and_again(dtype: type) -> None:
+    """Added up without what is lost, they are off by 6 units of float32."""
+    same = np.random.default_rng(3).uniform(-1, 1, (200, 1))
+    x = np.repeat(same, 20_000, 1)
+    x[:, ::64] += 0.01
+    assert worst_at_maximum(x.astype(dtype)) <= 2
+
+
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 @pytest.mark.parametrize("classes", [10, 1000])
 def test_half_precision(half: str, classes: int) -> None:
@@ -368,7 +402,8 @@ def test_rows_of_half_types_are_rounded_to_nearest_even(half: str, offset: int) 
 
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_losses_of_half_types_have_digits_beyond_their_own(half: str) -> None:
-    """One class against 199 others, all of them alike: two exponentials, 3.3 ulp at most."""
+    """One class against 199 others, all of them alike: two exponentials, each 3.3 ulp off at
+    most."""
     rng = np.random.default_rng(5)
     others, target = from_half(as_half(rng.uniform(-40, 40, (2, 2000)), half))
     x = np.repeat(others[:, None], 200, 1)
