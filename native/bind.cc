@@ -29,6 +29,8 @@ namespace {
 
 using In = nb::ndarray<nb::ro, nb::device::cpu>;
 using Out = nb::ndarray<nb::device::cpu>;
+using Dense = nb::ndarray<nb::ro, nb::device::cpu, nb::c_contig>;
+using DenseOut = nb::ndarray<nb::device::cpu, nb::c_contig>;
 template <class T>
 using Numbers = nb::ndarray<T, nb::device::cpu, nb::c_contig>;
 
@@ -344,6 +346,30 @@ double plain_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, ui
   return denominator == 0 ? NAN : total / denominator;
 }
 
+// The same of arrays that are contiguous, with the classes last: taking three of them apart is what
+// it costs.
+double reduced_cross_entropy(Dense logits, Numbers<const int64_t> index,
+                             std::optional<DenseOut> grad, int64_t ignore_index,
+                             double label_smoothing, bool mean) {
+  if (logits.ndim() < 1) throw nb::value_error("no such axis");
+  const Type type = type_of(logits);
+  const auto rows = static_cast<int64_t>(index.size());
+  const auto classes = static_cast<int64_t>(logits.shape(logits.ndim() - 1));
+  if (static_cast<int64_t>(logits.size()) != rows * classes) {
+    throw nb::value_error("sizes don't fit together");
+  }
+  if (grad) {
+    if (type_of(*grad) != type) throw nb::type_error("dtypes don't fit together");
+    if (grad->size() != logits.size()) throw nb::value_error("sizes don't fit together");
+    if (static_cast<const void*>(grad->data()) != logits.data()) check_apart(*grad, logits);
+    check_apart(*grad, index);
+  }
+  return plain_cross_entropy(
+      reinterpret_cast<uintptr_t>(logits.data()), reinterpret_cast<uintptr_t>(numbers(index, rows)),
+      grad ? reinterpret_cast<uintptr_t>(grad->data()) : 0, 0, static_cast<int>(type), rows,
+      classes, ignore_index, label_smoothing, mean, 1);
+}
+
 double binary_total(BinaryTask task) {
   const int64_t blocks = (task.count + kBinaryBlock - 1) / kBinaryBlock;
   std::vector<BinarySum> sums(static_cast<size_t>(blocks));
@@ -444,6 +470,9 @@ NB_MODULE(_native, m) {
         arg("grad").noconvert() = nb::none(), arg("k") = 1, arg("entropy").noconvert() = nb::none(),
         arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());
   m.def("plain_cross_entropy", &plain_cross_entropy);
+  m.def("reduced_cross_entropy", &reduced_cross_entropy, arg("logits").noconvert(),
+        arg("index").noconvert(), arg("grad").noconvert().none(), arg("ignore_index"),
+        arg("label_smoothing"), arg("mean"));
   m.def("plain_binary_cross_entropy", &plain_binary_cross_entropy);
   m.def("binary_cross_entropy", &binary_cross_entropy, arg("logits").noconvert(),
         arg("target").noconvert(), nb::kw_only(), arg("positive_weight").noconvert() = nb::none(),

@@ -45,6 +45,14 @@ def plain_cross_entropy(
     mean: bool,
     scale: float,
 ) -> float: ...
+def reduced_cross_entropy(
+    logits: _Array,
+    index: npt.NDArray[np.int64],
+    grad: _Array | None,
+    ignore_index: int,
+    label_smoothing: float,
+    mean: bool,
+) -> float: ...
 def plain_binary_cross_entropy(
     logits: int, target: int, grad: int, type: int, count: int, scale: float, value: bool
 ) -> float: ...

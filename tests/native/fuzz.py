@@ -28,6 +28,9 @@ SMALLEST = {np.float32: 1e-37, np.float64: 1e-300, np.float16: 7e-8, np.uint16: 
 LARGEST = {np.float32: 3.4e38, np.float64: np.inf, np.float16: 65504, np.uint16: 3.38e38}
 
 
+PLAIN = {"label_smoothing": 0.0, "z_loss": 0.0, "softcap": 0.0, "temperature": 1.0}
+
+
 def wide(x: np.ndarray) -> np.ndarray:
     """The numbers that an array stands for, in float64."""
     if x.dtype == np.uint16:
@@ -40,7 +43,7 @@ class Fuzz:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.guards: list[tuple[np.ndarray, np.ndarray]] = []
-        self.refused = self.answered = 0
+        self.refused = self.answered = self.shortened = 0
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -231,6 +234,8 @@ class Fuzz:
             "softcap": self.choose(0.0, 0.0, 5.0),
             "temperature": self.choose(1.0, 1.0, 0.5),
         }
+        if self.chance(0.3):
+            options = {**PLAIN, "label_smoothing": options["label_smoothing"]}
         z = self.by_row(x, axis, classes) if -x.ndim <= axis < x.ndim else None
         if self.chance(0.25) and len(given) and not {"index", "probabilities"} <= set(given):
             got_loss, grad, scale = self.public_loss(x, out, axis, given, options), out, 1.0
@@ -273,16 +278,45 @@ class Fuzz:
         upstream = self.rng.random(rows) if self.chance(0.3) else None
         again = grad is not None and not np.may_share_memory(x, grad)
         before = x.copy() if grad is None or again else None
+        reduced = self.reduced_loss(x, given, options) if scale == 1 and upstream is None else None
         given = {**given, **options, "scale": scale, "upstream": upstream, "axis": axis}
         total, _ = _native.cross_entropy(x, **given, loss=loss, summary=summary, grad=grad)
         self.compare("total", np.array([total]), loss.sum(keepdims=True), np.float64, 1.0)
         if before is not None:
             assert x.tobytes() == before.tobytes(), "an input was changed"
+        if reduced is not None and axis % x.ndim == x.ndim - 1:
+            self.compare("total", np.array([reduced[0]]), np.array([total]), np.float64, abs(total))
+            if grad is not None:
+                assert np.array_equal(wide(reduced[1]), wide(grad), equal_nan=True), "reduced"
         if again:
             want = wide(grad)
             _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=grad)
             assert np.array_equal(wide(grad), want, equal_nan=True), "forward and backward disagree"
         return loss, grad, scale if upstream is None else scale * upstream[:, None]
+
+    def reduced_loss(
+        self, x: np.ndarray, given: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[float, np.ndarray] | None:
+        """The sum of the losses by the short way, and the gradient, if it takes such arrays."""
+        plain = {**options, "label_smoothing": 0.0} == PLAIN and set(given) == {"index"}
+        if not plain:
+            return None
+        logits = np.array(x, order="C") if self.chance(0.8) else x
+        kind = self.choose("apart", "fresh", "itself", "beside")
+        if kind == "beside":
+            grad, logits = self.beside(x), self.moved
+        elif kind == "itself" and logits is not x:
+            grad = logits
+        else:
+            grad = self.array(x.shape, x.dtype, writes=True) if kind == "apart" else x.copy("C")
+        try:
+            total = _native.reduced_cross_entropy(
+                logits, given["index"], grad, -100, options["label_smoothing"], False
+            )
+        except (TypeError, ValueError, IndexError, BufferError):
+            return None
+        self.shortened += 1
+        return total, grad
 
     def check_loss(
         self, z: np.ndarray, loss: np.ndarray, grad: np.ndarray | None, axis: int,
@@ -318,8 +352,8 @@ class Fuzz:
         self.compare("gradient", self.by_row(grad, axis, classes), want_grad * scale, dtype, size)
 
 
-def fuzz(calls: int, seed: int) -> tuple[int, int]:
-    """How many were answered and how many refused."""
+def fuzz(calls: int, seed: int) -> tuple[int, int, int]:
+    """How many were answered, how many refused, and how many took the short way too."""
     run = Fuzz(seed)
     levels = _native.levels()
     for k in range(calls):
@@ -331,11 +365,11 @@ def fuzz(calls: int, seed: int) -> tuple[int, int]:
         except AssertionError as error:
             error.add_note(f"call {k} of seed {seed}, {_native.current_level()}")
             raise
-    return run.answered, run.refused
+    return run.answered, run.refused, run.shortened
 
 
 if __name__ == "__main__":
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    answered, refused = fuzz(calls, seed)
-    sys.stdout.write(f"answered {answered}, refused {refused}\n")
+    answered, refused, shortened = fuzz(calls, seed)
+    sys.stdout.write(f"answered {answered}, refused {refused}, the short way {shortened}\n")

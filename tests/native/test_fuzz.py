@@ -9,6 +9,7 @@ from fuzz import fuzz
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("seed", range(4))
 def test_random_calls(seed: int) -> None:
-    answered, refused = fuzz(1000, seed)
+    answered, refused, shortened = fuzz(1000, seed)
     assert answered > 500
     assert refused > 100
+    assert shortened > 10
