@@ -219,7 +219,9 @@ struct Terms {
     return front + (one(i + 2 * L) + one(i + 3 * L, each, each_e));
   }
   // The same, of which 8 L divides end - i, added to a sum. Eight vectors are added as a tree
-  // before they join it: the error stays below 1 ulp however long the row is.
+  // before they join it: the error stays below 1 ulp however long the row is. Of a tree that is
+  // larger than the sum, what is lost is not told; but then the sum doubles, so that all of these
+  // are small beside the last.
   SOFTXENT_APART Sum<T> eights(int64_t i, int64_t end, Sum<T> sum) const {
     const Terms terms = *this;
     for (; i < end; i += 8 * L) {
