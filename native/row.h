@@ -476,7 +476,7 @@ struct Normaliser {
     const double part = 1 / d;
     Pair p{part, part * (fma(-part, d, 1) - part * d_lo)};
     p = scale.times(p);
-    inverse = p.hi;
+    inverse = p.hi + p.lo;
     hi = factor * p.hi;
     lo = fma(factor, p.hi, -hi) + factor * p.lo;
     double shift = kUnit / kLift<T>;

@@ -28,6 +28,13 @@ SMALLEST = {np.float32: 1e-37, np.float64: 1e-300, np.float16: 7e-8, np.uint16: 
 LARGEST = {np.float32: 3.4e38, np.float64: np.inf, np.float16: 65504, np.uint16: 3.38e38}
 
 
+# Of each type: its unit at 1, and its smallest number.
+UNITS = {
+    "<f8": (2.0**-52, 2.0**-1074),
+    "<f4": (2.0**-23, 2.0**-149),
+    "<f2": (2.0**-10, 2.0**-24),
+    "<u2": (2.0**-7, 2.0**-133),
+}
 PLAIN = {"label_smoothing": 0.0, "z_loss": 0.0, "softcap": 0.0, "temperature": 1.0}
 
 
@@ -291,7 +298,11 @@ class Fuzz:
         if again:
             want = wide(grad)
             _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=grad)
-            assert np.array_equal(wide(grad), want, equal_nan=True), "forward and backward disagree"
+            # Chunks of a long row are measured by their own maxima, and later by the row's.
+            unit, least = UNITS[x.dtype.str] if x.shape[axis] > 2048 else (0, 0)
+            assert np.allclose(wide(grad), want, 8 * unit, 8 * least, equal_nan=True), (
+                "forward and backward disagree"
+            )
         return loss, grad, scale if upstream is None else scale * upstream[:, None]
 
     def reduced_loss(

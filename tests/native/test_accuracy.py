@@ -222,6 +222,30 @@ def test_a_sum_that_outgrows_itself(dtype: type, steps: int, falling: bool) -> N
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("offset", [0, 260, -3000, 1e4])
+def test_a_target_in_any_chunk_of_a_long_row(dtype: type, offset: float) -> None:
+    """Far from 0 each chunk is measured by its own maximum: a target beside the row's likeliest
+    class was once off by up to two fifths of its probability."""
+    rng = np.random.default_rng(9)
+    target = np.arange(300, 12_000, 600)
+    x = (offset + rng.standard_normal((len(target), 12_000))).astype(dtype)
+    x[np.arange(len(x)), target] = offset + rng.uniform(4, 9, len(x))
+    x[np.arange(len(x)), 5000] = offset + 7
+    loss, summary, grad, again = np.empty(len(x)), np.empty((len(x), 2)), x.copy(), x.copy()
+    _native.cross_entropy(x, index=target, loss=loss, summary=summary, grad=grad)
+    _native.cross_entropy(x, index=target, summary=summary, from_summary=True, grad=again)
+    wide = x.astype(np.longdouble)
+    want = np.exp(wide - wide.max(1, keepdims=True))
+    want /= want.sum(1, keepdims=True)
+    at = np.arange(len(x)), target
+    others = want.copy()
+    others[at] = 0
+    want[at] = -others.sum(1)
+    for got in (grad, again):
+        assert (np.abs(got - want) / np.spacing(np.abs(want).astype(dtype))).max() <= 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_equal_numbers_are_not_rounded_the_same_way_again_and_again(dtype: type) -> None:
     """Added up without what is lost, they are off by 6 units of float32."""
     same = np.random.default_rng(3).uniform(-1, 1, (200, 1))
