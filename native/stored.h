@@ -203,7 +203,7 @@ struct NearForBfloat : NearOfHalf {
 };
 #elif defined(__AVX2__) && defined(__FMA__)
 typedef NearByQuarters<4, false> NearOfHalf;
-// For results in bfloat16, where two terms are off by a 150th of a unit.
+// For results in bfloat16, where two terms are off by a 130th of a unit at most.
 typedef NearByQuarters<2, false> NearForBfloat;
 #elif defined(__aarch64__)
 // exp(r) - 1 by so many terms; the coefficient of the highest power comes first. They are fitted
