@@ -439,9 +439,9 @@ double plain_binary_cross_entropy(uintptr_t logits, uintptr_t target, uintptr_t 
 
 void give(void* data) noexcept { give_memory(data); }
 
-// Bytes that go back to the cache with the array.
-nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> empty(int64_t bytes) {
-  void* data = bytes < 0 ? nullptr : take_memory(bytes);
+// Bytes that go back to the cache with the array, or to the system.
+nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> empty(int64_t bytes, bool keep) {
+  void* data = bytes < 0 ? nullptr : take_memory(bytes, keep);
   if (!data) throw std::bad_alloc();
   nb::capsule owner(data, give);
   return {data, {static_cast<size_t>(bytes)}, owner};
@@ -478,7 +478,7 @@ NB_MODULE(_native, m) {
         arg("weight").noconvert() = nb::none(), arg("loss").noconvert() = nb::none(),
         arg("upstream").noconvert() = nb::none(), arg("scale") = 1.0,
         arg("grad").noconvert() = nb::none(), arg("value") = true);
-  m.def("empty", &empty);
+  m.def("empty", &empty, arg("bytes"), arg("keep"));
   m.def("held_memory", &held_memory);
   m.def("release_memory", &release_memory);
   m.def("levels", [] {

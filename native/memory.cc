@@ -19,10 +19,11 @@ constexpr std::chrono::seconds kPatience{1};
 
 struct Block {
   int64_t size;  // with the header
+  bool keep;
 };
 
 #ifdef __linux__
-Block* allocate(int64_t size) {
+Block* allocate(int64_t size, bool keep) {
   // Room for the block to begin where a huge page does; untouched pages cost nothing.
   void* start = mmap(nullptr, static_cast<size_t>(size + kHugePage), PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -33,13 +34,13 @@ Block* allocate(int64_t size) {
   if (begin > from) munmap(start, begin - from);
   if (end > begin + size) munmap(reinterpret_cast<void*>(begin + size), end - begin - size);
   madvise(reinterpret_cast<void*>(begin), static_cast<size_t>(size), MADV_HUGEPAGE);
-  return new (reinterpret_cast<void*>(begin)) Block{size};
+  return new (reinterpret_cast<void*>(begin)) Block{size, keep};
 }
 void deallocate(Block* block) { munmap(block, static_cast<size_t>(block->size)); }
 #else
-Block* allocate(int64_t size) {
+Block* allocate(int64_t size, bool keep) {
   void* data = ::operator new(static_cast<size_t>(size), std::align_val_t{64}, std::nothrow);
-  return data ? new (data) Block{size} : nullptr;
+  return data ? new (data) Block{size, keep} : nullptr;
 }
 void deallocate(Block* block) { ::operator delete(block, std::align_val_t{64}); }
 #endif
@@ -73,12 +74,12 @@ int64_t limit() {
 
 }  // namespace
 
-void* take_memory(int64_t bytes) {
+void* take_memory(int64_t bytes, bool keep) {
   const int64_t size = (bytes + kHeader + 4095) / 4096 * 4096;
   Block* block = nullptr;
   Cache& c = cache();
-  std::unique_lock<std::timed_mutex> lock(c.mutex, std::try_to_lock);
-  if (lock.owns_lock()) {
+  std::unique_lock<std::timed_mutex> lock(c.mutex, std::defer_lock);
+  if (keep && lock.try_lock()) {
     // The newest that fits and wastes at most a third of itself.
     for (size_t k = c.blocks.size(); k-- > 0 && !block;) {
       if (c.blocks[k]->size < size || c.blocks[k]->size - size > size / 2) continue;
@@ -88,12 +89,13 @@ void* take_memory(int64_t bytes) {
     }
     lock.unlock();
   }
-  if (!block) block = allocate(size);
+  if (!block) block = allocate(size, keep);
   return block ? reinterpret_cast<char*>(block) + kHeader : nullptr;
 }
 
 void give_memory(void* data) {
   Block* block = reinterpret_cast<Block*>(static_cast<char*>(data) - kHeader);
+  if (!block->keep) return deallocate(block);
   Cache& c = cache();
   std::unique_lock<std::timed_mutex> lock(c.mutex, std::try_to_lock);
   if (!lock.owns_lock() || block->size > limit()) return deallocate(block);

@@ -33,6 +33,18 @@ def test_a_result_that_is_gone_makes_room_for_the_next() -> None:
     assert _native.held_memory() == 0
 
 
+def test_what_is_not_to_be_kept_goes_back_at_once() -> None:
+    kept = _native.empty(4 << 20, keep=True)
+    address = kept.ctypes.data
+    del kept
+    held = _native.held_memory()
+    lent = _native.empty(4 << 20, keep=False)
+    assert lent.ctypes.data != address  # what is kept stays where the next result finds it
+    lent[:] = 1
+    del lent
+    assert _native.held_memory() == held >= 4 << 20
+
+
 def test_a_result_in_use_keeps_its_memory() -> None:
     x = np.random.default_rng(0).normal(size=LARGE).astype(np.float32)
     first = softxent.softmax(x)

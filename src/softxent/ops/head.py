@@ -31,6 +31,9 @@ __all__ = ["MAX_BYTES", "Chunk", "Gradients", "Head", "Stats", "Sums"]
 Array = npt.NDArray[Any]
 MAX_BYTES = 64 * 2**20
 _BLOCK = 8192  # classes in a block of which no copy is made
+# Rows at once where a product is made elsewhere and copied: more make no product faster, and leave
+# room for fewer of their logits there; many fewer read the sums too often.
+_ROWS, _FEWEST_ROWS = 2048, 256
 # What the libraries that multiply were seen to hold for themselves after their first products, with
 # room for the blocks that are copied.
 _LIBRARIES = 28 * 2**20
@@ -185,10 +188,10 @@ class Head:
         if count == 0:
             return
         most = min(count, self._rows_at_once())
-        self.products.prepare(self._take(self._rows(0, most)), self.classifier[:1024])
+        self.products.prepare(self._take(self._rows(0, min(most, _ROWS))), self.classifier[:1024])
         most = min(count, self._rows_at_once())
         size = -(-count // -(-count // most))  # chunks of one size: no short one at the end
-        tile = self.products.tile(size, self.loss.classes, leaves_room=self.spare > 0)
+        tile = self.products.tile(size, self.loss.classes, self.spare)
         for begin in range(0, count, size):
             rows = self._rows(begin, min(begin + size, count))
             x = self._take(rows)
@@ -196,7 +199,7 @@ class Head:
 
     def fill(self, chunk: Chunk) -> None:
         """The chunk's logits."""
-        for block in self._blocks(self._copied() if self.products.widens else _BLOCK):
+        for block in self._blocks(self._logits_at_once(len(chunk.x))):
             bias = None if self.bias is None else self.bias[block]
             self.products.logits(chunk.x, self.classifier[block], bias, chunk.tile[:, block])
 
@@ -248,10 +251,12 @@ class Head:
             self._collect_active(chunk, into, active)
             return
         block_size = _BLOCK if products.adds_in_place else self._copied(products.tile_itemsize)
+        if products.copies:
+            block_size = min(block_size, self._logits_at_once(len(x)))
         scratch = products.scratch(max(block_size, len(x)) * width)
         if into.features is not None:
             dx = products.zeros(len(x), width)
-            for block in self._blocks(self._copied() if products.widens else _BLOCK):
+            for block in self._blocks(self._logits_at_once(len(x))):
                 products.add_features(tile[:, block], self.classifier[block], dx, scratch)
             products.put(dx, into.features, chunk.rows)
         if into.classifier is not None:
@@ -312,7 +317,25 @@ class Head:
         share = self.max_bytes - min(own, self.max_bytes // 2) + self.spare
         row: int = products.tile_itemsize * self.loss.classes + 64
         row += (products.tile_itemsize + 2 * products.sum_itemsize) * width
-        return max(1, share // row)
+        most = max(1, share // row)
+        if products.copies:
+            most = min(most, _ROWS, max(_FEWEST_ROWS, self._copied_numbers() // max(1, width)))
+        return most
+
+    def _logits_at_once(self, rows: int) -> int:
+        """How many classes are in a block of logits: where it is copied, as many as have room."""
+        if self.products.widens:
+            return self._copied()
+        if not self.products.copies:
+            return _BLOCK
+        return max(16, min(_BLOCK, self._copied_numbers() // rows))
+
+    def _copied_numbers(self) -> int:
+        """How many numbers a product may have that is made elsewhere and copied.
+
+        glibc keeps several times as much as is allocated there at once.
+        """
+        return self.max_bytes // 32 // self.products.sum_itemsize
 
     def _blocks(self, size: int) -> Iterator[slice]:
         """All classes, so many at a time."""

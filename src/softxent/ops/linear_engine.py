@@ -42,6 +42,7 @@ __all__ = [
 
 Wanted = tuple[bool, bool, bool]  # the gradients of features, classifier, bias
 NOTHING: Wanted = (False, False, False)
+_PIECE = 2**18  # numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +215,9 @@ def _times(gradient: Tensor | None, factor: float, dtype: torch.dtype) -> Tensor
     if gradient.dtype == dtype:
         return gradient.mul_(factor)
     result = empty(tuple(gradient.shape), dtype)
-    for begin in range(0, len(result), 1024):
-        torch.mul(gradient[begin : begin + 1024], factor, out=result[begin : begin + 1024])
+    flat, out = gradient.view(-1), result.view(-1)
+    for begin in range(0, len(flat), _PIECE):  # torch makes a piece in the sums' dtype first
+        torch.mul(flat[begin : begin + _PIECE], factor, out=out[begin : begin + _PIECE])
     return result
 
 

@@ -149,12 +149,15 @@ def product(shape: tuple[int, ...]) -> int:
 _POOLED_BYTES = 1 << 20  # smaller arrays cost NumPy less than the detour
 
 
-def fresh(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An array for a result; a large one in memory that earlier results have given back."""
+def fresh(shape: tuple[int, ...], dtype: np.dtype[Any], *, keep: bool = True) -> Array:
+    """An uninitialised array; a large one in memory that earlier ones have given back.
+
+    With `keep=False` a large one comes from the system, and goes back there when it is gone.
+    """
     size = product(shape) * dtype.itemsize
     if size < _POOLED_BYTES:
         return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, _native.empty(size))
+    return np.ndarray(shape, dtype, _native.empty(size, keep))
 
 
 def empty_cache() -> None:

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from softxent.ops import native
+
 __all__ = ["NumpyProducts", "Products"]
 
 Array = npt.NDArray[Any]
@@ -23,13 +25,14 @@ class Products(Protocol):
     tile_itemsize: int  # bytes of a logit in a tile
     sum_itemsize: int  # bytes of a number in a sum over chunks or blocks
     adds_in_place: bool  # whether classifier sums need no room for what is added
+    copies: bool  # whether a product's result is made elsewhere and copied
     widens: bool  # whether weights are copied to another dtype
 
     def prepare(self, x: Any, w: Any) -> None:
         """Look at a chunk's features and a block's weights; the others are like them."""
 
-    def tile(self, rows: int, classes: int, *, leaves_room: bool) -> Any:
-        """An uninitialised tile; whether a result of about its size will be made after it."""
+    def tile(self, rows: int, classes: int, spare: int) -> Any:
+        """An uninitialised tile; as many bytes of a result will be made when it is gone."""
 
     def zeros(self, *shape: int) -> Any:
         """Sums at their start, in the dtype in which they are computed."""
@@ -75,14 +78,15 @@ class NumpyProducts:
         self.dtype = dtype
         self.tile_itemsize = self.sum_itemsize = dtype.itemsize
         self.adds_in_place = False
+        self.copies = False
         self.widens = widens
 
     def prepare(self, x: Array, w: Array) -> None:
         """Nothing to choose."""
 
-    def tile(self, rows: int, classes: int, *, leaves_room: bool) -> Array:
+    def tile(self, rows: int, classes: int, spare: int) -> Array:
         """Uninitialised, in the dtype of the computation."""
-        return np.empty((rows, classes), self.dtype)
+        return native.fresh((rows, classes), self.dtype, keep=False)
 
     def zeros(self, *shape: int) -> Array:
         """In the dtype of the computation."""

@@ -148,6 +148,7 @@ class TorchProducts:
         self.sum_itemsize = self.sum_dtype.itemsize
         self.engine = _ENGINES["torch"]
         self.adds_in_place = not self.half
+        self.copies = self.half  # its sums are float32
         self.widens = False
 
     def prepare(self, x: Tensor, w: Tensor) -> None:
@@ -155,22 +156,21 @@ class TorchProducts:
         name = _choose(x, w)
         self.engine = _ENGINES[name]
         self.adds_in_place = name == "torch" and not self.half
+        self.copies = name == "onednn" or self.half
 
-    def tile(self, rows: int, classes: int, *, leaves_room: bool) -> Tensor:
+    def tile(self, rows: int, classes: int, spare: int) -> Tensor:
         """Each row begins a cache line in half precision: products take up to twice as long else.
 
         In float32 that makes no difference, and oneDNN copies rows with gaps between them.
         """
         line = 64 // self.tile_itemsize if self.half else 1
         stride = -(-classes // line) * line
-        if leaves_room:  # kept where the next result, of about its size, finds it
-            tile = empty((rows, stride), self.dtype)
-        else:  # in huge pages, and gone afterwards
-            size = rows * stride * self.tile_itemsize
-            memory = np.empty(size + 64, np.uint8)
-            start = -memory.ctypes.data % 64
-            tile = torch.from_numpy(memory[start : start + size]).view(self.dtype)
-            tile = tile.view(rows, stride)
+        size = rows * stride * self.tile_itemsize
+        # Kept where the result fits into it, and isn't much smaller: it then has the same pages.
+        # What a tile leaves untouched of memory that is large enough costs nothing.
+        keep = size <= spare + spare // 2
+        memory = empty((max(size, spare) if keep else size,), torch.uint8, keep=keep)
+        tile = memory[:size].view(self.dtype).view(rows, stride)
         tile[:, classes:] = 0  # oneDNN was seen to read a row's next number: NaN there would spread
         return tile[:, :classes]
 
@@ -236,14 +236,15 @@ def zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return empty(shape, dtype).zero_()
 
 
-def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def empty(shape: tuple[int, ...], dtype: torch.dtype, *, keep: bool = True) -> Tensor:
     """Uninitialised; a large one in memory that an earlier tensor has given back.
 
     The pages of a classifier's gradient can cost as much as one of the products.
     """
     if 0 in shape:
         return torch.empty(shape, dtype=dtype)
-    memory = native.fresh((native.product(shape) * dtype.itemsize,), np.dtype(np.uint8))
+    size = native.product(shape) * dtype.itemsize
+    memory = native.fresh((size,), np.dtype(np.uint8), keep=keep)
     return torch.from_numpy(memory).view(dtype).view(shape)
 
 
