@@ -34,9 +34,10 @@ _BLOCK = 8192  # classes in a block of which no copy is made
 # Rows at once where a product is made elsewhere and copied: more make no product faster, and leave
 # room for fewer of their logits there; many fewer read the sums too often.
 _ROWS, _FEWEST_ROWS = 2048, 256
+_SAMPLE = 512  # rows and classes of the products by which an engine is chosen
 # What the libraries that multiply were seen to hold for themselves after their first products, with
 # room for the blocks that are copied.
-_LIBRARIES = 28 * 2**20
+_LIBRARIES = 32 * 2**20
 
 
 @dataclass(slots=True)
@@ -188,7 +189,8 @@ class Head:
         if count == 0:
             return
         most = min(count, self._rows_at_once())
-        self.products.prepare(self._take(self._rows(0, min(most, _ROWS))), self.classifier[:1024])
+        sample = self._take(self._rows(0, min(most, _SAMPLE)))
+        self.products.prepare(sample, self.classifier[:_SAMPLE])
         most = min(count, self._rows_at_once())
         size = -(-count // -(-count // most))  # chunks of one size: no short one at the end
         tile = self.products.tile(size, self.loss.classes, self.spare)
@@ -314,7 +316,7 @@ class Head:
         own = (
             _LIBRARIES if products.adds_in_place or self.spare else _LIBRARIES + self.max_bytes // 8
         )
-        share = self.max_bytes - min(own, self.max_bytes // 2) + self.spare
+        share = self.max_bytes - min(own, self.max_bytes * 5 // 8) + self.spare
         row: int = products.tile_itemsize * self.loss.classes + 64
         row += (products.tile_itemsize + 2 * products.sum_itemsize) * width
         most = max(1, share // row)

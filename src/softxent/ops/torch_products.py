@@ -122,7 +122,8 @@ def _fastest(names: list[str], x: Tensor, w: Tensor) -> str:
     The rounds of an engine follow each other: threads of another one that still wait for work
     would slow it down.
     """
-    tile, dx, dw = x.new_empty(len(x), len(w)), torch.empty_like(x), torch.empty_like(w)
+    shapes = (len(x), len(w)), x.shape, w.shape
+    tile, dx, dw = (empty(tuple(shape), x.dtype, keep=False) for shape in shapes)
     best = {}
     for name in names:
         write, taken = _ENGINES[name].write, []
