@@ -34,6 +34,7 @@ _BLOCK = 8192  # classes in a block of which no copy is made
 # Rows at once where a product is made elsewhere and copied: more make no product faster, and leave
 # room for fewer of their logits there; many fewer read the sums too often.
 _ROWS, _FEWEST_ROWS = 2048, 256
+_LINE = 32  # numbers in half precision
 _SAMPLE = 512  # rows and classes of the products by which an engine is chosen
 # What the libraries that multiply were seen to hold for themselves after their first products, with
 # room for the blocks that are copied.
@@ -330,7 +331,8 @@ class Head:
             return self._copied()
         if not self.products.copies:
             return _BLOCK
-        return max(16, min(_BLOCK, self._copied_numbers() // rows))
+        lines = self._copied_numbers() // rows // _LINE  # a block begins where a cache line does
+        return max(_LINE, min(_BLOCK, lines * _LINE))
 
     def _copied_numbers(self) -> int:
         """How many numbers a product may have that is made elsewhere and copied.
