@@ -33,7 +33,7 @@ MAX_BYTES = 64 * 2**20
 _BLOCK = 8192  # classes in a block of which no copy is made
 # Rows at once where a product is made elsewhere and copied: more make no product faster, and leave
 # room for fewer of their logits there; many fewer read the sums too often.
-_ROWS, _FEWEST_ROWS = 2048, 256
+_ROWS, _FEWEST_ROWS = 1024, 256
 _LINE = 32  # numbers in half precision
 _SAMPLE = 512  # rows and classes of the products by which an engine is chosen
 # What the libraries that multiply were seen to hold for themselves after their first products, with
