@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import softxent
-from softxent import nn
+from softxent import _native, nn
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
 from softxent.nn.functional import linear_cross_entropy as torch_face
 from softxent.ops import head, linear_engine, torch_products
@@ -691,6 +691,20 @@ def test_memory_is_bounded(reduction: str, shape: tuple[str, str], dtype: str) -
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert float(done.stdout) < head.MAX_BYTES / 2**20
+
+
+@pytest.mark.parametrize(("spare", "kept"), [(0, 0), (2, 0), (3, 1), (4, 1), (16, 1)])
+def test_a_tile_is_kept_only_where_the_result_takes_its_memory(spare: int, kept: int) -> None:
+    softxent.empty_cache()
+    products = torch_products.TorchProducts(torch.bfloat16)
+    tile = products.tile(2, 2**20, spare * 2**20)  # 4 MiB
+    address = tile.data_ptr()
+    del tile
+    assert (_native.held_memory() > 0) == kept
+    result = torch_products.empty((spare * 2**20,), torch.uint8)
+    assert (result.data_ptr() == address) == kept
+    del result
+    softxent.empty_cache()
 
 
 # --- mistakes ---
