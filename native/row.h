@@ -203,20 +203,39 @@ struct Terms {
   const S* next_u;
   const T* next_e;
 
-  SOFTXENT_INLINE V<T> one(int64_t i, bool at_line = true, bool at_line_of_e = true) const {
+  // What is to be fetched beside vector k of several. Two of them lie in a line, or more, where
+  // vectors are shorter or made of half types.
+  SOFTXENT_INLINE void fetch(int64_t i, int k) const {
+    constexpr bool each_e = kVectorBytes >= 64, each = each_e && !Stored<S>::is_half;
+    const bool at_line = k % 2 == 0 || each, at_line_of_e = k % 2 == 0 || each_e;
     if (at_line) __builtin_prefetch(next_u + i, 0, 3);
     // Where only reading takes time, the memory can be asked for more than the first cache takes.
     if (!keep && at_line) __builtin_prefetch(next_u + i + 2 * kChunk, 0, 2);
     if (keep && at_line_of_e) __builtin_prefetch(next_e + i, 1, 3);
+  }
+  SOFTXENT_INLINE V<T> one(int64_t i, int k = 0) const {
+    fetch(i, k);
     const V<T> v = exp.exp(load_as<T>(u + i));
     if (keep) store(e + i, v);
     return v;
   }
   SOFTXENT_INLINE V<T> four(int64_t i) const {
-    // Else two lie in a line, or more.
-    constexpr bool each_e = kVectorBytes >= 64, each = each_e && !Stored<S>::is_half;
-    const V<T> front = one(i) + one(i + L, each, each_e);
-    return front + (one(i + 2 * L) + one(i + 3 * L, each, each_e));
+    if constexpr (kVectorBytes < 64) {  // sixteen registers hold one at a time
+      const V<T> front = one(i) + one(i + L, 1);
+      return front + (one(i + 2 * L) + one(i + 3 * L, 1));
+    }
+    // All are read before one is written: e may be u, and the compiler would wait for each.
+    V<T> v[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      fetch(i + k * L, k);
+      v[k] = load_as<T>(u + i + k * L);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) v[k] = exp.exp(v[k]);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4 && keep; ++k) store(e + i + k * L, v[k]);
+    return (v[0] + v[1]) + (v[2] + v[3]);
   }
   // The same, of which 8 L divides end - i, added to a sum. Eight vectors are added as a tree
   // before they join it: the error stays below 1 ulp however long the row is. Of a tree that is
