@@ -6,6 +6,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -21,6 +23,7 @@
 #include "memory.h"
 #include "parallel.h"
 #include "processors.h"
+#include "streaming.h"
 
 namespace nb = nanobind;
 
@@ -447,6 +450,20 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> empty(int64_t bytes, bool keep) {
   return {data, {static_cast<size_t>(bytes)}, owner};
 }
 
+// Whether each of the calls is streamed: of so many rows, by so many threads, taking so many
+// seconds where it is and where it isn't.
+std::vector<bool> streaming_turns(
+    const std::vector<std::tuple<int64_t, int, double, double>>& calls) {
+  Turns turns;
+  std::vector<bool> streamed;
+  for (const auto& [rows, threads, seconds, otherwise] : calls) {
+    const Call call{nullptr, rows, 1, threads};
+    streamed.push_back(turns.streams(call));
+    turns.took(call, streamed.back(), streamed.back() ? seconds : otherwise);
+  }
+  return streamed;
+}
+
 }  // namespace
 }  // namespace softxent
 
@@ -489,6 +506,7 @@ NB_MODULE(_native, m) {
   m.def("current_level", [] { return std::string(current_level()); });
   m.def("select_level", [](const std::string& name) { return select_level(name.c_str()); });
   m.def("processors_granted", &processors_granted, arg("root") = "");
+  m.def("streaming_turns", &streaming_turns, arg("calls"));
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](int count) {
     if (count < 1) throw nb::value_error("the number of threads is at least 1");

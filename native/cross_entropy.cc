@@ -173,7 +173,8 @@ class alignas(4096) CrossEntropy {
         plain_logits_(is_plain<S>(task.shape, task.logits) && scale_.identity()),
         // du/dz needs the logits to the end, so that they can't be overwritten before.
         plain_grad_(task.grad.data && is_plain<S>(task.shape, task.grad) && scale_.identity()),
-        streamed_(plain_grad_ && is_streamed<T, S>(task.shape, task.logits, task.grad)),
+        streamed_(plain_grad_ && can_stream<T, S>(task.shape, task.logits, task.grad),
+                  &kKind[from_summary], task.shape.rows, n_),
         weight_(task),
         scratch_(workers_,
                  task.grad.data && !holds_exponentials() ? slots_of(n_) * room_for<T>(n_) : 0),
@@ -566,12 +567,15 @@ class alignas(4096) CrossEntropy {
     }
   }
 
+  static constexpr char kKind[2] = {};  // see Streaming
+
   const CrossEntropyTask task_;
   const Scale scale_;
   const bool from_summary_;
   const int64_t n_;
   const int workers_;
-  const bool plain_logits_, plain_grad_, streamed_;
+  const bool plain_logits_, plain_grad_;
+  const Streaming streamed_;
   const Weight<T> weight_;
   const Scratch<T> scratch_;
   const Scratch<Chunk<T>> chunks_;

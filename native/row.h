@@ -7,6 +7,7 @@
 #pragma once
 
 #include "rows.h"
+#include "streaming.h"
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
@@ -646,10 +647,10 @@ inline void for_each_row(const Shape& shape, int workers, const Work& work) {
   });
 }
 
-// Whether rows are written to `out` past the caches. Then their exponentials are kept elsewhere:
-// lines that a cache holds can't be streamed to.
+// Whether rows could be written to `out` past the caches. Where they are, their exponentials are
+// kept elsewhere: lines that a cache holds can't be streamed to.
 template <class T, class S>
-inline bool is_streamed(const Shape& shape, const Array& in, const Array& out) {
+inline bool can_stream(const Shape& shape, const Array& in, const Array& out) {
   constexpr int64_t kShortest = 16 << 20;   // what is shorter may be in a cache when it is used
   constexpr int64_t kLongestRow = 1 << 20;  // of exponentials: what the second-level cache holds
   const int64_t row = shape.classes * static_cast<int64_t>(sizeof(S));

@@ -31,7 +31,8 @@ class alignas(4096) SoftmaxRows {
         workers_(workers_for(task.shape.rows, n_)),
         plain_x_(is_plain<S>(task.shape, task.x)),
         plain_out_(is_plain<S>(task.shape, task.out)),
-        streamed_(is_streamed<T, S>(task.shape, task.x, task.out)),
+        streamed_(can_stream<T, S>(task.shape, task.x, task.out), &kKind[task.log], task.shape.rows,
+                  n_),
         scratch_(workers_, task.log || in_place() ? 0 : slots_of(n_) * room_for<T>(n_)),
         chunks_(workers_, slots_of(n_) * chunks_of(n_)) {}
 
@@ -142,10 +143,13 @@ class alignas(4096) SoftmaxRows {
     if (!row.out) write_stored(task_.out, row.to + begin * task_.out.class_stride, size, part);
   }
 
+  static constexpr char kKind[2] = {};  // see Streaming
+
   const SoftmaxTask task_;
   const int64_t n_;
   const int workers_;
-  const bool plain_x_, plain_out_, streamed_;
+  const bool plain_x_, plain_out_;
+  const Streaming streamed_;
   const Scratch<T> scratch_;
   const Scratch<Chunk<T>> chunks_;
 };

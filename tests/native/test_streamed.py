@@ -80,3 +80,43 @@ def test_same_bits_as_a_few_rows_at_a_time(
         assert (around[offset + out.size :] == 7).all()
     run(x, y, x)
     assert same_bits(x, few)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_turns_give_the_same_bits(kernel: str, threads: None) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((1101, 4003), dtype=np.float32)
+    y = rng.integers(0, 4003, len(x))
+    first, out = np.empty_like(x), np.empty_like(x)
+    _native.set_num_threads(3)  # not yet decided, or made so by another number of threads
+    KERNELS[kernel](x, y, first)
+    for count in (3,) * 9 + (2, 3):
+        _native.set_num_threads(count)
+        out[:] = 7
+        KERNELS[kernel](x, y, out)
+        assert same_bits(out, first)
+
+
+@pytest.mark.parametrize(("streamed", "cached", "stays"), [(1.0, 0.8, False), (1.0, 0.97, True)])
+def test_calls_alike_take_turns_until_it_is_known(
+    streamed: float, cached: float, stays: bool
+) -> None:
+    """Streaming stays where the other way saves less than a twentieth."""
+    alike = [(1000, 2, streamed, cached)] * 14
+    assert _native.streaming_turns(alike) == [True, False] * 5 + [stays] * 4
+
+
+def test_two_calls_that_were_held_up_decide_nothing() -> None:
+    calls = [(1000, 2, 1.0, 0.8)] * 14
+    calls[3] = calls[7] = (1000, 2, 0.0, 9.0)
+    assert _native.streaming_turns(calls)[10:] == [False] * 4
+
+
+def test_calls_that_differ_are_streamed_and_not_compared() -> None:
+    calls = [(1000 + i % 2, 2, 1.0, 0.5) for i in range(40)]
+    assert _native.streaming_turns(calls) == [True] * 40
+
+
+def test_another_number_of_threads_asks_anew() -> None:
+    calls = [(1000, 2, 1.0, 0.5)] * 12 + [(1000, 8, 1.0, 2.0)] * 12
+    assert _native.streaming_turns(calls)[10:] == [False] * 2 + [True, False] * 5 + [True] * 2
