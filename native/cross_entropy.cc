@@ -696,8 +696,9 @@ class alignas(4096) CrossEntropyLanes {
         row_of_.multiply(e + l * n_, gradients[l / L].factor, grad + l * n_);
         alignas(64) T at_target[L];
         store(at_target, gradients[l / L].at_target);
+        T* row = grad + l * n_;
 #pragma GCC unroll 16
-        for (int k = 0; k < L; ++k) grad[(l + k) * n_ + rows.target[l + k]] = at_target[k];
+        for (int k = 0; k < L; ++k, row += n_) row[rows.target[l + k]] = at_target[k];
       }
       each_ignored(tile, rows, [&](int64_t l) {
         for (int64_t j = 0; j < n_; ++j) grad[l * n_ + j] = 0;

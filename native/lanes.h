@@ -156,14 +156,28 @@ inline void transpose_fours(V<float>* v) {
 template <>
 inline void read_square(const float* rows, int64_t apart, int64_t n, float* columns,
                         int64_t width) {
-  for (int64_t begin = 0; begin < n; begin += 4) {
-    const int64_t j = n < 4 || begin + 4 <= n ? begin : n - 4;  // the last four may overlap
-    V<float> v[4];
+  V<float> v[4];
+  if (n < 4) {
     for (int k = 0; k < 4; ++k) {
-      v[k] = load_fours([&](int row) { return load_four(rows + (k + row) * apart + j, n); });
+      v[k] = load_fours([&](int row) { return load_four(rows + (k + row) * apart, n); });
     }
     transpose_fours(v);
-    for (int k = 0; k < 4 && j + k < n; ++k) store(columns + (j + k) * width, v[k]);
+    for (int k = 0; k < n; ++k) store(columns + k * width, v[k]);
+    return;
+  }
+  // An address for every fourth row: there are not enough registers for each of them.
+  const float* fourth[kLanes<float> / 4];
+  for (int g = 0; g < kLanes<float> / 4; ++g) fourth[g] = rows + 4 * g * apart;
+  const int64_t next[] = {0, apart, 2 * apart, 3 * apart};
+  for (int64_t begin = 0; begin < n; begin += 4) {
+    const int64_t j = begin + 4 <= n ? begin : n - 4;  // the last four may overlap
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      v[k] = load_fours([&](int row) { return _mm_loadu_ps(fourth[row / 4] + next[k] + j); });
+    }
+    transpose_fours(v);
+    float* to = columns + j * width;
+    for (int k = 0; k < 4; ++k, to += width) store(to, v[k]);
   }
 }
 template <>
