@@ -549,8 +549,10 @@ struct Normaliser {
     store_vectors<T>(
         out, n, nullptr,
         [&](int64_t i) SOFTXENT_INLINE {
-          // It comes from the second-level cache, which wants to be asked.
+          // It comes from the second-level cache, which wants to be asked; and the result goes to
+          // memory, where it isn't written over it.
           __builtin_prefetch(e + i + kAhead, 1, 3);
+          if (Stored<S>::is_half) __builtin_prefetch(out + i + 4 * kAhead, 1, 3);
           return product(load(e + i));
         },
         part);
