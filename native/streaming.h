@@ -41,7 +41,8 @@ class Streaming {
   Streaming(const Streaming&) = delete;
   void operator=(const Streaming&) = delete;
 
-  operator bool() const { return streams_; }
+  // Always inlined: a copy that a kernel's file emitted could be one that this processor can't run.
+  __attribute__((always_inline)) operator bool() const { return streams_; }
 
  private:
   const Call call_;
