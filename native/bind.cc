@@ -507,6 +507,7 @@ NB_MODULE(_native, m) {
   m.def("select_level", [](const std::string& name) { return select_level(name.c_str()); });
   m.def("processors_granted", &processors_granted, arg("root") = "");
   m.def("streaming_turns", &streaming_turns, arg("calls"));
+  m.def("last_streamed", &last_streamed);
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](int count) {
     if (count < 1) throw nb::value_error("the number of threads is at least 1");

@@ -50,8 +50,7 @@ bool Turns::streams(const Call& call) {
 }
 
 void Turns::took(const Call& call, bool streamed, double seconds) {
-  if (count_ == kComparisons) return;
-  if (alike(call, last_) && streamed != last_streamed_) {
+  if (count_ < kComparisons && alike(call, last_) && streamed != last_streamed_) {
     ratios_[count_++] = streamed ? seconds / last_seconds_ : last_seconds_ / seconds;
     if (count_ == kComparisons) {
       std::nth_element(ratios_, ratios_ + kComparisons / 2, ratios_ + kComparisons);
@@ -61,6 +60,13 @@ void Turns::took(const Call& call, bool streamed, double seconds) {
   last_ = call;
   last_streamed_ = streamed;
   last_seconds_ = seconds;
+}
+
+bool Turns::last_streamed() const { return last_streamed_; }
+
+bool last_streamed() {
+  const Held held;
+  return held && held.turns().last_streamed();
 }
 
 Streaming::Streaming(bool possible, const void* kind, int64_t rows, int64_t classes)

@@ -22,6 +22,7 @@ class Turns {
  public:
   bool streams(const Call& call);  // whether this one is to
   void took(const Call& call, bool streamed, double seconds);
+  bool last_streamed() const;
 
  private:
   static constexpr int kComparisons = 9;  // two calls that something held up spoil four of them
@@ -32,6 +33,9 @@ class Turns {
   double last_seconds_ = 0, ratios_[kComparisons] = {};
   int count_ = 0;
 };
+
+// Whether the last call that could be streamed was.
+bool last_streamed();
 
 // One call, from its beginning to its end.
 class Streaming {
