@@ -82,7 +82,7 @@ def test_same_bits_as_a_few_rows_at_a_time(
     assert same_bits(x, few)
 
 
-# What is smoothed is computed a few rows at a time.
+# Float gradients of smoothed targets are computed in double, and never streamed.
 @pytest.mark.parametrize("kernel", [name for name in KERNELS if name != "smoothed"])
 def test_the_turns_give_the_same_bits(kernel: str, threads: None) -> None:
     rng = np.random.default_rng(5)
