@@ -495,8 +495,10 @@ class alignas(4096) CrossEntropy {
     const DenseFactors<T> dense_factors =
         dense_factors_of(row.factors, normaliser, holds_max ? chunk.top : T(-1), row.mass);
     const int64_t y = dense ? -1 : task_.index[row.i];
-    for (int64_t b = begin; b < end; b += kBlock) {
-      const int64_t size = end - b < kBlock ? end - b : kBlock;
+    // A chunk at once where it needs no room of its own.
+    const int64_t block = !dense && row.g ? kChunk : kBlock;
+    for (int64_t b = begin; b < end; b += block) {
+      const int64_t size = end - b < block ? end - b : block;
       T* const e = row.e + b;
       S local[kBlock];
       S* const g = row.g ? row.g + b : local;
@@ -659,7 +661,7 @@ class alignas(4096) CrossEntropyLanes {
   bool compute_flat(const Tile<T>& tile, T* e, Rows& rows) const {
     const T* const x = at(task_.logits, tile, task_.shape);
     T* const grad = task_.grad.data ? at(task_.grad, tile, task_.shape) : nullptr;
-    if (!exp_near<T>(x, e, n_ * width_, grad ? grad : e)) return false;
+    if (!exp_near<T>(x, e, n_ * width_)) return false;
     Lanes<T> lanes[kMaxWidth / L];
     for (int64_t l = 0; l < width_; l += L) {
       Lanes<T>& lane = lanes[l / L];
@@ -688,17 +690,21 @@ class alignas(4096) CrossEntropyLanes {
       Gradient gradients[kMaxWidth / L];
       Mask<T> extreme{};
       for (int64_t l = 0; l < width_; l += L) {
-        const Gradient& g = gradients[l / L] = gradient_of(lanes[l / L], rows, l);
+        Gradient& g = gradients[l / L];
+        gradient_of(lanes[l / L], rows, l, g);
         extreme |= is_extreme<T>(g.factor.hi, g.given);
       }
       if (!all_lanes<T>(extreme == 0)) return false;
       for (int64_t l = 0; l < width_; l += L) {
-        row_of_.multiply(e + l * n_, gradients[l / L].factor, grad + l * n_);
+        const Gradient& g = gradients[l / L];
+        T* const first = grad + l * n_;
+        row_of_.multiply(e + l * n_, g.factor, first, n_ * width_);
+        alignas(64) Index spot[L];
         alignas(64) T at_target[L];
-        store(at_target, gradients[l / L].at_target);
-        T* row = grad + l * n_;
+        store_numbers(spot, spots(rows, l));
+        store(at_target, g.at_target);
 #pragma GCC unroll 16
-        for (int k = 0; k < L; ++k, row += n_) row[rows.target[l + k]] = at_target[k];
+        for (int k = 0; k < L; ++k) first[spot[k]] = at_target[k];
       }
       each_ignored(tile, rows, [&](int64_t l) {
         for (int64_t j = 0; j < n_; ++j) grad[l * n_ + j] = 0;
@@ -975,7 +981,9 @@ class alignas(4096) CrossEntropyLanes {
     Sum<T> factor;
     V<T> at_target, given;
   };
-  Gradient gradient_of(const Lanes<T>& lanes, const Rows& rows, int64_t l) const {
+  // Filled where it lies: a copy would go by way of memory.
+  SOFTXENT_INLINE void gradient_of(const Lanes<T>& lanes, const Rows& rows, int64_t l,
+                                   Gradient& g) const {
     const Sum<T> share = lanes.share(), rest = lanes.rest(), upstream = upstream_at(rows, l);
     const Sum<T> kept = is_plain_ ? upstream : upstream.times(mass_at(rows, l));
     const V<T> more = drift(lanes) * upstream.hi;
@@ -986,7 +994,10 @@ class alignas(4096) CrossEntropyLanes {
     const V<T> at_top = more - multiply_add(rest.hi, factor.hi, low);
     const V<T> e = load(rows.e + l);  // the target's
     const V<T> below = multiply_add(e, factor.hi, -kept.hi) + (e * factor.lo - kept.lo);
-    return {factor, e == lanes.top ? at_top : below, kept.hi};
+    g.factor.hi = factor.hi;
+    g.factor.lo = factor.lo;
+    g.at_target = e == lanes.top ? at_top : below;
+    g.given = kept.hi;
   }
 
   // The gradient of the lanes from l on, over their exponentials.
@@ -1007,7 +1018,8 @@ class alignas(4096) CrossEntropyLanes {
         store(to, factors.gradient(load(to), this->mass(extra, rows, j, l)));
       }
     } else {
-      Gradient g = gradient_of(lanes, rows, l);
+      Gradient g;
+      gradient_of(lanes, rows, l, g);
       fit(tile, rows, l, load(rows.e + l), g.given, lanes, g.factor, g.at_target);
       multiply_lanes(tile, l, g.factor);
       scatter<T>(tile.data, places(rows, l), g.at_target);

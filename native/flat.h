@@ -27,15 +27,14 @@ inline int64_t rows_before_line(const Shape& shape, const Array& a) {
 }
 
 // The exponentials of whole vectors of numbers, to e; false where Near won't do for all of them.
-// NaN is passed over; it shows in the sums. `out` is what will be written later.
+// NaN is passed over; it shows in the sums.
 template <class T>
-inline bool exp_near(const T* x, T* e, int64_t count, const T* out) {
+inline bool exp_near(const T* x, T* e, int64_t count) {
   constexpr int L = kLanes<T>;
   const Near<T> near;
   V<T> size{}, other{};
   const auto one = [&](int64_t i, V<T>& largest) SOFTXENT_INLINE {
     __builtin_prefetch(x + count + i, 0, 3);
-    __builtin_prefetch(out + i, 1, 3);
     const V<T> v = load(x + i);
     largest = larger_size<T>(v, largest);
     store(e + i, near.exp(v));
@@ -62,12 +61,15 @@ class RowOf {
     }
   }
 
-  // kLanes rows of exponentials, times a factor a row.
-  void multiply(const T* e, Sum<T> factor, T* out) const {
+  // kLanes rows of exponentials, times a factor a row. What will be written next lies `ahead`
+  // numbers further on: fetched here, it doesn't hold up the logits of the same rows.
+  void multiply(const T* e, Sum<T> factor, T* out, int64_t ahead) const {
     const Index* const rows = rows_.of(0);
-    for (int64_t i = 0; i < classes_ * kLanes<T>; i += kLanes<T>) {
+    const int64_t end = classes_ * kLanes<T>;  // `out` might overwrite the member
+    for (int64_t i = 0; i < end; i += kLanes<T>) {
       Mask<T> row;
       __builtin_memcpy(&row, rows + i, sizeof row);
+      __builtin_prefetch(out + ahead + i, 1, 3);
       const V<T> high = permute<T>(factor.hi, row), low = permute<T>(factor.lo, row);
       store(out + i, two_products<T>(load(e + i), high, load(e + i), low));
     }

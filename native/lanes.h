@@ -165,15 +165,16 @@ inline void read_square(const float* rows, int64_t apart, int64_t n, float* colu
     for (int k = 0; k < n; ++k) store(columns + k * width, v[k]);
     return;
   }
-  // An address for every fourth row: there are not enough registers for each of them.
-  const float* fourth[kLanes<float> / 4];
-  for (int g = 0; g < kLanes<float> / 4; ++g) fourth[g] = rows + 4 * g * apart;
-  const int64_t next[] = {0, apart, 2 * apart, 3 * apart};
+  // An address for each of the first four rows: the others are multiples of four rows away.
+  const int64_t four = 4 * apart, eight = 8 * apart, twelve = 12 * apart;
   for (int64_t begin = 0; begin < n; begin += 4) {
     const int64_t j = begin + 4 <= n ? begin : n - 4;  // the last four may overlap
+    const float* first = rows + j;
 #pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) {
-      v[k] = load_fours([&](int row) { return _mm_loadu_ps(fourth[row / 4] + next[k] + j); });
+    for (int k = 0; k < 4; ++k, first += apart) {
+      v[k] = load_fours([&](int row) {
+        return _mm_loadu_ps(first + (row == 0 ? 0 : row == 4 ? four : row == 8 ? eight : twelve));
+      });
     }
     transpose_fours(v);
     float* to = columns + j * width;
@@ -533,7 +534,7 @@ inline void largest_of_lanes(const Tile<T>& tile, int64_t l, V<T>* largest) {
   const T* at = tile.data + l;
   for (int64_t j = 0; j < tile.classes; ++j, at += tile.width) {
 #pragma GCC unroll 4
-    for (int k = 0; k < vectors; ++k) most[k] = larger<T>(load(at + k * kLanes<T>), most[k]);
+    for (int k = 0; k < vectors; ++k) most[k] = larger<T>(most[k], load(at + k * kLanes<T>));
   }
   for (int k = 0; k < vectors; ++k) largest[k] = most[k];
 }

@@ -253,45 +253,48 @@ struct Terms {
   }
 };
 
-// exp of a chunk, written to e where `keep` is set, e may be u; and their sum without the one at
-// `top`, n for none.
-template <class T, bool keep, class Exp, class S>
+// exp of a chunk, written to e where `keep` is set, e may be u; and their sum, without the one at
+// `top` where `but_top` is set.
+template <class T, bool keep, bool but_top, class Exp, class S>
 inline Sum<T> exp_and_sum(const Exp& exp, const S* u, T* e, int64_t n, int64_t top, const S* next_u,
                           const T* next_e) {
   constexpr int L = kLanes<T>;
   const Terms<T, keep, Exp, S> terms{exp, u, e, next_u, next_e};
-  const int64_t whole = n / (8 * L) * (8 * L);
-  const int64_t special = top < whole ? top / (8 * L) * (8 * L) : whole;
-  Sum<T> sum = terms.eights(0, special, Sum<T>{});
-  // Now the eight with the one at the top, or what is left at the end.
-  for (int64_t i = special;;) {
-    const bool last = i == whole;
-    const int64_t stop = last ? n / L * L : i + 8 * L;
-    if (i + 4 * L <= stop && static_cast<uint64_t>(top - i) >= 4 * L) {
-      sum.add(terms.four(i));
+  const auto counted = [&](V<T> v, int64_t i)
+                           SOFTXENT_INLINE { return but_top ? without<T>(v, top - i) : v; };
+  // Of eight vectors with the one at the top, or of fewer, at the end.
+  const auto few = [&](int64_t i, int64_t end) SOFTXENT_INLINE {
+    V<T> front{}, sum{};
+    if (!but_top && i + 4 * L <= end) {
+      front = terms.four(i);
       i += 4 * L;
     }
 #pragma GCC unroll 1
-    for (; i < stop; i += L) sum.add(without<T>(terms.one(i), top - i));
-    if (last) {
-      if (i < n) {
-        const V<T> v = first_of<T>(exp.exp(load_part_as(u + i, n - i, T(0))), n - i);
-        if (keep) store_part(e + i, v, n - i);
-        sum.add(without<T>(v, top - i));
-      }
-      return sum;
+    for (; i + L <= end; i += L) sum += counted(terms.one(i), i);
+    if (i < end) {
+      const V<T> v = first_of<T>(exp.exp(load_part_as(u + i, end - i, T(0))), end - i);
+      if (keep) store_part(e + i, v, end - i);
+      sum += counted(v, i);
     }
-    sum = terms.eights(i, whole, sum);
-    i = whole;
+    return front + sum;
+  };
+  const int64_t whole = n / (8 * L) * (8 * L);
+  const int64_t special = but_top && top < whole ? top / (8 * L) * (8 * L) : whole;
+  Sum<T> sum = terms.eights(0, special, Sum<T>{});
+  if (special < whole) {
+    sum.add(few(special, special + 8 * L));
+    sum = terms.eights(special + 8 * L, whole, sum);
   }
+  sum.add(few(whole, n));
+  return sum;
 }
 
 // The same, whether e is wanted or not.
-template <class T, class Exp, class S>
+template <bool but_top, class T, class Exp, class S>
 inline Pair exp_and_rest(const Exp& exp, const S* u, T* e, int64_t n, int64_t top, const S* next_u,
                          const T* next_e) {
-  return (e ? exp_and_sum<T, true>(exp, u, e, n, top, next_u, next_e)
-            : exp_and_sum<T, false>(exp, u, e, n, top, next_u, next_e))
+  return (e ? exp_and_sum<T, true, but_top>(exp, u, e, n, top, next_u, next_e)
+            : exp_and_sum<T, false, but_top>(exp, u, e, n, top, next_u, next_e))
       .total();
 }
 
@@ -435,20 +438,21 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, c
       const Pivot<T> pivot(all(range.max));
       chunk.by(pivot);
       const int64_t top = position(u, size, range.max);
-      chunk.rest = exp_and_rest(pivot, u, at, size, top, next_u, next_e);
+      chunk.rest = exp_and_rest<true>(pivot, u, at, size, top, next_u, next_e);
       return;
     }
     const NearExp near;
     chunk.by(near);
-    chunk.rest = exp_and_rest(near, u, at, size, size, next_u, next_e);
+    chunk.rest = exp_and_rest<false>(near, u, at, size, size, next_u, next_e);
     if (chunk.rest.value() >= 2 * static_cast<double>(chunk.top)) {
       chunk.rest.add(-static_cast<double>(chunk.top));
     } else if (at) {  // too much of the sum is its largest: the others are summed by themselves
-      chunk.rest = exp_and_rest<T>(Done<T>{}, at, static_cast<T*>(nullptr), size,
-                                   position(at, size, chunk.top), at, at);
+      chunk.rest =
+          exp_and_rest<true>(Done<T>{}, static_cast<const T*>(at), static_cast<T*>(nullptr), size,
+                             position(at, size, chunk.top), at, at);
     } else {
-      chunk.rest = exp_and_rest<T>(near, u, static_cast<T*>(nullptr), size,
-                                   position(u, size, chunk.max), u, static_cast<const T*>(at));
+      chunk.rest = exp_and_rest<true>(near, u, static_cast<T*>(nullptr), size,
+                                      position(u, size, chunk.max), u, static_cast<const T*>(at));
     }
   });
   each.join();

@@ -641,7 +641,10 @@ inline void write_vectors(T* out, int64_t n, Stream<T>* past, const Whole& whole
       for (; i + L <= n; i += L) hold(i);
     }
   } else {
+    for (; i + 4 * L <= n; i += 4 * L) {
 #pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) store(out + i + k * L, whole(i + k * L));
+    }
     for (; i + L <= n; i += L) store(out + i, whole(i));
   }
   if (i < n) some(i, n - i);
