@@ -175,9 +175,10 @@ class alignas(4096) CrossEntropy {
         plain_grad_(task.grad.data && is_plain<S>(task.shape, task.grad) && scale_.identity()),
         streamed_(plain_grad_ && can_stream<T, S>(task.shape, task.logits, task.grad),
                   &kKind[from_summary], task.shape.rows, n_),
+        holds_exponentials_(plain_grad_ && !streamed_ && !Stored<S>::is_half && !is_drawn()),
         weight_(task),
         scratch_(workers_,
-                 task.grad.data && !holds_exponentials() ? slots_of(n_) * room_for<T>(n_) : 0),
+                 task.grad.data && !holds_exponentials_ ? slots_of(n_) * room_for<T>(n_) : 0),
         chunks_(workers_, slots_of(n_) * chunks_of(n_)),
         weighed_(workers_, dense ? chunks_of(n_) : 0),
         target_(workers_, dense ? 0 : 1),
@@ -212,8 +213,9 @@ class alignas(4096) CrossEntropy {
     Pair mass, gap;
   };
   struct Pending {
+    T* own;  // where its exponentials may lie
+    Chunk<T>* chunks;
     Row row;
-    const Chunk<T>* chunk;
     Normaliser<T> normaliser;
   };
 
@@ -227,13 +229,8 @@ class alignas(4096) CrossEntropy {
     row.g = plain_grad_ ? static_cast<S*>(task_.grad.data) + row.to : nullptr;
     row.e = row.g ? in_step(own, row.g) : own;
     if constexpr (!Stored<S>::is_half) {
-      if (holds_exponentials()) row.e = row.g;
+      if (holds_exponentials_) row.e = row.g;
     }
-  }
-
-  // Whether they lie where the gradient will.
-  bool holds_exponentials() const {
-    return plain_grad_ && !streamed_ && !Stored<S>::is_half && !is_drawn();
   }
 
   // Whether z_loss draws the target's probability from 1: its gradient there, (1 + 2 z lse) p - 1,
@@ -263,28 +260,30 @@ class alignas(4096) CrossEntropy {
   void compute(int worker, int64_t begin, int64_t end, const Each& each) const {
     Losses losses(task_);
     Stream<Bits<S>> stream;
-    Pending pending[2];
-    Behind behind;
-    const auto write = [&](int slot) { finish(pending[slot], &stream); };
     const int64_t count = chunks_of(n_);
+    Pending pending[2];
+    for (int k = 0; k < 2; ++k) {
+      pending[k].own = scratch_.of(worker) + k * room_for<T>(n_);
+      pending[k].chunks = chunks_.of(worker) + k * count;
+    }
+    Behind<Pending> behind(pending);
+    const auto write = [&](const Pending& last) { finish(last, &stream); };
     for (int64_t i = begin; i < end; ++i) {
       if (is_ignored(i)) {
         if (each.leads()) ignore(i);
         continue;
       }
-      Row& current = pending[behind.slot()].row;
-      begin_row(current, i, scratch_.of(worker) + behind.slot() * room_for<T>(n_));
-      Chunk<T>* const chunks = chunks_.of(worker) + behind.slot() * count;
-      sum(worker, current, chunks, each, losses);
-      if (!current.e) continue;
+      Pending& current = behind.current();
+      Chunk<T>* const chunks = current.chunks;
+      begin_row(current.row, i, current.own);
+      sum(worker, current.row, chunks, each, losses);
+      if (!current.row.e) continue;
       if (count == 1) {
-        Pending& last = pending[behind.slot()];
-        last.chunk = chunks;
-        last.normaliser = normaliser_of(last.row, *chunks);
+        current.normaliser = normaliser_of(current.row, *chunks);
         behind.advance(write);
         continue;
       }
-      const Row row = current;
+      const Row row = current.row;
       Stream<Bits<S>>* const past = &stream;
       each(count, [=](int64_t c, bool) {
         // What several threads write, none of them can hold back for another.
@@ -301,7 +300,7 @@ class alignas(4096) CrossEntropy {
     const int64_t i = row.i, from = row.from, y = dense ? -1 : task_.index[i];
     Weighed* const weighed = weighed_.of(worker);
     T* const target = target_.of(worker);
-    const Next<T, S> next{next_logits(row), row.e && holds_exponentials()
+    const Next<T, S> next{next_logits(row), row.e && holds_exponentials_
                                                 ? next_row<T>(task_.shape, task_.grad, i, row.e)
                                                 : nullptr};
     row.sum = summarise<Near<S>>(
@@ -483,7 +482,7 @@ class alignas(4096) CrossEntropy {
   }
 
   void finish(const Pending& pending, Stream<Bits<S>>* stream) const {
-    finish(pending.row, 0, *pending.chunk, pending.normaliser, stream);
+    finish(pending.row, 0, *pending.chunks, pending.normaliser, stream);
   }
 
   // The gradient of a chunk from its exponentials: to row.g, or over them and from there to `grad`.
@@ -491,39 +490,17 @@ class alignas(4096) CrossEntropy {
               Stream<Bits<S>>* stream) const {
     Stream<Bits<S>>* const past = streamed_ ? stream : nullptr;
     const int64_t begin = c * kChunk, end = begin + chunk_size(n_, begin);
-    const bool holds_max = static_cast<double>(chunk.max) == row.sum.summary.base;
-    const DenseFactors<T> dense_factors =
-        dense_factors_of(row.factors, normaliser, holds_max ? chunk.top : T(-1), row.mass);
-    const int64_t y = dense ? -1 : task_.index[row.i];
-    // A chunk at once where it needs no room of its own.
-    const int64_t block = !dense && row.g ? kChunk : kBlock;
-    for (int64_t b = begin; b < end; b += block) {
-      const int64_t size = end - b < block ? end - b : block;
-      T* const e = row.e + b;
+    if constexpr (!dense) {
+      if (row.g) {
+        write_classes(row, begin, end - begin, chunk, normaliser, row.g + begin, past);
+        return;
+      }
+    }
+    for (int64_t b = begin; b < end; b += kBlock) {
+      const int64_t size = end - b < kBlock ? end - b : kBlock;
       S local[kBlock];
       S* const g = row.g ? row.g + b : local;
-      normaliser.to_unit(e, size);
-      if constexpr (dense) {
-        T t[kBlock];
-        mass_.block(row.i, b, size, t);
-        write_vectors<T>(
-            g, size, past,
-            [&](int64_t k) { return dense_factors.gradient(load(e + k), load(t + k)); },
-            [&](int64_t k, int64_t left) {
-              return dense_factors.gradient(load_part(e + k, left, T(0)),
-                                            load_part(t + k, left, T(0)));
-            });
-      } else if (y >= b && y < b + size) {
-        double e_y = static_cast<double>(e[y - b]);
-        if (normaliser.unit != 1) e_y /= normaliser.unit;
-        const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
-        const double at_target = is_drawn()
-                                     ? at_drawn_target(row)
-                                     : row.factors.at_target(at_max, normaliser.probability(e_y));
-        normaliser.apply(e, g, size, past, y - b, static_cast<T>(at_target));
-      } else {
-        normaliser.apply(e, g, size, past);
-      }
+      write_classes(row, b, size, chunk, normaliser, g, past);
       if (plain_grad_) continue;
       if constexpr (!Stored<S>::is_half) {
         T z[kBlock];
@@ -533,6 +510,40 @@ class alignas(4096) CrossEntropy {
         }
       }
       write_stored(task_.grad, row.to + b * task_.grad.class_stride, size, g);
+    }
+  }
+
+  // Of the classes [begin, begin + size), to g: at most kBlock of them, or where no class but one
+  // has mass, a chunk.
+  SOFTXENT_INLINE void write_classes(const Row& row, int64_t begin, int64_t size,
+                                     const Chunk<T>& chunk, const Normaliser<T>& normaliser, S* g,
+                                     Stream<Bits<S>>* past) const {
+    T* const e = row.e + begin;
+    normaliser.to_unit(e, size);
+    const bool holds_max = static_cast<double>(chunk.max) == row.sum.summary.base;
+    if constexpr (dense) {
+      const DenseFactors<T> factors =
+          dense_factors_of(row.factors, normaliser, holds_max ? chunk.top : T(-1), row.mass);
+      T t[kBlock];
+      mass_.block(row.i, begin, size, t);
+      write_vectors<T>(
+          g, size, past, [&](int64_t k) { return factors.gradient(load(e + k), load(t + k)); },
+          [&](int64_t k, int64_t left) {
+            return factors.gradient(load_part(e + k, left, T(0)), load_part(t + k, left, T(0)));
+          });
+    } else {
+      const int64_t y = task_.index[row.i] - begin;
+      if (y < 0 || y >= size) {
+        normaliser.apply(e, g, size, past);
+        return;
+      }
+      double e_y = static_cast<double>(e[y]);
+      if (normaliser.unit != 1) e_y /= normaliser.unit;
+      const bool at_max = holds_max && e_y == static_cast<double>(chunk.top);
+      const double at_target = is_drawn()
+                                   ? at_drawn_target(row)
+                                   : row.factors.at_target(at_max, normaliser.probability(e_y));
+      normaliser.apply(e, g, size, past, y, static_cast<T>(at_target));
     }
   }
 
@@ -578,6 +589,7 @@ class alignas(4096) CrossEntropy {
   const int workers_;
   const bool plain_logits_, plain_grad_;
   const Streaming streamed_;
+  const bool holds_exponentials_;  // the array that will hold the gradient
   const Weight<T> weight_;
   const Scratch<T> scratch_;
   const Scratch<Chunk<T>> chunks_;

@@ -278,8 +278,8 @@ inline Sum<T> exp_and_sum(const Exp& exp, const S* u, T* e, int64_t n, int64_t t
     }
     return front + sum;
   };
-  const int64_t whole = n / (8 * L) * (8 * L);
-  const int64_t special = but_top && top < whole ? top / (8 * L) * (8 * L) : whole;
+  const int64_t whole = n & -(8 * L);
+  const int64_t special = but_top && top < whole ? top & -(8 * L) : whole;
   Sum<T> sum = terms.eights(0, special, Sum<T>{});
   if (special < whole) {
     sum.add(few(special, special + 8 * L));
@@ -581,26 +581,30 @@ inline T* in_step(T* scratch, const S* out) {
 inline int64_t slots_of(int64_t classes) { return chunks_of(classes) == 1 ? 2 : 1; }
 
 // A short row is written after the next row's exponentials: what lies between its sum and its
-// factors, divisions one after another, is not waited for. The caller holds the two rows: were they
-// here, the slot would not be kept in a register.
+// factors, divisions one after another, is not waited for. The two rows take turns.
+template <class Row>
 class Behind {
  public:
-  int slot() const { return slot_; }  // of the next row
+  explicit Behind(Row (&rows)[2]) : current_(rows), last_(rows + 1) {}
 
-  // The next row is complete; write(slot) writes the one before it.
+  Row& current() const { return *current_; }
+
+  // The current row is complete; write(row) writes the one before it.
   template <class Write>
   void advance(const Write& write) {
-    slot_ ^= 1;
-    if (waits_) write(slot_);
+    flush(write);
+    Row* const next = last_;
+    last_ = current_;
+    current_ = next;
     waits_ = true;
   }
   template <class Write>
   void flush(const Write& write) const {
-    if (waits_) write(slot_ ^ 1);
+    if (waits_) write(*last_);
   }
 
  private:
-  int slot_ = 0;
+  Row *current_, *last_;
   bool waits_ = false;
 };
 

@@ -51,22 +51,28 @@ class alignas(4096) SoftmaxRows {
     RowSum<T> sum;
     T log_sum;
   };
+  struct Pending {
+    T* own;  // where its exponentials may lie
+    Chunk<T>* chunks;
+    Row row;
+    Normaliser<T> normaliser;
+  };
 
   // Exponentials over which nothing else is written lie where the result will.
   bool in_place() const { return plain_out_ && !streamed_ && !Stored<S>::is_half; }
 
-  Row row_at(int64_t i, T* own) const {
-    Row row{};
+  // Filled in place: a copy of what has just been written field by field waits for all of it.
+  void begin_row(Row& row, int64_t i, T* own) const {
     row.i = i;
     row.from = row_offset(task_.shape, task_.x, i);
     row.to = row_offset(task_.shape, task_.out, i);
     row.out = plain_out_ ? static_cast<S*>(task_.out.data) + row.to : nullptr;
-    if (task_.log) return row;
+    row.e = nullptr;
+    if (task_.log) return;
     row.e = row.out ? in_step(own, row.out) : own;
     if constexpr (!Stored<S>::is_half) {
       if (in_place()) row.e = row.out;
     }
-    return row;
   }
 
   const S* u_of(int64_t from, int64_t begin, int64_t size, S* buffer) const {
@@ -76,21 +82,25 @@ class alignas(4096) SoftmaxRows {
   template <class Each>
   void compute(int worker, int64_t begin, int64_t end, const Each& each) const {
     Stream<Bits<S>> stream;
-    Row rows[2];
-    Normaliser<T> normalisers[2];
-    Behind behind;
-    const auto write = [&](int slot) { finish(rows[slot], 0, normalisers[slot], &stream); };
     const int64_t count = chunks_of(n_);
+    Pending pending[2];
+    for (int k = 0; k < 2; ++k) {
+      pending[k].own = scratch_.of(worker) + k * room_for<T>(n_);
+      pending[k].chunks = chunks_.of(worker) + k * count;
+    }
+    Behind<Pending> behind(pending);
+    const auto write = [&](const Pending& last) { finish(last.row, 0, last.normaliser, &stream); };
     for (int64_t i = begin; i < end; ++i) {
-      Row row = row_at(i, scratch_.of(worker) + behind.slot() * room_for<T>(n_));
-      Chunk<T>* const chunks = chunks_.of(worker) + behind.slot() * count;
-      sum(row, chunks, each);
+      Pending& current = behind.current();
+      Chunk<T>* const chunks = current.chunks;
+      begin_row(current.row, i, current.own);
+      sum(current.row, chunks, each);
       if (count == 1) {
-        rows[behind.slot()] = row;
-        normalisers[behind.slot()] = normaliser_of(row, chunks[0]);
+        current.normaliser = normaliser_of(current.row, *chunks);
         behind.advance(write);
         continue;
       }
+      const Row row = current.row;
       Stream<Bits<S>>* const past = &stream;
       each(count, [=](int64_t c, bool) {
         // What several threads write, none of them can hold back for another.
