@@ -13,7 +13,7 @@ namespace {
 
 // Measured: from here on, what a row costs by itself matters less than moving it into a tile.
 constexpr int64_t kFewClasses = 160;
-constexpr int64_t kMaxWidth = 64;
+constexpr int64_t kMaxWidth = 128;
 
 // The stride from one row to the next, while the innermost batch dimension lasts.
 inline int64_t row_stride(const Shape& shape, const Array& a) {
@@ -25,14 +25,17 @@ inline bool use_lanes(const Shape& shape, const Array& a) {
          (shape.classes <= kFewClasses || (row_stride(shape, a) == 1 && a.class_stride != 1));
 }
 
-// Few classes: the tile stays in the first-level cache. Rows next to each other: whole cache lines
-// of every class are worth more.
+// Few classes: the tile stays in the first-level cache. Rows next to each other: long stretches of
+// every class are worth more.
 template <class T>
 inline int64_t tile_width(const Shape& shape, const Array& a) {
-  const int64_t budget = row_stride(shape, a) == 1 ? 256 << 10 : 8 << 10;
-  const int64_t fits = budget / (shape.classes * static_cast<int64_t>(sizeof(T))) / 16 * 16;
+  const bool adjacent = row_stride(shape, a) == 1;
+  const int64_t row = shape.classes * static_cast<int64_t>(sizeof(T));
+  const int64_t fits = (adjacent ? 256 << 10 : 8 << 10) / row / 16 * 16;
   const int64_t run = (shape.batch[shape.batch_dims - 1] + 15) / 16 * 16;
-  const int64_t most = run < kMaxWidth ? run : kMaxWidth;
+  // Measured: half as many where it would be more than the first-level cache likes.
+  const int64_t limit = adjacent || row <= 32 ? kMaxWidth : kMaxWidth / 2;
+  const int64_t most = run < limit ? run : limit;
   const int64_t width = fits < most ? fits : most;
   return width < 16 ? 16 : width;
 }
