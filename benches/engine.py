@@ -1,7 +1,7 @@
 """Softmax and cross-entropy beside SciPy, torch and the speed of memory: python -m benches.engine.
 
-The yardstick of memory is a multiplication in place of 256 MB by as many threads. Peers get the
-same arrays and run by turns.
+The yardsticks of memory are a copy of the logits, and a multiplication in place of 256 MB, by as
+many threads. Peers get the same arrays and run by turns.
 """
 
 from __future__ import annotations
@@ -31,18 +31,16 @@ from softxent import (
 RNG = np.random.default_rng(0)
 
 
-def multiply_in_place(x: np.ndarray) -> Callable[[], None]:
-    """a *= c by as many threads as the kernels have."""
-    parts = np.array_split(x.reshape(-1), _native.get_num_threads())
-
-    def scale(part: np.ndarray) -> None:
-        np.multiply(part, np.float32(1), out=part)
+def in_parts(work: Callable[..., object], *arrays: np.ndarray) -> Callable[[], None]:
+    """work(part of each array) by as many threads as the kernels have."""
+    count = _native.get_num_threads()
+    parts = list(zip(*(np.array_split(a.reshape(-1), count) for a in arrays), strict=True))
 
     def run() -> None:
-        helpers = [threading.Thread(target=scale, args=(part,)) for part in parts[1:]]
+        helpers = [threading.Thread(target=work, args=part) for part in parts[1:]]
         for helper in helpers:
             helper.start()
-        scale(parts[0])
+        work(*parts[0])
         for helper in helpers:
             helper.join()
 
@@ -97,7 +95,8 @@ def losses(args: argparse.Namespace) -> Iterator[Case]:
             peers["torch.compile"] = torch_loss(x, y, compiled)
         work = {}
         if classes >= 1000 and rows > 1:
-            peers["multiply"] = multiply_in_place(large)
+            peers["copy"] = in_parts(np.copyto, out, x)
+            peers["multiply"] = in_parts(lambda part: np.multiply(part, 1, out=part), large)
             work["multiply"] = large.nbytes / x.nbytes
         moved = 2 * x.nbytes
         yield interleave(f"loss and gradient ({rows}, {classes})", moved, peers, work=work)

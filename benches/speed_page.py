@@ -20,9 +20,10 @@ checked before it is timed. The numbers beside a time are the peers' times over 
 softxent is faster. GB/s counts what must be moved at the least, one read and one write.
 
 "fresh array" returns the gradient in a new array, "reused out" in one of the caller's, and "over
-the logits" writes it in place. "multiply" is `a *= c` in place on 256 MB by as many threads, as
-much of it as the case has bytes: what the memory of this machine allows. Written by
-`python -m benches.engine --compile --megabytes 64` and `python -m benches.speed_page`.
+the logits" writes it in place. "copy" copies the logits to another array, and "multiply" is
+`a *= c` in place on 256 MB, as much of it as the case has bytes, both by as many threads: what the
+memory of this machine allows. Written by `python -m benches.engine --compile --megabytes 64` and
+`python -m benches.speed_page`.
 """
 
 
