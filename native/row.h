@@ -260,32 +260,33 @@ inline Sum<T> exp_and_sum(const Exp& exp, const S* u, T* e, int64_t n, int64_t t
                           const T* next_e) {
   constexpr int L = kLanes<T>;
   const Terms<T, keep, Exp, S> terms{exp, u, e, next_u, next_e};
-  const auto counted = [&](V<T> v, int64_t i)
-                           SOFTXENT_INLINE { return but_top ? without<T>(v, top - i) : v; };
-  // Of eight vectors with the one at the top, or of fewer, at the end.
+  const int64_t whole = n & -(8 * L);
+  const int64_t special = but_top && top < whole ? top & -(8 * L) : whole;
+  Sum<T> sum = terms.eights(0, special, Sum<T>{});
+  // Adds eight vectors with the one at the top, or fewer, at the end: those as a tree as well.
   const auto few = [&](int64_t i, int64_t end) SOFTXENT_INLINE {
-    V<T> front{}, sum{};
+    V<T> front{}, tail{};
+    const auto one = [&](V<T> v) SOFTXENT_INLINE {
+      but_top ? sum.add(without<T>(v, top - i)) : void(tail += v);
+    };
     if (!but_top && i + 4 * L <= end) {
       front = terms.four(i);
       i += 4 * L;
     }
 #pragma GCC unroll 1
-    for (; i + L <= end; i += L) sum += counted(terms.one(i), i);
+    for (; i + L <= end; i += L) one(terms.one(i));
     if (i < end) {
       const V<T> v = first_of<T>(exp.exp(load_part_as(u + i, end - i, T(0))), end - i);
       if (keep) store_part(e + i, v, end - i);
-      sum += counted(v, i);
+      one(v);
     }
-    return front + sum;
+    if (!but_top) sum.add(front + tail);
   };
-  const int64_t whole = n & -(8 * L);
-  const int64_t special = but_top && top < whole ? top & -(8 * L) : whole;
-  Sum<T> sum = terms.eights(0, special, Sum<T>{});
   if (special < whole) {
-    sum.add(few(special, special + 8 * L));
+    few(special, special + 8 * L);
     sum = terms.eights(special + 8 * L, whole, sum);
   }
-  sum.add(few(whole, n));
+  few(whole, n);
   return sum;
 }
 
@@ -447,9 +448,8 @@ inline RowSum<T> summarise(int64_t n, T* e, Chunk<T>* chunks, Next<T, S> next, c
     if (chunk.rest.value() >= 2 * static_cast<double>(chunk.top)) {
       chunk.rest.add(-static_cast<double>(chunk.top));
     } else if (at) {  // too much of the sum is its largest: the others are summed by themselves
-      chunk.rest =
-          exp_and_rest<true>(Done<T>{}, static_cast<const T*>(at), static_cast<T*>(nullptr), size,
-                             position(at, size, chunk.top), at, at);
+      chunk.rest = exp_and_rest<true>(Done<T>{}, at, static_cast<T*>(nullptr), size,
+                                      position(at, size, chunk.top), at, at);
     } else {
       chunk.rest = exp_and_rest<true>(near, u, static_cast<T*>(nullptr), size,
                                       position(u, size, chunk.max), u, static_cast<const T*>(at));
