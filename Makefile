@@ -6,7 +6,10 @@ BIN := .venv/bin
 READY := .venv/ready
 NATIVE := $(wildcard native/*.h native/*.cc)
 
-.PHONY: demo test check bench wheel wheel-test sanitize fuzz format clean
+CHECKS := check-format check-lint check-types check-imports check-commits
+
+.PHONY: demo test lowest newest check $(CHECKS) check-words bench wheel wheel-test sanitize fuzz \
+	format hooks clean
 .DEFAULT_GOAL := test
 
 # Train, evaluate and explain a classifier of handwritten digits.
@@ -20,27 +23,52 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
 
-# Format, lint, strict types, import arrows.
-check: $(READY)
+# The suite with the oldest versions that pyproject.toml admits, and with the newest that there are,
+# each in a virtual environment of its own. pip 25.3 and later read the constraints of the build from
+# PIP_BUILD_CONSTRAINT, earlier ones from PIP_CONSTRAINT.
+lowest: export PIP_CONSTRAINT := constraints-lowest.txt
+lowest: export PIP_BUILD_CONSTRAINT := constraints-lowest.txt
+lowest newest:
+	rm -rf build/$@
+	$(PYTHON) -m venv build/$@
+	build/$@/bin/python -m pip install --quiet -C build-dir=build/$@/cmake ".[all,test]"
+	build/$@/bin/python -m pytest -n 2
+
+# What CI and the pre-commit hooks check. `make -k check` goes on after a failure.
+check: $(CHECKS)
+
+check-format: $(READY)
 	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
 	$(BIN)/clang-format --dry-run --Werror $(NATIVE)
+
+check-lint: $(READY)
+	$(BIN)/ruff check .
+
+check-types: $(READY)
 	$(BIN)/mypy
+
+check-imports: $(READY)
 	$(BIN)/lint-imports
 
-# Speed beside the peers, answers checked first.
+check-words: $(READY)
+	$(BIN)/python tools/words.py
+
+check-commits: $(READY)
+	$(BIN)/python tools/commits.py
+
+# Speed compared with other libraries; the answers are checked first.
 bench: $(READY)
 	$(BIN)/python -m benches.engine
 	$(BIN)/python -m benches.face
 
-# An sdist, and the wheel that is built from it, both looked into.
+# An sdist, and the wheel that is built from it; a test compares their files with the repository's.
 wheel: $(READY)
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
 	SOFTXENT_DIST=dist $(BIN)/python -m pytest -q tests/test_packages.py
 
-# The wheel in an empty environment: no compiler within reach, NumPy, and what the tests themselves
-# are written with. Tests of what else is optional skip, and name what they need.
+# The suite on the wheel in an environment without a compiler, with NumPy and the packages that the
+# tests themselves import. Tests that need an optional package are skipped and name it.
 BARE := build/bare/bin
 wheel-test: wheel
 	rm -rf build/bare
@@ -55,9 +83,9 @@ SEED ?= 0
 fuzz: $(READY)
 	$(BIN)/python tests/native/fuzz.py $(CALLS) $(SEED)
 
-# The kernels' tests and random calls, with every instruction set built with the address and the
-# undefined-behaviour sanitizer. -S keeps the editable install out: the package is the one in
-# build/sanitized. Python's own leaks aren't looked for.
+# The kernels' tests and random calls, with every instruction set built with the address sanitizer
+# and the undefined-behaviour sanitizer. -S excludes the editable install, so that the package is the
+# one in build/sanitized. Leaks aren't checked, because Python itself has some.
 SANITIZED := build/sanitized
 SANITIZERS = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
@@ -69,6 +97,7 @@ sanitize: $(READY)
 	$(SANITIZERS) $(BIN)/python -S tests/native/fuzz.py $(CALLS) $(SEED)
 	$(SANITIZERS) $(BIN)/python -S -m pytest -q tests/native
 
+# Apply what check-format and check-lint report, where the tools can.
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -78,6 +107,10 @@ $(READY): pyproject.toml constraints.txt CMakeLists.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
 	touch $@
+
+# Run the checks before each commit, and check its subject (pip install pre-commit first).
+hooks: $(READY)
+	pre-commit install
 
 clean:
 	rm -rf .venv build dist runs .bench
