@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import softxent
 from softxent import Mean, Trace, explain
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
-from softxent.explain.layout import clean
+from softxent.render.text import printable
 
 # The example of the first note. Its exponentials are those of a float32 tensor, so that 0.1 is
 # 0.10000000149011612.
@@ -435,8 +435,8 @@ def test_names_from_data_cannot_steer_the_terminal() -> None:
     assert "class 3" in text  # the empty name
     batch = explain(np.eye(6), range(6), classes=hostile).text()
     assert all(c == "\n" or c.isprintable() for c in batch)
-    assert clean("a\rb\nc") == "a b c"
-    assert clean("\x1b[31mred") == "\ufffd[31mred"
+    assert printable("a\rb\nc") == "a b c"
+    assert printable("\x1b[31mred") == "\ufffd[31mred"
 
 
 def test_of_many_classes_the_likely_ones_and_the_target_are_shown() -> None:

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softxent import Trace, explain, markup
-from softxent.markup import el, to_html
+from softxent import Trace, explain
+from softxent.render import markup
+from softxent.render.markup import el, to_html
 
 NOTE = np.array([2, -1, 0.1], np.float32)
 HOSTILE = ["<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "\x1b[31m\u202egnp"]

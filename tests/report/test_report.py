@@ -21,15 +21,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import softxent.report
 from softxent import record as records
-from softxent.markup import el, name, to_html
 from softxent.ops.mean import Mean
 from softxent.record import Data, Epoch, Mistake, Model, Record, Regions, Run, Sum, TestRows
+from softxent.render.markup import to_html
 from softxent.report import render, write
 from softxent.report.calibration import calibrate
 from softxent.report.charts import Axis, Series, axis, line_chart
-from softxent.report.formats import loss, number, percent, probability
 from softxent.report.metrics import measure, wilson
 from softxent.report.palette import class_colours
 from softxent.report.png import encode
@@ -231,53 +229,6 @@ def decode_png(png: bytes) -> np.ndarray:
 # ---------------------------------------------------------------- numbers
 
 
-@pytest.mark.parametrize(
-    ("part", "whole", "text"),
-    [
-        (9696, 10000, "96.96%"),
-        (1, 3, "33.33%"),
-        (2, 3, "66.67%"),
-        (1, 800, "0.13%"),  # 0.125 exactly: half up, where "%.2f" gives 0.12
-        (99999, 100000, "99.999%"),
-        (1, 1000000, "0.0001%"),
-        (5, 5, "100%"),
-        (0, 5, "0%"),
-        (0, 0, "\N{EN DASH}"),
-        (math.nan, 5, "\N{EN DASH}"),
-    ],
-)
-def test_a_percentage_is_rounded_right_and_never_to_all_or_nothing(
-    part: float, whole: float, text: str
-) -> None:
-    assert percent(part, whole) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0673104, "0.06731"),
-        (2.302585, "2.303"),
-        (703.2, "703.2"),
-        (2.061e-9, "2.061\u00d710⁻⁹"),
-        (1e30, "1.000\u00d710³⁰"),
-        (0.0, "0"),
-        (-1.5, "\N{MINUS SIGN}1.500"),
-        (math.inf, "not finite"),
-        (math.nan, "not finite"),
-    ],
-)
-def test_a_number_has_four_digits(value: float, text: str) -> None:
-    assert number(value) == text
-
-
-def test_a_small_loss_or_a_sure_probability_is_not_rounded_away() -> None:
-    assert loss(0.07186) == "0.0719"
-    assert loss(2.061e-9) == "2.1\u00d710⁻⁹"
-    assert probability(1e-12) == "<0.01%"
-    assert probability(1 - 1e-9) == ">99.99%"
-    assert (probability(0.0), probability(1.0)) == ("0%", "100%")
-
-
 @given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_bounds_solve_their_equation(sample: tuple[int, int]) -> None:
     right, rows = sample
@@ -370,27 +321,6 @@ def test_a_model_that_is_too_sure_is_told_so(tmp_path: Path) -> None:
 def test_a_png_reads_back(shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(256, size=shape).astype(np.uint8)
     np.testing.assert_array_equal(decode_png(encode(pixels)), pixels)
-
-
-def test_text_and_attributes_are_escaped() -> None:
-    page = Page(to_html(el("p", "<b>&amp;", title="\"><script>'")))
-    assert page.tags == [("p", {"title": "\"><script>'"})]
-    assert page.text == "<b>&amp;"
-
-
-def test_what_html_cannot_hold_is_replaced() -> None:
-    assert "\x00" not in to_html(el("p", "a\x00b"))
-    to_html(el("p", "half a pair: \ud800")).encode()
-    assert "\u202e" not in to_html(name("\u202egpj.exe"))
-
-
-def test_a_long_name_keeps_both_ends_and_is_whole_in_the_tooltip() -> None:
-    element = name("species of the genus Iris number 17", 14)
-    assert element.text is not None
-    assert len(element.text) == 14
-    assert element.text.startswith("species")
-    assert element.text.endswith("17")
-    assert element.get("title") == "species of the genus Iris number 17"
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-9, 1e9))
@@ -704,44 +634,6 @@ def test_a_report_of_ten_thousand_images_is_small(tmp_path: Path) -> None:
 
 def test_the_same_record_gives_the_same_page(small: Record) -> None:
     assert render(small) == render(small)
-
-
-# ---------------------------------------------------------------- the colours
-
-
-def schemes() -> list[dict[str, str]]:
-    css = Path(softxent.report.__file__).with_name("style.css").read_text(encoding="utf-8")
-    blocks = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)
-    assert len(blocks) == 3  # light, dark, print
-    return [dict(re.findall(r"--([\w-]+): ([^;]+);", block)) for block in blocks]
-
-
-def luminance(colour: Sequence[float]) -> float:
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: Sequence[float], other: Sequence[float]) -> float:
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-def rgb(text: str) -> list[float]:
-    if text.startswith("#"):
-        digits = text[1:] if len(text) == 7 else "".join(2 * c for c in text[1:])
-        return [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    return [int(part) / 255 for part in text.split()]
-
-
-@pytest.mark.parametrize("scheme", schemes(), ids=["light", "dark", "print"])
-def test_text_stands_out_from_what_is_behind_it(scheme: dict[str, str]) -> None:
-    """WCAG AA: 4.5 to 1, on the page and on the deepest shade of the matrix."""
-    page = rgb(scheme["page"])
-    for text in ("text", "quiet", "accent", "wrong"):
-        assert contrast(rgb(scheme[text]), page) >= 4.5
-    for tint in ("accent-rgb", "wrong-rgb"):
-        deepest = [0.5 * t + 0.5 * p for t, p in zip(rgb(scheme[tint]), page, strict=True)]
-        assert contrast(rgb(scheme["text"]), deepest) >= 4.5
 
 
 # ---------------------------------------------------------------- the file

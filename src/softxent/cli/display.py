@@ -11,7 +11,7 @@ from softxent.errors import missing_extra
 from softxent.learn import ClassScore
 from softxent.ops.mean import Mean
 from softxent.record import Data, Epoch
-from softxent.report import formats
+from softxent.render import numbers
 
 try:
     import rich.console
@@ -56,14 +56,14 @@ def show_data(data: Data) -> None:
 def in_nats(loss: Mean) -> str:
     """A loss with its denominator: `0.1081 nats a row (1081.2 nats / 10,000 rows)`."""
     return (
-        f"{formats.loss(loss.value)} nats a row "
-        f"({formats.number(loss.total, 6)} nats / {formats.count(loss.weight)} rows)"
+        f"{numbers.loss(loss.value)} nats a row "
+        f"({numbers.number(loss.total, 6)} nats / {numbers.count(loss.weight)} rows)"
     )
 
 
 def as_fraction(accuracy: Mean) -> str:
     """An accuracy as what was counted: `9696/10000 (96.96%)`."""
-    share = formats.percent(accuracy.total, accuracy.weight)
+    share = numbers.percent(accuracy.total, accuracy.weight)
     return f"{accuracy.total:.0f}/{accuracy.weight:.0f} ({share})"
 
 
@@ -74,9 +74,9 @@ def class_table(scores: Sequence[ClassScore]) -> str:
     lines = [f"{'class':{width}}  {'precision':>9}  {'recall':>9}  {'rows':>9}"]
     for name, score in zip(names, scores, strict=True):
         precision, recall = (
-            formats.percent(share.total, share.weight) for share in (score.precision, score.recall)
+            numbers.percent(share.total, share.weight) for share in (score.precision, score.recall)
         )
-        rows = formats.count(score.recall.weight)
+        rows = numbers.count(score.recall.weight)
         lines.append(f"{name:{width}}  {precision:>9}  {recall:>9}  {rows:>9}")
     return "\n".join(lines)
 
@@ -84,8 +84,8 @@ def class_table(scores: Sequence[ClassScore]) -> str:
 def _line(epoch: Epoch, epochs: int) -> str:
     return (
         f"epoch {epoch.number:{len(str(epochs))}}/{epochs}  "
-        f"train loss {formats.loss(epoch.train_loss.mean.value)}  "
-        f"test loss {formats.loss(epoch.test_loss.mean.value)}  "
+        f"train loss {numbers.loss(epoch.train_loss.mean.value)}  "
+        f"test loss {numbers.loss(epoch.test_loss.mean.value)}  "
         f"accuracy {as_fraction(epoch.test_accuracy.mean)}  {epoch.seconds:.1f} s"
     )
 
@@ -135,7 +135,7 @@ class Bar:
 
     def step(self, done: int, steps: int, loss: Mean) -> None:
         """Move the bar; it is drawn a few times a second."""
-        shown = formats.loss(loss.value)
+        shown = numbers.loss(loss.value)
         self._bar.update(self._task, visible=True, completed=done, total=steps, loss=shown)
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from softxent.cli.numpy_file import is_numpy_file, load
 from softxent.errors import OptionError
+from softxent.render.terminal import supports_colour
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -102,17 +102,10 @@ def run(args: argparse.Namespace) -> int:
     elif args.json:
         print(told.to_json())
     else:
-        print("\n".join([*about, *([""] if about else []), told.text(colour=_in_colour())]))
+        print("\n".join([*about, *([""] if about else []), told.text(colour=supports_colour())]))
         if len(trace.logits) > 1:
             print("\nA row step by step: add --row NUMBER.")
     return 0
-
-
-def _in_colour() -> bool:
-    """On a terminal that has colours, unless NO_COLOR (no-color.org) says otherwise."""
-    return (
-        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
 
 
 def _write_page(told: Trace | WhatIf, caption: str, args: argparse.Namespace) -> None:
@@ -307,7 +300,7 @@ def _of_run(args: argparse.Namespace) -> tuple[Trace, list[str]]:
 
     from softxent import record
     from softxent.explain import explain
-    from softxent.explain.layout import clean
+    from softxent.render.text import shorten
 
     run = record.read(Path(args.logits[0]))
     rows = len(run.test.rows)
@@ -322,9 +315,9 @@ def _of_run(args: argparse.Namespace) -> tuple[Trace, list[str]]:
     probability = trace.probabilities[0, best]
     lines = [
         f"Test row {args.row} of {run.path}: row {run.test.rows[args.row]} of "
-        f"{clean(data.name, 60)}",
-        f"true class  {clean(data.classes[target], 60)}",
-        f"predicted   {clean(data.classes[best], 60)}, probability {probability:.4g}",
+        f"{shorten(data.name, 60)}",
+        f"true class  {shorten(data.classes[target], 60)}",
+        f"predicted   {shorten(data.classes[best], 60)}, probability {probability:.4g}",
     ]
     if math.isnan(probability):
         lines[-1] = "predicted   nothing: its logits aren't finite numbers"

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from softxent.explain.layout import aligned, exact, plural, short
 from softxent.explain.precision import type_notes
 from softxent.explain.row import goal_of, label
 from softxent.explain.story import Block, Column, Formula, Remark, Step, Story, Table
+from softxent.render.numbers import exact, plural, short
+from softxent.render.text import align_decimals
 
 if TYPE_CHECKING:
     from softxent.explain.trace import Trace
@@ -44,7 +45,7 @@ def _table(trace: Trace) -> Step:
         cells = [line[head] for line in lines]
         name = head in ("target", "highest")
         columns.append(
-            Column(cells if name else aligned(cells), "name" if name else "number", head)
+            Column(cells if name else align_decimals(cells), "name" if name else "number", head)
         )
     blocks: list[Block] = [Table(tuple(columns))]
     if rows > SHOWN_ROWS:

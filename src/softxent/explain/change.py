@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from softxent.explain.layout import aligned, exact, short, signed
 from softxent.explain.page import Detail, write_fragment, write_page
 from softxent.explain.row import goal_of, label, mark, why_nan
 from softxent.explain.steps import row_story, shown_classes
 from softxent.explain.story import Block, Column, Formula, Remark, Step, Story, Table
 from softxent.explain.text import write_text
+from softxent.render.numbers import exact, short, with_sign
+from softxent.render.text import align_decimals
 
 if TYPE_CHECKING:
     from softxent.explain.trace import Trace
@@ -119,8 +120,10 @@ def _story(before: Trace, after: Trace) -> Story:
 def _logits(before: Trace, after: Trace, changed: list[int]) -> Step:
     columns = (
         Column([label(before, index) for index in changed], "name"),
-        Column(aligned([exact(value) for value in before.logits[0, changed]]), head="before"),
-        Column(aligned([exact(value) for value in after.logits[0, changed]]), head="after"),
+        Column(
+            align_decimals([exact(value) for value in before.logits[0, changed]]), head="before"
+        ),
+        Column(align_decimals([exact(value) for value in after.logits[0, changed]]), head="after"),
     )
     return Step("The logits that change:", [Table(columns)])
 
@@ -165,10 +168,10 @@ def _loss(before: Trace, after: Trace, changed: list[int]) -> Step:
     if changed and np.isfinite([straight, change]).all():
         blocks.append(
             Remark(
-                f"A change of {signed(float(short(change)))}. The gradient, times the change of "
+                f"A change of {with_sign(float(short(change)))}. The gradient, times the change of "
                 f"the logit{'s' * (len(changed) > 1)}, would have said "
-                f"{signed(float(short(straight)))}: it is the slope at the start, right for small "
-                "steps."
+                f"{with_sign(float(short(straight)))}: it is the slope at the start, right for "
+                "small steps."
             )
         )
     return Step("The loss:", blocks)

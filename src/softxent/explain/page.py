@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from softxent.explain.story import Block, Column, Formula, Step, Story, Table
-from softxent.markup import Element, el, name, page, to_html
+from softxent.render.markup import Element, el, name, to_html
+from softxent.render.page import page, stylesheet
 
 __all__ = ["Detail", "write_fragment", "write_page"]
+
+_STYLE = Path(__file__).with_name("style.css")
 
 
 class Detail(NamedTuple):
@@ -27,24 +30,18 @@ def write_page(story: Story, details: Iterable[Detail], caption: str) -> str:
         details: what it can unfold.
         caption: what the numbers are of; empty for nothing.
     """
-    body = el(
-        "body",
+    return page(
+        story.title,
+        stylesheet(_STYLE),
         el("main", _article(story, details, caption), class_="softxent"),
         el("footer", el("p", "Made by softxent.")),
-        class_="softxent-page",
     )
-    return page(story.title, _style(), body)
 
 
 def write_fragment(story: Story, details: Iterable[Detail]) -> str:
     """A piece of a page, with its style; it takes its colours from the page around it."""
-    return to_html(
-        el("div", el("style", _style()), _article(story, details, ""), class_="softxent")
-    )
-
-
-def _style() -> str:
-    return Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    style = _STYLE.read_text(encoding="utf-8")
+    return to_html(el("div", el("style", style), _article(story, details, ""), class_="softxent"))
 
 
 def _article(story: Story, details: Iterable[Detail], caption: str) -> Element:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from softxent.explain.layout import aligned, exact, plural, short
 from softxent.explain.row import Goal, names_of
 from softxent.explain.story import Block, Column, Remark, Step, Table
 from softxent.explain.typed import EPSILON, Plain
+from softxent.render.numbers import exact, plural, short
+from softxent.render.text import align_decimals
 
 if TYPE_CHECKING:
     from softxent.explain.trace import Trace
@@ -104,10 +105,13 @@ def _computed(trace: Trace, shown: list[int]) -> Table:
     gap = [""] * (len(names) - len(shown))
     columns = [
         Column(names, "name"),
-        Column([*aligned([_in_type(v) for v in computed.probabilities[0, shown]]), *gap], head="p"),
+        Column(
+            [*align_decimals([_in_type(v) for v in computed.probabilities[0, shown]]), *gap],
+            head="p",
+        ),
     ]
     if computed.row_gradient is not None:
-        cells = aligned([_in_type(value) for value in computed.row_gradient[0, shown]])
+        cells = align_decimals([_in_type(value) for value in computed.row_gradient[0, shown]])
         columns.append(Column([*cells, *gap], head="gradient"))
     return Table(tuple(columns))
 
@@ -121,7 +125,7 @@ def _losses(trace: Trace, plain: tuple[Plain, ...], goal: Goal) -> Table:
         assert way.losses is not None
         rows.append((way.way, _in_type(way.losses[0])))
     names, cells = zip(*rows, strict=True)
-    return Table((Column(names, "name", head=""), Column(aligned(cells), head="loss")))
+    return Table((Column(names, "name", head=""), Column(align_decimals(cells), head="loss")))
 
 
 def _why(trace: Trace, way: Plain, goal: Goal | None) -> str:

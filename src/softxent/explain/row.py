@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from softxent.explain.layout import NAME_WIDTH, clean, plural
+from softxent.render.numbers import plural
+from softxent.render.text import shorten
 
 if TYPE_CHECKING:
     from softxent.explain.trace import Trace
 
 __all__ = ["Goal", "goal_of", "label", "mark", "names_of", "why_nan", "with_others"]
+
+NAME_WIDTH = 16
 
 Values = npt.NDArray[np.float64]
 
@@ -50,7 +53,7 @@ def goal_of(trace: Trace, row: int) -> Goal | None:
 
 def label(trace: Trace, index: int, columns: int = NAME_WIDTH) -> str:
     """A class by its name; `class 2` where it has none, or where the name is a number."""
-    name = clean(trace.classes[index], columns)
+    name = shorten(trace.classes[index], columns)
     if trace.named and name and not name.replace(".", "").isdigit():
         return name
     return f"class {name or index}"

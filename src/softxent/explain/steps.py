@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from softxent.explain.layout import aligned, exact, plural, short, signed, ten_digits
 from softxent.explain.precision import type_step
 from softxent.explain.row import Goal, goal_of, label, mark, names_of, why_nan, with_others
 from softxent.explain.story import Block, Column, Formula, Remark, Step, Story, Table
+from softxent.render.numbers import exact, plural, short, ten_digits, with_sign
+from softxent.render.text import align_decimals
 
 if TYPE_CHECKING:
     from softxent.explain.trace import Trace
@@ -121,7 +122,7 @@ def _scaled(trace: Trace, shown: list[int], goal: Goal | None) -> Step:
 
 
 def _listing(trace: Trace, values: Values, shown: list[int], goal: Goal | None) -> Table:
-    cells = aligned([exact(value) for value in values[shown]])
+    cells = align_decimals([exact(value) for value in values[shown]])
     marks = [mark(index, goal) for index in shown]
     others = np.delete(values, shown)
     if others.size:
@@ -146,7 +147,7 @@ def _exponentials(trace: Trace, shown: list[int]) -> Step:
     calls = [f"exp({exact(argument)})" for argument in arguments[shown]]
     names = names_of(trace, shown)
     calls += [""] * (len(names) - len(calls))
-    cells = aligned([exact(value) for value in [*with_others(values, shown), total]])
+    cells = align_decimals([exact(value) for value in [*with_others(values, shown), total]])
     table = Table(
         (
             Column([*names, "sum"], "name"),
@@ -159,7 +160,7 @@ def _exponentials(trace: Trace, shown: list[int]) -> Step:
 
 def _probabilities(trace: Trace, shown: list[int]) -> Step:
     values = with_others(trace.probabilities[0], shown)
-    cells = aligned([*map(exact, values), f"{math.fsum(trace.probabilities[0]):.15g}"])
+    cells = align_decimals([*map(exact, values), f"{math.fsum(trace.probabilities[0]):.15g}"])
     table = Table(
         (
             Column([*names_of(trace, shown), "sum"], "name"),
@@ -247,9 +248,9 @@ def _spread(trace: Trace, shown: list[int], goal: Goal) -> Step:
     table = Table(
         (
             Column(names, "name"),
-            Column(aligned([ten_digits(value) for value in masses]), head="t"),
-            Column(aligned([*logs, *([""] * (len(names) - len(logs)))]), head="-log p"),
-            Column(aligned([ten_digits(value) for value in parts]), head="t x -log p"),
+            Column(align_decimals([ten_digits(value) for value in masses]), head="t"),
+            Column(align_decimals([*logs, *([""] * (len(names) - len(logs)))]), head="-log p"),
+            Column(align_decimals([ten_digits(value) for value in parts]), head="t x -log p"),
         )
     )
     blocks: list[Block] = [table]
@@ -287,7 +288,7 @@ def _gradient(trace: Trace, shown: list[int], goal: Goal) -> Step:
     table = Table(
         (
             Column(names_of(trace, shown), "name"),
-            Column(aligned([exact(value) for value in values])),
+            Column(align_decimals([exact(value) for value in values])),
             Column(kind="arrow", shares=[value / largest for value in values]),
         )
     )
@@ -390,12 +391,12 @@ def _margin(trace: Trace, shown: list[int], goal: Goal | None) -> Iterator[Step]
         answer += f", as has {label(trace, second)}; the first of them is taken"
     if goal is not None and goal.target is not None and not goal.ignored:
         answer += "; it is right" if goal.target == best else "; it is wrong"
-    cells = aligned([signed(value) for value in margin[shown]])
+    cells = align_decimals([with_sign(value) for value in margin[shown]])
     then = f"  then {label(trace, second)} wins" if np.isfinite(margin[best]) else ""
     notes = [then if index == best else "" for index in shown]
     others = np.delete(margin, shown)
     if others.size:
-        cells.append(f"{signed(others.min())} or more")
+        cells.append(f"{with_sign(others.min())} or more")
         notes.append("")
     yield Step(
         f"{answer}. To change it, one logit alone would have to move by more than:",

@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from softxent.markup import Child, Element, el
-from softxent.report.formats import number, signed
+from softxent.render.markup import Child, Element, el
+from softxent.render.numbers import number, typeset_minus
 
 __all__ = ["Axis", "Frame", "Series", "axis", "drawing", "line_chart"]
 
@@ -123,7 +123,7 @@ def _tick_texts(axis: Axis) -> list[tuple[float, str]]:
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     if decimals > 5 or max(map(abs, ticks), default=0) >= 1e6:
         return [(tick, number(tick, 2)) for tick in ticks]
-    return [(tick, signed(f"{tick:,.{decimals}f}")) for tick in ticks]
+    return [(tick, typeset_minus(f"{tick:,.{decimals}f}")) for tick in ticks]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from softxent.markup import Element, el, name, page
 from softxent.record import Record, Run
+from softxent.render.markup import Element, el, name
+from softxent.render.numbers import percent
+from softxent.render.page import page, stylesheet
 from softxent.report.calibration import calibrate
-from softxent.report.formats import percent
 from softxent.report.metrics import measure
 from softxent.report.sections import (
     classes,
@@ -47,10 +48,15 @@ def render(record: Record) -> str:
         provenance.section(run),
     ]
     present = [section for section in sections if section is not None]
-    body = el("body", _header(run), _contents(present), el("main", present), _footer(run))
     accuracy = percent(run.test_accuracy.mean.total, run.test_accuracy.weight)
-    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-    return page(f"{run.data.name}: {accuracy} · softxent report", style, body)
+    return page(
+        f"{run.data.name}: {accuracy} · softxent report",
+        stylesheet(Path(__file__).with_name("style.css")),
+        _header(run),
+        _contents(present),
+        el("main", present),
+        _footer(run),
+    )
 
 
 def _header(run: Run) -> Element:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softxent.markup import Child, Element, el, name
-from softxent.report.formats import NOTHING, count, loss, percent
+from softxent.render.markup import Child, Element, el, name
+from softxent.render.numbers import MISSING, count, loss, percent
+from softxent.render.tables import scrolling, table
 from softxent.report.metrics import Floats, Metrics
-from softxent.report.tables import scrolling, table
 
 __all__ = ["section"]
 
@@ -31,7 +31,7 @@ def section(classes: Sequence[str], metrics: Metrics) -> Element:
             percent(int(metrics.right[i]), int(metrics.named[i]), 1),
             [_bar(float(recall[i])), percent(int(metrics.right[i]), int(metrics.rows[i]), 1)],
             percent(2 * int(metrics.right[i]), int(metrics.rows[i] + metrics.named[i]), 1),
-            loss(float(metrics.mean_loss[i])) if metrics.rows[i] else NOTHING,
+            loss(float(metrics.mean_loss[i])) if metrics.rows[i] else MISSING,
         ]
         for i in shown
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from softxent.markup import Element, el, name
-from softxent.report.formats import count, percent
+from softxent.render.markup import Element, el, name
+from softxent.render.numbers import count, percent
+from softxent.render.tables import scrolling, table
 from softxent.report.metrics import Metrics
-from softxent.report.tables import scrolling, table
 
 __all__ = ["section"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from softxent.markup import Child, Element, el
 from softxent.record import Epoch, Sum
+from softxent.render.markup import Child, Element, el
+from softxent.render.numbers import count, loss, number, percent
+from softxent.render.tables import scrolling, table
 from softxent.report.charts import Axis, Series, axis, line_chart
-from softxent.report.formats import count, loss, number, percent
-from softxent.report.tables import scrolling, table
 
 __all__ = ["section"]
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softxent.markup import Element, el, name
 from softxent.record import Mistake, Record
-from softxent.report.formats import count, number, probability
+from softxent.render.markup import Element, el, name
+from softxent.render.numbers import count, number, probability
+from softxent.render.tables import scrolling, table
 from softxent.report.png import data_uri
-from softxent.report.tables import scrolling, table
 
 __all__ = ["section"]
 

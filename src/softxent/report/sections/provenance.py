@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from softxent.markup import Child, Element, el, name
 from softxent.record import FileDigest, Run
-from softxent.report.formats import count, number, size
-from softxent.report.tables import scrolling, table
+from softxent.render.markup import Child, Element, el, name
+from softxent.render.numbers import count, number, size
+from softxent.render.tables import scrolling, table
 
 __all__ = ["notes", "section"]
 

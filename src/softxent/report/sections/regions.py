@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from softxent.markup import Child, Element, el, name
 from softxent.record import Data, Regions
+from softxent.render.markup import Child, Element, el, name
+from softxent.render.numbers import count
 from softxent.report.charts import Axis, Frame, axis, drawing
-from softxent.report.formats import count
 from softxent.report.metrics import Metrics
 from softxent.report.palette import Colour, class_colours, to_hex
 from softxent.report.png import data_uri

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from softxent.markup import Element, el
+from softxent.render.markup import Element, el
+from softxent.render.numbers import count, percent, probability
+from softxent.render.tables import scrolling, table
 from softxent.report.calibration import Bin, Calibration
 from softxent.report.charts import Frame, axis, drawing
-from softxent.report.formats import count, percent, probability
-from softxent.report.tables import scrolling, table
 
 __all__ = ["section"]
 

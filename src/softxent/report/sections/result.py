@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from softxent.markup import Child, Element, el, name
 from softxent.record import Run
-from softxent.report.formats import count, number, percent
+from softxent.render.markup import Child, Element, el, name
+from softxent.render.numbers import count, number, percent
+from softxent.render.tables import table
 from softxent.report.metrics import Metrics, wilson
-from softxent.report.tables import table
 
 __all__ = ["lead", "section"]
 

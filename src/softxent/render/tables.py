@@ -1,10 +1,10 @@
-"""Tables whose headers say what they head."""
+"""HTML tables whose headers are marked as such."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from softxent.markup import Child, Element, el
+from softxent.render.markup import Child, Element, el
 
 __all__ = ["scrolling", "table"]
 
@@ -20,11 +20,12 @@ def table(
     """A table; the first cell of each row is the row's header.
 
     Args:
-        caption: what the table shows.
-        columns: each column's header and its kind: `text`, `number` (aligned on the right) or
-            `whole` (never broken into lines).
+        caption: what the table shows; None for no caption.
+        columns: each column's header and its kind, which becomes the class of its cells: `text`,
+            `number` (aligned on the right), `whole` (never broken into lines), or another one that
+            the page's stylesheet knows. Without any header the table has no head.
         rows: each row's cells.
-        foot: rows below a rule: totals and means.
+        foot: rows below a rule, such as totals and means.
         class_: the table's class.
     """
 
@@ -36,12 +37,15 @@ def table(
             (el("td", cell, class_=kind) for cell, kind in rest),
         )
 
-    head = el("tr", (el("th", header, scope="col", class_=kind) for header, kind in columns))
+    head = None
+    if any(header for header, _ in columns):
+        headers = (el("th", header, scope="col", class_=kind) for header, kind in columns)
+        head = el("thead", el("tr", headers))
     below = [line(cells) for cells in foot]
     return el(
         "table",
-        el("caption", caption),
-        el("thead", head),
+        el("caption", caption) if caption is not None else None,
+        head,
         el("tbody", map(line, rows)),
         el("tfoot", below) if below else None,
         class_=class_,
