@@ -12,6 +12,7 @@ import torch
 from softxent.errors import DataError, ShapeError
 from softxent.learn.data import Samples
 from softxent.learn.model import Network
+from softxent.metrics import count_classes
 from softxent.ops import Mean, cross_entropy, softmax
 
 __all__ = ["ClassScore", "Evaluation", "evaluate", "predict"]
@@ -118,13 +119,16 @@ class Evaluation:
 
     def by_class(self, classes: Sequence[str]) -> list[ClassScore]:
         """Precision and recall of each class, with their denominators."""
-        count = len(classes)
-        right = np.bincount(self.target[self.predicted == self.target], minlength=count)
-        claimed = np.bincount(self.predicted, minlength=count)
-        present = np.bincount(self.target, minlength=count)
+        counts = count_classes(self.target, self.predicted, len(classes))
         return [
-            ClassScore(name=name, precision=Mean(int(r), int(c)), recall=Mean(int(r), int(p)))
-            for name, r, c, p in zip(classes, right, claimed, present, strict=True)
+            ClassScore(
+                name=name,
+                precision=Mean(int(correct), int(predicted)),
+                recall=Mean(int(correct), int(rows)),
+            )
+            for name, correct, predicted, rows in zip(
+                classes, counts.correct, counts.predicted, counts.rows, strict=True
+            )
         ]
 
 

@@ -1,8 +1,8 @@
-"""A run's record on disk -> one offline HTML file.
+"""The report: from a run's record on disk to one offline HTML file.
 
-`render` makes the page as text and touches no file; `write` puts it beside the record. The page
-is made from the top down in `page.py`, one file a section; it needs no JavaScript, fetches nothing,
-and is the same each time that it is made from the same record.
+`render` returns the page as text; `write` stores it next to the record. page.py puts the sections
+together, and each file in `sections` makes one of them. The page needs no JavaScript and fetches
+nothing, and the same record always gives the same page.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["render", "write"]
 
 
 def write(record: Record, path: Path | None = None) -> Path:
-    """Write the report whole or not at all.
+    """Write the report; it appears complete or not at all.
 
     Args:
         record: the run, as `softxent.record.read` gives it.
-        path: where to; `report.html` in the run's directory where None. A report that is there
-            is replaced.
+        path: the file; `report.html` in the run's directory where None. An existing report is
+            replaced.
 
     Returns:
         The path.

@@ -1,7 +1,7 @@
-"""Drawings in SVG: axes with ticks and units, lines with their names beside them.
+"""Charts in SVG: axes with ticks and units, and lines with their names next to them.
 
-A drawing is a few hundred units wide, about as many pixels as it gets on a phone and on half of a
-wide screen, so that its text is readable on both.
+A chart is a few hundred SVG units wide. That is about the number of pixels that it gets on a phone
+and on half of a wide screen, so its text is readable on both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LINE_HEIGHT = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A range of numbers, the ticks on it, and what it shows in which unit."""
+    """A range of numbers, its ticks, and a label with the unit."""
 
     low: float
     high: float
@@ -34,9 +34,9 @@ def axis(low: float, high: float, label: str, *, whole: bool = False, most: int 
     Args:
         low: the least value.
         high: the greatest value.
-        label: what it shows, with its unit.
-        whole: whether only whole numbers are values; the range is then not widened.
-        most: no more ticks than this.
+        label: the quantity, with its unit.
+        whole: whether all values are integers; the range is then not widened.
+        most: the greatest number of ticks.
     """
     if high <= low:
         spread = abs(low) / 2 or 0.5
@@ -52,17 +52,17 @@ def axis(low: float, high: float, label: str, *, whole: bool = False, most: int 
 
 
 def _round_step(least: float) -> float:
-    """The next of 1, 2, 5, 10, 20, 50 ... times a power of ten."""
+    """The smallest of 1, 2 and 5 times a power of ten that is at least `least`."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(m * power for m in (1, 2, 5, 10) if m * power >= least * (1 - 1e-9))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A plot area on a drawing, and where a value lies in it."""
+    """The plot area of a chart, and the positions of values in it."""
 
     across: float
-    """The plot area's width; the margins come on top."""
+    """The plot area's width, without the margins."""
     up: float
     x_axis: Axis
     y_axis: Axis
@@ -73,26 +73,26 @@ class Frame:
 
     @property
     def width(self) -> float:
-        """Of the whole drawing."""
+        """Of the whole chart."""
         return self.left + self.across + self.right
 
     @property
     def height(self) -> float:
-        """Of the whole drawing."""
+        """Of the whole chart."""
         return self.top + self.up + self.bottom
 
     def x(self, value: float) -> float:
-        """The place of a value on the x axis."""
+        """The position of a value on the x axis."""
         share = (value - self.x_axis.low) / (self.x_axis.high - self.x_axis.low)
         return self.left + share * self.across
 
     def y(self, value: float) -> float:
-        """The place of a value on the y axis, which points up."""
+        """The position of a value on the y axis, which points up."""
         share = (value - self.y_axis.low) / (self.y_axis.high - self.y_axis.low)
         return self.top + (1 - share) * self.up
 
     def axes(self, *, grid: bool = True) -> list[Element]:
-        """Ticks, their numbers, the grid lines and what the axes show."""
+        """Ticks with their numbers, grid lines and labels."""
         floor, end = self.top + self.up, self.left + self.across
         parts: list[Element] = []
         for tick, text in _tick_texts(self.y_axis):
@@ -128,27 +128,27 @@ def _tick_texts(axis: Axis) -> list[tuple[float, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A line of a chart: one value an epoch; what isn't finite leaves a gap."""
+    """A line of a chart: one value per epoch; values that aren't finite leave gaps."""
 
     name: str
     style: str
     """The line's CSS class."""
     values: Sequence[float]
     last: str
-    """The last value as text; it stands beside the line's end."""
+    """The last value as text, shown at the end of the line."""
 
 
 def drawing(
     id_: str, title: str, description: str, width: float, height: float, *content: Child
 ) -> Element:
-    """An SVG with what a screen reader says instead of it.
+    """An SVG image with a description for screen readers.
 
     Args:
-        id_: the beginning of its ids; one a page.
+        id_: the prefix of its ids, unique in the page.
         title: its name.
-        description: what can be seen on it.
-        width: in its own units.
-        height: in its own units.
+        description: what it shows.
+        width: in SVG units.
+        height: in SVG units.
         content: its elements.
     """
     return el(
@@ -172,7 +172,7 @@ def line_chart(
     x: Sequence[float],
     series: Sequence[Series],
 ) -> Element:
-    """Lines over x, each with its name and its last value at its end."""
+    """Lines over x, each with its name and last value at its end."""
     frame = Frame(across=274, up=198, x_axis=x_axis, y_axis=y_axis, right=104)
     return drawing(
         id_,
@@ -194,7 +194,7 @@ def _line(frame: Frame, x: Sequence[float], series: Series) -> Element:
         elif runs[-1]:
             runs.append([])
     dots = [point for run in runs for point in run]
-    few = len(dots) <= 30  # more would hide the line
+    few = len(dots) <= 30  # more dots would hide the line
     return el(
         "g",
         (
@@ -208,7 +208,7 @@ def _line(frame: Frame, x: Sequence[float], series: Series) -> Element:
 
 
 def _end_labels(frame: Frame, x: Sequence[float], series: Sequence[Series]) -> list[Element]:
-    """Each line's name and last value beside its end, moved apart where they would overlap."""
+    """Each line's name and last value at its end, moved apart where they would overlap."""
     ends = []
     for one in series:
         finite = [(p, v) for p, v in zip(x, one.values, strict=True) if math.isfinite(v)]

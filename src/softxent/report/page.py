@@ -1,15 +1,14 @@
-"""The page from the top down."""
+"""The report as one page, from top to bottom."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from softxent.metrics import measure, measure_calibration
 from softxent.record import Record, Run
 from softxent.render.markup import Element, el, name
 from softxent.render.numbers import percent
 from softxent.render.page import page, stylesheet
-from softxent.report.calibration import calibrate
-from softxent.report.metrics import measure
 from softxent.report.sections import (
     classes,
     confusion,
@@ -31,11 +30,11 @@ def render(record: Record) -> str:
         record: the run, as `softxent.record.read` gives it.
 
     Returns:
-        The page. It holds all it needs: no script, and nothing that is fetched from anywhere.
+        The page. It contains everything it needs: it runs no script and fetches nothing.
     """
     run = record.run
     metrics = measure(record.test_logits, record.test_target)
-    calibration = calibrate(metrics)
+    calibration = measure_calibration(metrics.confidence, metrics.correct)
     sections = [
         result.section(run, metrics),
         provenance.notes(run),

@@ -1,4 +1,4 @@
-"""Colours for classes that stay apart for colour-blind eyes, on a white page and on a dark one."""
+"""Colours for classes that colour-blind readers can distinguish, on a light page and a dark one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ __all__ = ["Colour", "class_colours", "to_hex"]
 
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's set without black and yellow, which vanish on one of the two pages.
-_APART: dict[str, Colour] = {
+# The palette of Okabe and Ito without black and yellow, which are invisible on one of the pages.
+_PALETTE: dict[str, Colour] = {
     "blue": (0, 114, 178),
     "orange": (230, 159, 0),
     "green": (0, 158, 115),
@@ -21,16 +21,16 @@ _APART: dict[str, Colour] = {
 
 
 def class_colours(names: Sequence[str]) -> list[Colour]:
-    """One colour a class, as red, green and blue of 0 to 255.
+    """One colour per class, as red, green and blue from 0 to 255.
 
-    Classes that are called after colours get them: nobody could read a plot of red in blue.
+    Classes that are named after colours get these: a plot of red points in blue misleads.
     """
-    called = [name.strip().lower() for name in names]
-    if len(set(called)) == len(names) and _APART.keys() >= set(called):
-        return [_APART[name] for name in called]
-    if len(names) <= len(_APART):
-        return list(_APART.values())[: len(names)]
-    # No set of so many is safe for every eye: turns of the hue, neighbours of unlike lightness.
+    given = [name.strip().lower() for name in names]
+    if len(set(given)) == len(names) and _PALETTE.keys() >= set(given):
+        return [_PALETTE[name] for name in given]
+    if len(names) <= len(_PALETTE):
+        return list(_PALETTE.values())[: len(names)]
+    # No palette of this size suits every eye: hues in equal steps, with alternating lightness.
     return [_from_hls(i / len(names), (0.42, 0.62)[i % 2], 0.7) for i in range(len(names))]
 
 

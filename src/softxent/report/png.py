@@ -1,4 +1,4 @@
-"""A PNG of an array, as a data URI: what an offline page needs and no more."""
+"""Arrays as PNG images in data URIs, which an offline page can show."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def encode(pixels: npt.NDArray[np.uint8]) -> bytes:
     """A PNG file.
 
     Args:
-        pixels: (height, width) grey levels, or (height, width, 4) red, green, blue, alpha.
+        pixels: (height, width) grey levels, or (height, width, 4) red, green, blue, alpha; uint8.
     """
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     head = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     lines = pixels.reshape(height, width * channels)
-    unfiltered = np.zeros((height, 1), dtype=np.uint8)  # each line starts with its filter's number
+    unfiltered = np.zeros((height, 1), dtype=np.uint8)  # each line starts with its filter type
     body = zlib.compress(np.hstack([unfiltered, lines]).tobytes(), level=9)
     chunks = [(b"IHDR", head), (b"IDAT", body), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)

@@ -1,15 +1,16 @@
-"""Each class on its own."""
+"""Precision, recall, F1 and loss of each class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from softxent.metrics import Metrics
 from softxent.render.markup import Child, Element, el, name
 from softxent.render.numbers import MISSING, count, loss, percent
 from softxent.render.tables import scrolling, table
-from softxent.report.metrics import Floats, Metrics
 
 __all__ = ["section"]
 
@@ -18,20 +19,21 @@ _MOST_CLASSES = 200
 
 def section(classes: Sequence[str], metrics: Metrics) -> Element:
     """Rows, precision, recall, F1 and mean loss of each class."""
+    counts = metrics.counts
     shown, which = list(range(metrics.classes)), f"{count(metrics.classes)} classes"
     if metrics.classes > _MOST_CLASSES:
-        mistakes = metrics.rows - metrics.right
+        mistakes = counts.rows - counts.correct
         shown = sorted(np.argsort(-mistakes, kind="stable")[:_MOST_CLASSES].tolist())
         which = f"The {_MOST_CLASSES} of {which} with the most mistakes"
-    precision, recall, f1 = metrics.precision, metrics.recall, metrics.f1
+    precision, recall, f1 = counts.precision, counts.recall, counts.f1
     lines: list[list[Child]] = [
         [
             name(classes[i]),
-            count(int(metrics.rows[i])),
-            percent(int(metrics.right[i]), int(metrics.named[i]), 1),
-            [_bar(float(recall[i])), percent(int(metrics.right[i]), int(metrics.rows[i]), 1)],
-            percent(2 * int(metrics.right[i]), int(metrics.rows[i] + metrics.named[i]), 1),
-            loss(float(metrics.mean_loss[i])) if metrics.rows[i] else MISSING,
+            count(int(counts.rows[i])),
+            percent(int(counts.correct[i]), int(counts.predicted[i]), 1),
+            [_bar(float(recall[i])), percent(int(counts.correct[i]), int(counts.rows[i]), 1)],
+            percent(2 * int(counts.correct[i]), int(counts.rows[i] + counts.predicted[i]), 1),
+            loss(float(metrics.mean_loss[i])) if counts.rows[i] else MISSING,
         ]
         for i in shown
     ]
@@ -56,20 +58,20 @@ def section(classes: Sequence[str], metrics: Metrics) -> Element:
         el("h2", "Classes", id="classes"),
         el(
             "p",
-            "Precision: of the rows that were named as the class, how many are. Recall: of the "
-            "rows of the class, how many were named as it. F1 is the harmonic mean of the two. "
-            "A dash stands where there is nothing to divide by.",
+            "Precision is the share of the rows predicted as the class that belong to it. Recall "
+            "is the share of the class's rows that are predicted as it. F1 is the harmonic mean "
+            "of the two. A dash means that there is nothing to divide by.",
         ),
         scrolling("Classes", body),
     )
 
 
-def _plain_mean(values: Floats) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")
+def _plain_mean(values: npt.NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
-def _mean(shares: Floats) -> str:
+def _mean(shares: npt.NDArray[np.float64]) -> str:
     return percent(_plain_mean(shares), 1, 1)
 
 

@@ -1,24 +1,24 @@
-"""Which classes are taken for which."""
+"""Which classes are confused with which."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from softxent.metrics import Metrics
 from softxent.render.markup import Element, el, name
 from softxent.render.numbers import count, percent
 from softxent.render.tables import scrolling, table
-from softxent.report.metrics import Metrics
 
 __all__ = ["section"]
 
-_MOST_CLASSES = 40  # a larger matrix is not read cell by cell
+_MOST_CLASSES = 40  # nobody reads a larger matrix cell by cell
 _MOST_PAIRS = 30
 _LEVELS = (0.005, 0.01, 0.02, 0.05, 0.10, 0.20)
-"""Where the shading of a mistake's share of its class changes: most mistakes are rare."""
+"""Shares of a class at which the shading of a mistake changes; fine, since most are rare."""
 
 
 def section(classes: Sequence[str], metrics: Metrics) -> Element:
-    """The confusion matrix, or for many classes the pairs that are confused most."""
+    """The confusion matrix, or for many classes the most confused pairs."""
     if metrics.classes <= _MOST_CLASSES:
         body = [_in_words(classes, metrics), _matrix(classes, metrics), _legend()]
     else:
@@ -27,24 +27,25 @@ def section(classes: Sequence[str], metrics: Metrics) -> Element:
 
 
 def _in_words(classes: Sequence[str], metrics: Metrics) -> Element:
-    pairs = metrics.confused_pairs()
+    pairs = metrics.confusions()
     if not pairs:
-        return el("p", "No test row was taken for another class.")
+        return el("p", "No test row was predicted as another class.")
     phrases = [
         [
             ", " if i else "",
             el("b", name(classes[pair.target], 24)),
-            " for " if i else " taken for ",
+            " as " if i else " is predicted as ",
             el("b", name(classes[pair.predicted], 24)),
-            f" ({count(pair.rows)} of {count(int(metrics.rows[pair.target]))} rows)",
+            f" ({count(pair.rows)} of {count(int(metrics.counts.rows[pair.target]))} rows)",
         ]
         for i, pair in enumerate(pairs[:3])
     ]
-    return el("p", "Most often: ", phrases, ".")
+    return el("p", "Most often ", phrases, ".")
 
 
 def _matrix(classes: Sequence[str], metrics: Metrics) -> Element:
-    counts = metrics.confusion()
+    counts = metrics.confusion_matrix()
+    rows: list[int] = metrics.counts.rows.tolist()
     longest = 14 if metrics.classes <= 12 else 10
     wordy = max(len(one) for one in classes) > 3 and metrics.classes > 5
     head = el(
@@ -65,14 +66,14 @@ def _matrix(classes: Sequence[str], metrics: Metrics) -> Element:
         el(
             "tr",
             el("th", name(classes[i], longest), scope="row", class_="text"),
-            (_cell(int(n), int(metrics.rows[i]), right=i == j) for j, n in enumerate(counts[i])),
-            el("td", count(int(metrics.rows[i])), class_="total"),
+            (_cell(int(n), rows[i], right=i == j) for j, n in enumerate(counts[i])),
+            el("td", count(rows[i]), class_="total"),
         )
         for i in range(metrics.classes)
     ]
     matrix = el(
         "table",
-        el("caption", "Test rows by true class (lines) and predicted class (columns)."),
+        el("caption", "Number of test rows by true class (down) and predicted class (across)."),
         el("thead", head),
         el("tbody", lines),
         class_="matrix finest"
@@ -88,7 +89,7 @@ def _cell(rows: int, of: int, *, right: bool) -> Element:
     if not rows:
         return el("td", "·", class_="none right" if right else "none")
     share = rows / of
-    # What is right fills most of a line, so its shade is linear; mistakes need the fine steps.
+    # Correct predictions take most of a row: linear shades. Mistakes need finer steps.
     level = round(7 * share) if right else 1 + sum(share >= step for step in _LEVELS)
     return el("td", count(rows), class_=f"{'right' if right else 'wrong'} l{level}")
 
@@ -99,15 +100,15 @@ def _legend() -> Element:
         "p",
         "Mistakes, as a share of all rows of their true class: ",
         (el("span", text, class_=f"swatch wrong l{level}") for level, text in enumerate(texts, 1)),
-        " and more. What is right is ",
+        " and more. Correct predictions are ",
         el("span", "blue", class_="swatch right l7"),
-        ", the deeper the larger its share.",
+        ", the deeper the larger their share.",
         class_="legend",
     )
 
 
 def _pairs(classes: Sequence[str], metrics: Metrics) -> Element:
-    pairs = metrics.confused_pairs()
+    pairs = metrics.confusions()
     wrong = sum(pair.rows for pair in pairs)
     shown = pairs[:_MOST_PAIRS]
     body = table(
@@ -115,7 +116,7 @@ def _pairs(classes: Sequence[str], metrics: Metrics) -> Element:
         f"{count(sum(pair.rows for pair in shown))} of {count(wrong)} mistakes.",
         [
             ("true class", "text"),
-            ("taken for", "text"),
+            ("predicted as", "text"),
             ("rows", "number"),
             ("of the class", "number"),
         ],
@@ -124,7 +125,7 @@ def _pairs(classes: Sequence[str], metrics: Metrics) -> Element:
                 name(classes[pair.target], 32),
                 name(classes[pair.predicted], 32),
                 count(pair.rows),
-                percent(pair.rows, int(metrics.rows[pair.target]), 1),
+                percent(pair.rows, int(metrics.counts.rows[pair.target]), 1),
             ]
             for pair in shown
         ],

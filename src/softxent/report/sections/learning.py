@@ -15,7 +15,7 @@ __all__ = ["section"]
 
 
 def section(epochs: Sequence[Epoch]) -> Element | None:
-    """Two charts, and their numbers to unfold."""
+    """Two charts, and a table of their numbers."""
     if not epochs:
         return None
     return el(
@@ -24,9 +24,10 @@ def section(epochs: Sequence[Epoch]) -> Element | None:
         el("div", _loss_chart(epochs), _accuracy_chart(epochs), class_="pair"),
         el(
             "p",
-            "The train curves are measured while the model learns, over the rows of each epoch as "
-            "they came; the test curves when the epoch is over. So the first may lie on the worse "
-            "side of the second. A test loss that rises while the train loss falls is overfitting.",
+            "The train curves average over each epoch, while the model is still learning; the test "
+            "curves are measured at the end of each epoch. The train curves may therefore be the "
+            "worse ones. A test loss that rises while the train loss falls is a sign of "
+            "overfitting.",
         ),
         el(
             "details",
@@ -114,7 +115,7 @@ def _numbers(epochs: Sequence[Epoch]) -> Element:
         ("time", "number"),
     ]
     return table(
-        "Losses in nats, time of training alone. Train means are over "
+        "Losses in nats; the time is that of training, without the test. Train means are over "
         f"{count(epochs[-1].train_loss.weight)} rows, test means over "
         f"{count(epochs[-1].test_loss.weight)}.",
         columns,

@@ -1,4 +1,4 @@
-"""The worst mistakes: where the model was sure and wrong."""
+"""The worst mistakes: the wrong predictions with the largest loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 24
 
 
 def section(record: Record) -> Element:
-    """The mistakes with the largest loss: cards where there are images, else a table."""
+    """The mistakes with the largest loss: cards for images, else a table."""
     heading = el("h2", "Worst mistakes", id="mistakes")
     shown = record.mistakes[:_SHOWN]
     if not shown:
@@ -32,9 +32,9 @@ def section(record: Record) -> Element:
         heading,
         el(
             "p",
-            "Where the model was most sure and wrong, the largest loss first, with the probability "
-            "that it gave to the true class and to the one it named. Each is a row to learn from, "
-            "or a wrong label. Every step to the loss of a row is shown by ",
+            "The wrong predictions with the largest losses, and the probabilities of the true and "
+            "of the predicted class. Each is a hard row, or has a wrong label. To see how a row's "
+            "loss is computed, run ",
             _command(record, "ROW"),
             ".",
         ),
@@ -42,8 +42,8 @@ def section(record: Record) -> Element:
     )
 
 
-def _place(record: Record, one: Mistake) -> int:
-    """Which test row it is: what `softxent explain RUN --row` takes."""
+def _test_row(record: Record, one: Mistake) -> int:
+    """The number of the test row, as `softxent explain RUN --row` takes it."""
     return record.test.rows.index(one.row)
 
 
@@ -63,7 +63,7 @@ def _probability(one: Mistake, index: int) -> str:
 
 def _lines(record: Record, shown: Sequence[Mistake], classes: Sequence[str]) -> Element:
     body = table(
-        f"{count(len(shown))} test rows; all rows are numbered from 0.",
+        f"{count(len(shown))} test rows. Rows are numbered from 0.",
         [
             ("test row", "number"),
             ("in the source", "number"),
@@ -72,18 +72,18 @@ def _lines(record: Record, shown: Sequence[Mistake], classes: Sequence[str]) -> 
             ("predicted", "text"),
             ("its probability", "number"),
             ("loss (nats)", "number"),
-            ("to explain it", "whole"),
+            ("command", "whole"),
         ],
         [
             [
-                str(_place(record, one)),
+                str(_test_row(record, one)),
                 str(one.row),
                 name(classes[one.target], 32),
                 _probability(one, one.target),
                 name(classes[one.predicted], 32),
                 _probability(one, one.predicted),
                 _loss(one),
-                _command(record, _place(record, one)),
+                _command(record, _test_row(record, one)),
             ]
             for one in shown
         ],
@@ -103,18 +103,18 @@ def _card(record: Record, one: Mistake, classes: Sequence[str]) -> Element:
             "div",
             el(
                 "dl",
-                el("dt", "is ", el("b", name(classes[one.target], 16))),
+                el("dt", "true ", el("b", name(classes[one.target], 16))),
                 el("dd", _probability(one, one.target)),
-                el("dt", "taken for ", el("b", name(classes[one.predicted], 16))),
+                el("dt", "predicted ", el("b", name(classes[one.predicted], 16))),
                 el("dd", _probability(one, one.predicted)),
                 el("dt", "loss"),
                 el("dd", f"{_loss(one)} nats"),
             ),
             el(
                 "details",
-                el("summary", f"test row {_place(record, one)}"),
+                el("summary", f"test row {_test_row(record, one)}"),
                 el("p", f"Row {one.row} of the source."),
-                _command(record, _place(record, one)),
+                _command(record, _test_row(record, one)),
             ),
         ),
     )

@@ -1,4 +1,4 @@
-"""What was run with what: enough to do it again."""
+"""The command, data, model, recipe and versions: what is needed to repeat the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_FEATURES = 100
 
 
 def notes(run: Run) -> Element | None:
-    """What the run itself has to say."""
+    """The notes that the run recorded."""
     if not run.notes:
         return None
     return el(
@@ -48,7 +48,7 @@ def _data(run: Run) -> list[tuple[Child, Child]]:
     data = run.data
     facts: list[tuple[Child, Child]] = [
         ("name", name(data.name)),
-        ("what it is", name(data.description)),
+        ("description", name(data.description)),
         ("split", name(data.split)),
         ("train rows", count(data.train_rows)),
         ("test rows", count(data.test_rows)),
@@ -62,9 +62,9 @@ def _data(run: Run) -> list[tuple[Child, Child]]:
     if data.features:
         facts.append((f"{count(len(data.features))} features", _names(data.features)))
     if data.dropped:
-        facts.append(("left out", _names(data.dropped)))
+        facts.append(("dropped columns", _names(data.dropped)))
     if not data.files:
-        facts.append(("files", "none: the data come with a package or are generated"))
+        facts.append(("files", "none: the data are part of a package or generated"))
     return facts
 
 

@@ -1,4 +1,4 @@
-"""Points in the plane: what the model answers everywhere, and the test points on top."""
+"""For points in the plane: the predicted class everywhere, with the test points on top."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from softxent.metrics import Metrics
 from softxent.record import Data, Regions
 from softxent.render.markup import Child, Element, el, name
 from softxent.render.numbers import count
 from softxent.report.charts import Axis, Frame, axis, drawing
-from softxent.report.metrics import Metrics
 from softxent.report.palette import Colour, class_colours, to_hex
 from softxent.report.png import data_uri
 
 __all__ = ["section"]
 
 _FAINTEST, _DEEPEST = 0.04, 0.42
-"""Opacity at probability 1/C and at 1: the page shines through, white or dark."""
+"""Opacity at probability 1/C and at 1; the page, light or dark, shows through."""
 
 _SIDE = 360.0
-_MOST_POINTS = 3000  # more cover each other, and the page grows
+_MOST_POINTS = 3000  # more would hide each other and make the page large
 
 
 def section(data: Data, regions: Regions, metrics: Metrics) -> Element:
@@ -38,10 +38,10 @@ def section(data: Data, regions: Regions, metrics: Metrics) -> Element:
             _legend(data.classes, metrics, colours),
             el(
                 "figcaption",
-                "Background: the class that the model names there, the fainter the less sure. "
+                "Background: the predicted class, the fainter the lower its probability. "
                 f"Points: {count(len(points.target))} of {count(len(metrics.target))} test rows in "
-                f"the colour of their true class; {count(int(points.wrong.sum()))} of them are "
-                "ringed: the model gets them wrong.",
+                f"the colour of their true class. The {count(int(points.wrong.sum()))} with a ring "
+                "are predicted wrongly.",
             ),
             class_="plane",
         ),
@@ -50,7 +50,7 @@ def section(data: Data, regions: Regions, metrics: Metrics) -> Element:
 
 @dataclass(frozen=True, slots=True)
 class _Points:
-    """The test points that are drawn."""
+    """The test points that are shown."""
 
     places: npt.NDArray[np.float64]  # (K, 2)
     target: npt.NDArray[np.int64]  # (K,)
@@ -58,12 +58,12 @@ class _Points:
 
 
 def _shown(regions: Regions, metrics: Metrics) -> _Points:
-    """All test points, or of very many an even selection."""
+    """All test points, or every k-th where there are very many."""
     step = max(1, -(-len(regions.points) // _MOST_POINTS))
     return _Points(
         places=np.array(regions.points, dtype=np.float64).reshape(-1, 2)[::step],
         target=np.array(regions.target, dtype=np.int64)[::step],
-        wrong=(metrics.predicted != metrics.target)[::step],
+        wrong=~metrics.correct[::step],
     )
 
 
@@ -84,7 +84,7 @@ def _picture(data: Data, regions: Regions, points: _Points, colours: Sequence[Co
         "plane",
         "Decision regions and test points",
         f"{count(len(points.target))} test points on the regions of {count(len(colours))} classes; "
-        f"{count(int(points.wrong.sum()))} of them lie in the region of another class.",
+        f"{count(int(points.wrong.sum()))} of them are in the region of another class.",
         frame.width,
         frame.height,
         picture,
@@ -95,7 +95,7 @@ def _picture(data: Data, regions: Regions, points: _Points, colours: Sequence[Co
 
 
 def _frame(data: Data, regions: Regions, points: _Points) -> Frame:
-    """Axes over the grid and the points, with one scale for both where the extents are alike."""
+    """Axes over the grid and the points; equal scales where the extents are similar."""
     x_low, x_high = _extent(regions.x, points.places[:, 0])
     y_low, y_high = _extent(regions.y, points.places[:, 1])
     ratio = (y_high - y_low) / (x_high - x_low)
@@ -109,7 +109,7 @@ def _frame(data: Data, regions: Regions, points: _Points) -> Frame:
 
 
 def _cells(grid: Sequence[float]) -> tuple[float, float]:
-    """Where a grid's first cell begins and its last one ends: its numbers are their middles."""
+    """The outer edges of a grid's first and last cells, whose centres are given."""
     half = (grid[-1] - grid[0]) / (len(grid) - 1) / 2
     return grid[0] - half, grid[-1] + half
 
@@ -120,7 +120,7 @@ def _extent(grid: Sequence[float], points: npt.NDArray[np.float64]) -> tuple[flo
 
 
 def _over(low: float, high: float, label: str) -> Axis:
-    """Exactly [low, high], with round ticks inside."""
+    """An axis over exactly [low, high], with round ticks inside."""
     ticks = [tick for tick in axis(low, high, label).ticks if low <= tick <= high]
     return Axis(low=low, high=high, ticks=ticks, label=label)
 
@@ -128,15 +128,17 @@ def _over(low: float, high: float, label: str) -> Axis:
 def _pixels(regions: Regions, colours: Sequence[Colour]) -> npt.NDArray[np.uint8]:
     """(len(y), len(x), 4): the class is the colour, its probability the opacity; y points up."""
     predicted = np.array(regions.predicted)[::-1]
-    sure = np.array(regions.probability, dtype=np.float64)[::-1]
+    probability = np.array(regions.probability, dtype=np.float64)[::-1]
     least = 1 / max(2, len(colours))
-    opacity = _FAINTEST + (_DEEPEST - _FAINTEST) * np.clip((sure - least) / (1 - least), 0, 1)
-    alpha = np.round(opacity * 255 / 3) * 3  # no eye sees the steps, and the file is half as big
+    opacity = _FAINTEST + (_DEEPEST - _FAINTEST) * np.clip(
+        (probability - least) / (1 - least), 0, 1
+    )
+    alpha = np.round(opacity * 255 / 3) * 3  # invisible steps that halve the file
     return np.dstack([np.array(colours)[predicted], alpha]).astype(np.uint8)
 
 
 def _dots(points: _Points, colours: Sequence[Colour], frame: Frame) -> list[Element]:
-    """One path a class: a round pen set down at each point, over a halo in the page's colour."""
+    """One path per class: a dot at each point, over a halo in the page's colour."""
     parts = []
     for index, colour in enumerate(colours):
         places = points.places[points.target == index].tolist()
@@ -157,7 +159,7 @@ def _rings(points: _Points, frame: Frame) -> list[Element]:
 def _legend(classes: Sequence[str], metrics: Metrics, colours: Sequence[Colour]) -> Element:
     entries: list[Child] = [
         el("li", _dot(colour), name(one, 32), f" ({count(int(rows))})")
-        for one, colour, rows in zip(classes, colours, metrics.rows, strict=True)
+        for one, colour, rows in zip(classes, colours, metrics.counts.rows, strict=True)
     ]
     ring = el("circle", cx=8, cy=8, r=6.5, class_="ring")
     entries.append(el("li", el("svg", ring, viewBox="0 0 16 16", aria_hidden="true"), "wrong"))

@@ -1,18 +1,18 @@
-"""Whether the probabilities can be taken at their word."""
+"""Whether the model is right as often as its probabilities say."""
 
 from __future__ import annotations
 
+from softxent.metrics import Bin, Calibration
 from softxent.render.markup import Element, el
 from softxent.render.numbers import count, percent, probability
 from softxent.render.tables import scrolling, table
-from softxent.report.calibration import Bin, Calibration
 from softxent.report.charts import Frame, axis, drawing
 
 __all__ = ["section"]
 
 
 def section(calibration: Calibration) -> Element:
-    """Promised probability against frequency, and whether chance explains the difference."""
+    """Probability against frequency, and whether chance can explain the difference."""
     bins = calibration.bins
     return el(
         "section",
@@ -23,18 +23,17 @@ def section(calibration: Calibration) -> Element:
             _chart(calibration),
             el(
                 "figcaption",
-                f"The test rows in {count(len(bins))} groups of about {count(bins[0].rows)}, by "
-                "the probability of the class that the model named. A group on the diagonal is "
-                "right as often as the model says; below it the model is too sure, above it too "
-                "modest. "
-                "Lines: 95% intervals (Wilson).",
+                f"The test rows in {count(len(bins))} bins of about {count(bins[0].rows)}, by the "
+                "probability of the predicted class. In a bin on the diagonal the model is right "
+                "as often as its probabilities say; below the diagonal it is overconfident, above "
+                "it underconfident. Lines: 95% confidence intervals (Wilson).",
             ),
             class_="beside",
         ),
         el(
             "details",
-            el("summary", "Every group in numbers"),
-            scrolling("Every group in numbers", _numbers(bins)),
+            el("summary", "Every bin in numbers"),
+            scrolling("Every bin in numbers", _numbers(bins)),
         ),
     )
 
@@ -42,34 +41,35 @@ def section(calibration: Calibration) -> Element:
 def _verdict(calibration: Calibration) -> str:
     error, chance = calibration.error, calibration.by_chance
     benchmark = (
-        f"of perfectly calibrated models, 95% would show at most {percent(chance, 1)} on so many "
-        "rows."
+        f"95% of perfectly calibrated models have an error of at most {percent(chance, 1)} on this "
+        "many rows."
     )
     if error <= chance:
         return (
             f"The expected calibration error is {percent(error, 1)}, which chance can explain: "
             f"{benchmark}"
         )
-    promised = sum(one.rows * one.confidence for one in calibration.bins)
-    leaning = "sure" if promised > sum(one.right for one in calibration.bins) else "modest"
+    expected = sum(one.rows * one.confidence for one in calibration.bins)
+    correct = sum(one.correct for one in calibration.bins)
     return (
-        f"On the whole the model is too {leaning}. The expected calibration error is "
-        f"{percent(error, 1)}, more than chance explains: {benchmark}"
+        f"On average the model is {'over' if expected > correct else 'under'}confident. The "
+        f"expected calibration error is {percent(error, 1)}, more than chance can explain: "
+        f"{benchmark}"
     )
 
 
 def _chart(calibration: Calibration) -> Element:
     bins = calibration.bins
     lowest = 100 * min(min(one.low, one.confidence) for one in bins)
-    x_axis = axis(lowest, 100, "probability of the named class (%)", most=5)
-    y_axis = axis(lowest, 100, "how often it was right (%)", most=5)
+    x_axis = axis(lowest, 100, "probability of the predicted class (%)", most=5)
+    y_axis = axis(lowest, 100, "share of correct predictions (%)", most=5)
     frame = Frame(across=352, up=288, x_axis=x_axis, y_axis=y_axis)
     low, high = x_axis.low, x_axis.high
     return drawing(
         "reliable",
         "Probability against frequency",
-        f"Expected calibration error {percent(calibration.error, 1)}; every group is in the table "
-        "of groups.",
+        f"Expected calibration error {percent(calibration.error, 1)}; every bin is in the table "
+        "below.",
         frame.width,
         frame.height,
         frame.axes(),
@@ -96,20 +96,20 @@ def _chart(calibration: Calibration) -> Element:
 
 def _numbers(bins: list[Bin]) -> Element:
     return table(
-        "The rows in order of their confidence, in groups of equal size.",
+        "Bins of equally many rows, by increasing confidence.",
         [
             ("mean probability", "number"),
-            ("right", "number"),
+            ("correct", "number"),
             ("rows", "number"),
-            ("frequency", "number"),
+            ("accuracy", "number"),
             ("95% interval", "number"),
         ],
         [
             [
                 probability(one.confidence),
-                count(one.right),
+                count(one.correct),
                 count(one.rows),
-                percent(one.right, one.rows, 1),
+                percent(one.correct, one.rows, 1),
                 f"{percent(one.low, 1, 1)} to {percent(one.high, 1, 1)}",
             ]
             for one in bins
