@@ -81,7 +81,7 @@ wheel-test: wheel
 CALLS ?= 100000
 SEED ?= 0
 fuzz: $(READY)
-	$(BIN)/python tests/native/fuzz.py $(CALLS) $(SEED)
+	$(BIN)/python -m tests.native.fuzz $(CALLS) $(SEED)
 
 # The kernels' tests and random calls, with every instruction set built with the address sanitizer
 # and the undefined-behaviour sanitizer. -S excludes the editable install, so that the package is the
@@ -94,7 +94,7 @@ sanitize: $(READY)
 	rm -rf $(SANITIZED)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(SANITIZED) \
 		-C build-dir=build/sanitize -C cmake.define.SOFTXENT_SANITIZE=ON .
-	$(SANITIZERS) $(BIN)/python -S tests/native/fuzz.py $(CALLS) $(SEED)
+	$(SANITIZERS) $(BIN)/python -S -m tests.native.fuzz $(CALLS) $(SEED)
 	$(SANITIZERS) $(BIN)/python -S -m pytest -q tests/native
 
 # Apply what check-format and check-lint report, where the tools can.

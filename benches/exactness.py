@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from tests.ops import long_double
-from tests.ops.families import FAMILIES, SIZES, logits, places, rows_of, targets
+from tests.support import long_double
+from tests.support.logits import PUBLISHED as FAMILIES
+from tests.support.logits import SIZES, logits, places, rows_of, targets
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED, PAGE = DOCS / "exactness.json", DOCS / "exactness.md"

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ops.oracle import cross_entropy as exact_cross_entropy
-from ops.oracle import rounded, ulps
 
 import softxent
 from softxent.errors import TargetError
+from tests.support.oracle import cross_entropy as exact_cross_entropy
+from tests.support.oracle import rounded, ulps
 
 
 class Kind:

@@ -1,6 +1,6 @@
 """Random calls of the kernels' binding: an error or a right answer, never a write outside.
 
-python tests/native/fuzz.py [calls] [seed]; a few thousand of them are part of the test suite, and
+python -m tests.native.fuzz [calls] [seed]; a few thousand of them are part of the test suite, and
 `make fuzz` makes a million. Each call takes arrays of random shape, strides, alignment and dtype,
 now and then of the wrong one, read-only, or lying on each other. Answers are compared with the
 float64 reference; every buffer that is written lies between guard bytes.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from softxent import _native
+from tests.support.bits import from_bfloat16, to_bfloat16
 
 DTYPES = [np.float32, np.float64, np.float16]
 
@@ -139,13 +140,6 @@ def test_bits_depend_on_the_row_alone(dtype: type, classes: int) -> None:
     assert over.tobytes() == want[-1].tobytes()
 
 
-def to_bfloat16(x: np.ndarray) -> np.ndarray:
-    """The bits of the nearest bfloat16 numbers, as the binding takes them."""
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.where(np.isnan(x), 0x7FC0, rounded).astype(np.uint16)
-
-
 @pytest.mark.parametrize("classes", [1, 2, 5, 64, 200, 1000, 40_000])
 def test_bfloat16_is_float32_rounded(classes: int) -> None:
     """Ordinary rows, and those with NaN, infinities, masks, and an ignored target."""
@@ -155,7 +149,7 @@ def test_bfloat16_is_float32_rounded(classes: int) -> None:
     x[7, -1] = 2.5
     y = np.array([0, 0, 0, 0, -100, -100, 0, classes - 1])
     short = to_bfloat16(x)
-    wide = (short.astype(np.uint32) << 16).view(np.float32)
+    wide = from_bfloat16(short)
     for got, want in zip(everything(short, y), everything(wide, y), strict=True):
         if got.dtype == np.float64:  # lse and loss
             np.testing.assert_allclose(got, want, rtol=1e-6)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from fuzz import fuzz
+
+from tests.native.fuzz import fuzz
 
 
 @pytest.mark.usefixtures("threads")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from softxent import _native
+from tests.support.bits import same_bits
 
 Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
@@ -27,15 +28,6 @@ def backward(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     summary = np.empty((len(x), 2))
     _native.cross_entropy(x, index=y, summary=summary)
     _native.cross_entropy(x, index=y, summary=summary, from_summary=True, grad=out)
-
-
-def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """NaN is NaN: its sign is the processor's choice."""
-    a, b = (
-        (v.astype(np.uint32) << 16).view(np.float32) if v.dtype == np.uint16 else v for v in (a, b)
-    )
-    a, b = (np.where(np.isnan(v), v.dtype.type(np.nan), v) for v in (a, b))
-    return a.tobytes() == b.tobytes()
 
 
 def stored(x: np.ndarray, dtype: type) -> np.ndarray:

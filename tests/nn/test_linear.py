@@ -19,8 +19,7 @@ from softxent import _native, nn
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
 from softxent.nn.functional import linear_cross_entropy as torch_face
 from softxent.ops import head, linear_engine, torch_products
-
-from .linear_cases import (
+from tests.support.linear_head import (
     CLASSES,
     DTYPES,
     OPTIONS,

@@ -13,8 +13,7 @@ from softxent.errors import OptionError
 from softxent.nn.functional import linear_cross_entropy_with_stats, linear_log_prob_and_entropy
 from softxent.nn.stats import LossStats
 from softxent.ops import head, linear_stats
-
-from .linear_cases import (
+from tests.support.linear_head import (
     CLASSES,
     DTYPES,
     OPTIONS,

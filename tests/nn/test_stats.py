@@ -12,7 +12,7 @@ import softxent
 from softxent import _native
 from softxent.errors import OptionError, TargetError
 from softxent.nn import functional
-from tests.ops import oracle
+from tests.support import oracle
 
 NAN, INF = float("nan"), float("inf")
 

@@ -10,9 +10,8 @@ import pytest
 
 import softxent
 from softxent.errors import DTypeError
-
-from . import oracle
-from .conftest import Backend, ForeignArray, NamespacedArray
+from tests.support import oracle
+from tests.support.backends import Backend, ForeignArray, NamespacedArray
 
 Rows = Any
 X = np.random.default_rng(5).normal(0, 2, (6, 5))

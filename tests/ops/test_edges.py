@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import softxent
-
-from . import oracle
-from .conftest import Backend
+from tests.support import oracle
+from tests.support.backends import Backend
 
 INF, NAN = np.inf, np.nan
 DTYPES = (np.float32, np.float64)

@@ -1,7 +1,6 @@
 """Every family of logits at every number of classes up to a million, on every instruction set.
 
-The bound is the one of `tolerances`: 4 units in the last place of the result. Half types are held
-to 1 unit of their own.
+The bound is 4 units in the last place (ulp) of the result, and for half types 1 ulp of their own.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import pytest
 
 import softxent
 from softxent import _native
-
-from . import long_double, oracle, tolerances
-from .families import FAMILIES, SIZES, logits, places, rows_of, targets
+from tests.support import bounds, long_double, oracle
+from tests.support.logits import PUBLISHED as FAMILIES
+from tests.support.logits import SIZES, logits, places, rows_of, targets
 
 pytestmark = pytest.mark.skipif(
     not long_double.AVAILABLE, reason="the oracle for long rows needs 80-bit long doubles"
@@ -56,7 +55,7 @@ CASES = [
 @pytest.mark.parametrize(("classes", "name", "family"), CASES)
 def test_scores_and_losses(levels: list[str], classes: int, name: str, family: str) -> None:
     dtype, some = dtype_of(name), places(classes)
-    allowed = 1.0 if name in HALVES else tolerances.ULP
+    allowed = 1.0 if name in HALVES else bounds.ULP
     wide = np.dtype(name if name in FLOATS else np.float32)
     batch = logits(family, rows_of(classes), classes, dtype)
     weight = np.random.default_rng(1).uniform(0.2, 3, classes).astype(wide)
@@ -88,7 +87,7 @@ def test_scores_and_losses(levels: list[str], classes: int, name: str, family: s
                 batch, chosen[:, k], reduction="none", **options[option]
             )
             for i, want in enumerate(expected):
-                check(f"loss {option}", long_double.ulps(loss[i], want.loss), tolerances.ULP)
+                check(f"loss {option}", long_double.ulps(loss[i], want.loss), bounds.ULP)
                 errors = long_double.ulps(grad[i, some], want.grad)
                 unit = long_double.unit(want.grad, dtype)
                 check(f"gradient {option}", errors - want.doubt / unit, allowed)

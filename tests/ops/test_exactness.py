@@ -1,4 +1,4 @@
-"""Every function against 50-digit arithmetic, with the bounds of `tolerances`."""
+"""Every function against 50-digit arithmetic, with the bounds of `tests.support.bounds`."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ import pytest
 import softxent
 from softxent import _native
 from softxent.ops import reference
-
-from . import cases, oracle, tolerances
+from tests.support import bounds, logits, oracle
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 FUNCTIONS = ("softmax", "log_softmax", "logsumexp")
 Convert = Callable[[Any], Any]
 
 
-@pytest.fixture(params=[*_native.levels(), "torch", "composed"])
+@pytest.fixture(params=[*_native.levels(), "torch", "decomposition"])
 def path(request: pytest.FixtureRequest) -> Iterator[tuple[str, Convert]]:
     """What computes: each instruction set's kernels, on tensors too, or torch's operations."""
     if request.param == "torch":
         torch = pytest.importorskip("torch")
         yield "arrays", lambda x: torch.from_numpy(np.array(x))
         return
-    if request.param == "composed":
+    if request.param == "decomposition":
         torch = pytest.importorskip("torch")
 
         class Foreign(torch.Tensor):
             """What the kernels don't take, as they don't take another device's tensors."""
 
-        yield "composed", lambda x: torch.from_numpy(np.array(x)).as_subclass(Foreign)
+        yield "decomposition", lambda x: torch.from_numpy(np.array(x)).as_subclass(Foreign)
         return
     before = _native.current_level()
     assert _native.select_level(request.param)
@@ -48,18 +47,18 @@ def dtype(request: pytest.FixtureRequest) -> str:
 
 @functools.cache
 def exact_rows(function: str, case: str, dtype: str) -> list[Any]:
-    rows = cases.EVERY[case](DTYPES[dtype])
+    rows = logits.BATCHES[case](DTYPES[dtype])
     return [getattr(oracle, function)(row) for row in rows]
 
 
-@pytest.mark.parametrize("case", cases.EVERY)
+@pytest.mark.parametrize("case", logits.BATCHES)
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_scores(path: Any, dtype: str, function: str, case: str) -> None:
     name, convert = path
-    rows = cases.EVERY[case](DTYPES[dtype])
+    rows = logits.BATCHES[case](DTYPES[dtype])
     got = np.asarray(getattr(softxent, function)(convert(rows)))
     assert got.dtype == DTYPES[dtype]
-    allowed, unit = tolerances.bound(name, function, dtype, case)
+    allowed, unit = bounds.bound(name, function, dtype, case)
     for result, exact, row in zip(got, exact_rows(function, case, dtype), rows, strict=True):
         of = larger(exact, row) if unit == "terms" else None
         assert oracle.ulps(result, exact, of=of) <= allowed
@@ -93,7 +92,7 @@ TARGETS = (likeliest, unlikeliest)
 
 @functools.cache
 def exact_losses(case: str, dtype: str, target: Any, option: str) -> list[oracle.Result]:
-    rows = cases.EVERY[case](DTYPES[dtype])
+    rows = logits.BATCHES[case](DTYPES[dtype])
     options = keywords(option, rows)
     return [
         oracle.cross_entropy(row, t, **options) for row, t in zip(rows, target(rows), strict=True)
@@ -127,7 +126,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def losses_and_gradients(
     convert: Convert, dtype: str, case: str, target: Any, option: str
 ) -> tuple[Any, Any]:
-    rows = cases.EVERY[case](DTYPES[dtype])
+    rows = logits.BATCHES[case](DTYPES[dtype])
     options = keywords(option, rows)
     if "weight" in options:
         options["weight"] = convert(options["weight"])
@@ -147,15 +146,15 @@ def check(
     gradients: Any,
     exact: list[oracle.Result],
 ) -> None:
-    allowed, _ = tolerances.bound(path, "loss" + suffix, dtype, case)
+    allowed, _ = bounds.bound(path, "loss" + suffix, dtype, case)
     assert oracle.ulps(losses, [row.loss for row in exact]) <= allowed
-    allowed, unit = tolerances.bound(path, "gradient" + suffix, dtype, case)
+    allowed, unit = bounds.bound(path, "gradient" + suffix, dtype, case)
     for gradient, row in zip(gradients, exact, strict=True):
         of = row.terms if unit == "terms" else None
         assert oracle.ulps(gradient, row.grad, of=of) <= allowed
 
 
-@pytest.mark.parametrize("case", cases.EVERY)
+@pytest.mark.parametrize("case", logits.BATCHES)
 def test_loss_and_gradient(path: Any, dtype: str, case: str) -> None:
     """Class indices and no options: each result's own last place is the unit."""
     name, convert = path
@@ -165,7 +164,9 @@ def test_loss_and_gradient(path: Any, dtype: str, case: str) -> None:
         check(name, "", dtype, case, losses, gradients, exact)
 
 
-@pytest.mark.parametrize("case", ["ordinary", "sure", "surest", "offset", "masked", "ties"])
+@pytest.mark.parametrize(
+    "case", ["ordinary", "confident", "most_confident", "offset", "masked", "ties"]
+)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_options(path: Any, dtype: str, case: str, option: str) -> None:
     name, convert = path
@@ -175,7 +176,7 @@ def test_options(path: Any, dtype: str, case: str, option: str) -> None:
         losses, gradients = losses_and_gradients(convert, dtype, case, target, option)
         exact = exact_losses(case, dtype, target, option)
         if (name, dtype) == ("arrays", "float64") and option in SCALED:
-            check_scaled(option, cases.EVERY[case](np.float64), losses, gradients, exact)
+            check_scaled(option, logits.BATCHES[case](np.float64), losses, gradients, exact)
         else:
             check(name, f", {option or 'probabilities'}", dtype, case, losses, gradients, exact)
 
@@ -189,7 +190,7 @@ def check_scaled(
     """Float64 can't hold the scaled logits: the bound grows with their size."""
     softcap, temperature = (OPTIONS[option].get(k) for k in ("softcap", "temperature"))
     for x, loss, gradient, want in zip(rows, losses, gradients, exact, strict=True):
-        of_loss, of_gradient = tolerances.scaled(x, softcap, temperature or 1.0)
+        of_loss, of_gradient = bounds.scaled(x, softcap, temperature or 1.0)
         assert oracle.ulps(loss, want.loss) <= of_loss
         assert oracle.ulps(gradient, want.grad, of=want.terms) <= of_gradient
 
@@ -198,7 +199,7 @@ def check_scaled(
 def test_a_million_classes(path: Any, dtype: str, function: str) -> None:
     """Sums don't drift. The classes hold 64 values; one place of each is looked at."""
     name, convert = path
-    rows = cases.million(DTYPES[dtype])
+    rows = logits.million(DTYPES[dtype])
     got = np.asarray(getattr(softxent, function)(convert(rows)))[0]
     values, places = np.unique(rows[0], return_index=True)
     counts = np.unique(rows[0], return_counts=True)[1].tolist()
@@ -212,7 +213,7 @@ def test_a_million_classes(path: Any, dtype: str, function: str) -> None:
         "softmax": [oracle.mp.exp(oracle.mp.mpf(float(v)) - lse) for v in values],
     }[function]
     got = got if function == "logsumexp" else got[places]
-    assert oracle.ulps(got, exact) <= tolerances.bound(name, function, dtype, "million")[0]
+    assert oracle.ulps(got, exact) <= bounds.bound(name, function, dtype, "million")[0]
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 129])
@@ -222,7 +223,7 @@ def test_every_length_of_a_row(path: Any, dtype: str, classes: int) -> None:
     rows = np.random.default_rng(classes).normal(0, 3, (2, classes)).astype(DTYPES[dtype])
     for function in FUNCTIONS:
         got = np.asarray(getattr(softxent, function)(convert(rows)))
-        allowed, unit = tolerances.bound(name, function, dtype, "ordinary")
+        allowed, unit = bounds.bound(name, function, dtype, "ordinary")
         for result, row in zip(got, rows, strict=True):
             exact = getattr(oracle, function)(row)
             of = larger(exact, row) if unit == "terms" else None
@@ -242,13 +243,13 @@ def test_the_table_names_what_exists() -> None:
     functions = {*FUNCTIONS, "loss", "gradient"}
     for suffix in (*OPTIONS, "probabilities"):
         functions |= {f"loss, {suffix}", f"gradient, {suffix}"}
-    for group in tolerances.GROUPS:
-        assert group.path in ("arrays", "composed")
+    for group in bounds.GROUPS:
+        assert group.path in ("arrays", "decomposition")
         assert group.dtype in DTYPES
         assert group.why
         for function, case in group.bounds:
             assert function in functions
-            assert case in (*cases.EVERY, "million", "*")
+            assert case in (*logits.BATCHES, "million", "*")
 
 
 def test_ulps_are_counted() -> None:
@@ -298,7 +299,7 @@ def test_the_oracles_gradient_is_its_loss_derived(option: str, target: Any) -> N
 @pytest.mark.parametrize("target", [likeliest, unlikeliest, probabilities])
 def test_the_reference_is_the_formula(option: str, target: Any) -> None:
     """softxent's own float64 reference against the oracle, where nothing cancels."""
-    rows = cases.ordinary(np.float64)
+    rows = logits.ordinary(np.float64)
     loss, grad, _ = reference.cross_entropy(rows, target(rows), **keywords(option, rows))
     exact = exact_losses("ordinary", "float64", target, option)
     np.testing.assert_allclose(loss, [float(e.loss) for e in exact], rtol=1e-14)
@@ -309,7 +310,7 @@ def test_the_reference_is_the_formula(option: str, target: Any) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_reference_of_the_scores(function: str) -> None:
-    rows = cases.ordinary(np.float64)
+    rows = logits.ordinary(np.float64)
     want = [
         [float(v) for v in np.atleast_1d(e)] for e in exact_rows(function, "ordinary", "float64")
     ]
@@ -338,4 +339,4 @@ def test_reductions(path: Any, dtype: str, reduction: str, weighted: bool) -> No
         want = oracle.mp.fsum(exact[:count])
         if reduction == "mean":
             want /= oracle.mp.fsum(float(weight[y]) for y in target[:count])
-        assert oracle.ulps(np.asarray(got), want) <= (0.51 if single else tolerances.ULP)
+        assert oracle.ulps(np.asarray(got), want) <= (0.51 if single else bounds.ULP)

@@ -16,8 +16,7 @@ import pytest
 
 import softxent
 from softxent import _native
-
-from .conftest import Backend
+from tests.support.backends import Backend
 
 Compute = Callable[..., Any]
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import softxent
-
-from .conftest import Backend
+from tests.support.backends import Backend
 
 
 def holds_for(*strategies: Any) -> Callable[[Any], Any]:

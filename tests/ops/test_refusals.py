@@ -18,8 +18,7 @@ from softxent.errors import (
     SoftxentError,
     TargetError,
 )
-
-from .conftest import Backend
+from tests.support.backends import Backend
 
 SCORES = ("softmax", "log_softmax", "logsumexp")
 LOSSES = ("cross_entropy", "cross_entropy_with_grad", "nll_loss", "log_loss")

@@ -1,17 +1,16 @@
-"""How far a result may be off, in units in the last place (ulp) of the exact result.
+"""The largest error that each result may have, in units in the last place (ulp) of the exact value.
 
-One bound holds for every function, dtype and case. What can't keep it stands below as an exception:
-what computes ("arrays": the compiled kernels, "composed": torch's operations), why, and for each
-function and named case what was measured, rounded up. Exceptions are lowered and removed; nothing
-here is raised to make a test pass.
+One bound, `ULP`, holds for every function, dtype and input of the compiled kernels. What doesn't
+keep it is listed below as an exception, with the reason and what was measured, rounded up. A bound
+is lowered when the code improves, and never raised to make a test pass.
 
 Functions are the public ones, or the "loss" and the "gradient" of class indices, or those with an
-option or another target ("gradient, z_loss"). With an option the gradient is a difference that may
-cancel (p close to t): composed, the unit is the last place of the larger term.
+option or another target ("gradient, z_loss"). Where a result is a difference of two terms that may
+cancel, the ulp is that of the larger term.
 
-Float64 logits with a softcap or a temperature are another matter: the kernels round
-u = softcap tanh(z / (temperature softcap)) to float64 before anything else, and what u is off by is
-there to stay. `scaled` states the bound that holds then; docs/exactness.md derives it.
+With a softcap or a temperature, float64 logits are another matter: u = softcap tanh(z / (softcap
+temperature)) is rounded to float64 before anything else, and no later step can undo that. `scaled`
+states the bound that holds then; docs/exactness.md derives it.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ULP = 4.0
+EXP = 1.0  # the kernels' exp(x), for x <= 0
+LOG1P = {"float32": 0.5, "float64": 2.0}  # and log(1 + x)
 
 
 class Exceptions(NamedTuple):
@@ -41,7 +42,7 @@ GROUPS = [
         unit="terms",
     ),
     Exceptions(
-        "composed",
+        "decomposition",
         "float32",
         "u - maximum and exp are rounded to float32, and sums of a thousand classes are torch's",
         {
@@ -61,7 +62,7 @@ GROUPS = [
         },
     ),
     Exceptions(
-        "composed",
+        "decomposition",
         "float64",
         "u - maximum is rounded to float64, and sums of a thousand classes are torch's",
         {
@@ -82,7 +83,7 @@ GROUPS = [
     ),
     *(
         Exceptions(
-            "composed",
+            "decomposition",
             dtype,
             "the logits are rounded once more by temperature and softcap; where the cap is reached "
             "torch's derivative of tanh, 1 - tanh^2, has no digits left",
@@ -91,13 +92,13 @@ GROUPS = [
                 ("gradient, temperature", "*"): 13000,
                 ("loss, softcap", "*"): 40,
                 ("gradient, softcap", "*"): 15,
-                ("gradient, softcap", "sure"): math.inf,
-                ("gradient, softcap", "surest"): math.inf,
+                ("gradient, softcap", "confident"): math.inf,
+                ("gradient, softcap", "most_confident"): math.inf,
                 ("gradient, softcap", "offset"): math.inf,
                 ("loss, everything", "*"): 25,
                 ("gradient, everything", "*"): 25,
-                ("gradient, everything", "sure"): math.inf,
-                ("gradient, everything", "surest"): math.inf,
+                ("gradient, everything", "confident"): math.inf,
+                ("gradient, everything", "most_confident"): math.inf,
                 ("gradient, everything", "offset"): math.inf,
             },
         )
@@ -105,7 +106,7 @@ GROUPS = [
     ),
     *(
         Exceptions(
-            "composed",
+            "decomposition",
             dtype,
             "the maximum and log1p(rest) cancel where the maximum is negative",
             {("logsumexp", "*"): 4},
@@ -124,7 +125,7 @@ _EXCEPTIONS = {
 
 def bound(path: str, function: str, dtype: str, case: str) -> tuple[float, str]:
     """How many units a result may be off, and whose last place that is: `result` or `terms`."""
-    cancels = path == "composed" and function.startswith("gradient, ")
+    cancels = path == "decomposition" and function.startswith("gradient, ")
     unit = "terms" if cancels else "result"
     for key in ((path, function, dtype, case), (path, function, dtype, "*")):
         if key in _EXCEPTIONS:

@@ -1,0 +1,168 @@
+"""Expected values in 50-digit arithmetic. This module shares no code with the library.
+
+A row of logits is a sequence of floats, and every result is an mpmath number or a list of them.
+Each float stands for exactly the number it represents. The code is a direct transcription of the
+formulas: mpmath's exponents don't overflow, so no maximum is subtracted, and where a difference
+cancels, more digits are carried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath
+import numpy as np
+
+DIGITS = 50
+# A difference that first shows beyond this many decimal places is 0 in float64.
+MOST_DIGITS = DIGITS + 330
+
+mp = mpmath.mp.clone()
+mp.dps = DIGITS
+
+
+@contextmanager
+def _digits_for(values: Sequence[Any]) -> Iterator[None]:
+    """Carry 50 digits beyond the place where exp(min - max) first shows beside a 1."""
+    finite = [float(v) for v in values if math.isfinite(v)]
+    spread = (max(finite) - min(finite)) / math.log(10) if finite else 0
+    mp.dps = DIGITS + min(int(spread) + 1, MOST_DIGITS)
+    try:
+        yield
+    finally:
+        mp.dps = DIGITS
+
+
+def exact(value: Any) -> Any:
+    """The number that a float stands for; an mpmath number stays as it is."""
+    return value if isinstance(value, mp.mpf) else mp.mpf(float(value))
+
+
+def _exact(values: Sequence[Any]) -> list[Any]:
+    return [exact(v) for v in values]
+
+
+def _sum_exp(u: Sequence[Any]) -> Any:
+    # Equal logits are counted, so that a million classes with a hundred values are quick.
+    return mp.fsum(n * mp.exp(v) for v, n in Counter(u).items())
+
+
+def _log_sum_exp(u: Sequence[Any]) -> Any:
+    # Where one class alone isn't masked, lse - u is exactly 0 and not the last of 50 digits.
+    unmasked = [v for v in u if v != mp.ninf]
+    return unmasked[0] if len(unmasked) == 1 else mp.log(_sum_exp(u))
+
+
+def logsumexp(row: Sequence[Any]) -> Any:
+    """log sum_j exp(z_j)."""
+    with _digits_for(row):
+        return _log_sum_exp(_exact(row))
+
+
+def log_softmax(row: Sequence[Any]) -> list[Any]:
+    """z_j - lse."""
+    with _digits_for(row):
+        u = _exact(row)
+        lse = _log_sum_exp(u)
+        return [v - lse for v in u]
+
+
+def softmax(row: Sequence[Any]) -> list[Any]:
+    """exp(z_j) / sum_k exp(z_k)."""
+    with _digits_for(row):
+        u = _exact(row)
+        total = _sum_exp(u)
+        value = {v: mp.exp(v) / total for v in set(u)}
+        return [value[v] for v in u]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The loss of one row and its gradient.
+
+    Attributes:
+        terms: the larger of the two terms whose difference each entry of the gradient is.
+    """
+
+    loss: Any
+    grad: list[Any]
+    terms: list[Any]
+
+
+def cross_entropy(
+    row: Sequence[Any],
+    target: int | np.integer[Any] | Sequence[Any],
+    weight: Sequence[Any] | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+) -> Result:
+    """Loss and gradient of one row; the target is a class index or a distribution t_j."""
+    classes = len(row)
+    with _digits_for(row):
+        w = [mp.mpf(1)] * classes if weight is None else _exact(weight)
+        e = mp.mpf(label_smoothing)
+        if isinstance(target, int | np.integer):
+            t = [e / classes * w_j for w_j in w]
+            t[int(target)] += (1 - e) * w[int(target)]
+        else:
+            t = [
+                w_j * ((1 - e) * q + e / classes) for w_j, q in zip(w, _exact(target), strict=True)
+            ]
+
+        u = [z / mp.mpf(temperature) for z in _exact(row)]
+        slope = [1 / mp.mpf(temperature)] * classes
+        if softcap is not None:
+            cap = mp.mpf(softcap)
+            slope = [s * mp.sech(v / cap) ** 2 for s, v in zip(slope, u, strict=True)]
+            u = [cap * mp.tanh(v / cap) for v in u]  # -inf becomes -softcap
+
+        lse = _log_sum_exp(u)
+        p = [mp.exp(v - lse) for v in u]
+        cost = [t_j * (lse - v) for t_j, v in zip(t, u, strict=True) if t_j != 0]
+        loss = mp.fsum(cost) + mp.mpf(z_loss) * lse**2
+        pull = mp.fsum(t) + 2 * mp.mpf(z_loss) * lse
+        grad = [(pull * p_j - t_j) * s for p_j, t_j, s in zip(p, t, slope, strict=True)]
+        terms = [max(abs(pull * p_j), t_j) * s for p_j, t_j, s in zip(p, t, slope, strict=True)]
+        return Result(loss, grad, terms)
+
+
+def ulps(got: Any, expected: Any, of: Any = None, dtype: Any = None) -> float:
+    """The largest error, in units in the last place (ulp) of the exact value.
+
+    Below the smallest normal number, the ulp is the one of the smallest normal number.
+
+    Args:
+        got: one result or an array of them.
+        expected: an mpmath number, or a list of them.
+        of: the numbers whose last place counts, where that isn't the expected value's.
+        dtype: the dtype whose ulp counts, where that isn't the result's.
+    """
+    got = np.asarray(got)
+    info = np.finfo(got.dtype if dtype is None else dtype)
+    expected = expected if isinstance(expected, list) else [expected]
+    of = expected if of is None else of if isinstance(of, list) else [of]
+    values = got.reshape(-1).tolist()
+    return max(_ulps(v, e, u, info) for v, e, u in zip(values, expected, of, strict=True))
+
+
+def _ulps(got: float, expected: Any, of: Any, info: Any) -> float:
+    if not mp.isfinite(expected) or not math.isfinite(got):
+        return 0.0 if mp.mpf(got) == expected else math.inf
+    exponent = mp.frexp(of)[1] - 1 if of else info.minexp
+    ulp = mp.mpf(2) ** (max(exponent, int(info.minexp)) - int(info.nmant))
+    return float(abs(mp.mpf(got) - expected) / ulp)
+
+
+def rounded(value: Any, dtype: Any) -> Any:
+    """The float of this dtype that is nearest to an exact value (ties don't occur in tests)."""
+    nearest = dtype(float(value))  # within an ulp or so; the neighbours decide
+    around = [np.nextafter(nearest, dtype(-np.inf)), nearest, np.nextafter(nearest, dtype(np.inf))]
+    return min(around, key=lambda v: abs(mp.mpf(float(v)) - value))
