@@ -1,4 +1,4 @@
-"""What if: other logits, two classes as a yes-or-no question, and how far the answer is."""
+"""What if, margins, two classes as binary cross-entropy, and single rows of a batch."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def test_one_logit_changed() -> None:
     assert "What if the logit of class 2 were 3.5" in text
     assert "class 2 0.1 3.5" in text
     assert "class 2 0.12471 0.81022 target" in text
-    assert "The answer changes from class 0 to class 2." in text
+    assert "The prediction changes from class 0 to class 2." in text
     assert f"before {changed.before.value!r} after {changed.after.value!r}" in text
 
 
-def test_the_gradient_is_compared_with_what_happens() -> None:
+def test_the_gradient_is_compared_with_the_change_of_the_loss() -> None:
     text = flat(explain([2, -1, 0.1], 2).what_if({2: 3.5}))
     assert "A change of -1.8713." in text
-    assert "would have said -2.976" in text  # -0.87529 x 3.4
+    assert "the change of the logit gives -2.976" in text  # -0.87529 x 3.4
     small = explain([2, -1, 0.1], 2).what_if({2: 0.101})
     moved = small.after.value - small.before.value
     assert moved == pytest.approx(small.before.gradient[0, 2] * 0.001, rel=1e-3)
@@ -53,18 +53,18 @@ def test_what_if_keeps_every_option_and_the_type() -> None:
     assert after.logits[0, 0] == float(np.float32(0.3))
 
 
-def test_what_if_without_a_target_or_with_a_hopeless_one() -> None:
+def test_what_if_without_a_target_and_with_nan() -> None:
     assert "loss" not in str(explain([2, -1]).what_if({1: 5}))
-    assert "The answer stays class 0." in flat(explain([2, -1]).what_if({1: 1.5}))
+    assert "The prediction remains class 0." in flat(explain([2, -1]).what_if({1: 1.5}))
     assert "What if nothing changed" in str(explain([2, -1], 0).what_if({}))
     nan = flat(explain([2, -1], 0).what_if({0: math.nan}))
-    assert "The answer changes from class 0 to none." in nan
+    assert "The prediction changes from class 0 to none." in nan
     assert "gradient" not in nan
     masked = flat(explain([2, -1], 0).what_if({0: -math.inf}))
     assert "after inf" in masked
 
 
-def test_what_cannot_be_changed() -> None:
+def test_errors_of_what_if() -> None:
     batch = explain([[2, -1], [1, 0]], [0, 0])
     with pytest.raises(ShapeError, match=r"^\[explain\] what_if changes a single row"):
         batch.what_if({0: 1})
@@ -82,12 +82,12 @@ def test_the_comparison_fits_into_80_columns() -> None:
         assert max(map(len, str(changed).splitlines())) <= 80
 
 
-def test_in_a_prompt_it_is_one_line() -> None:
+def test_repr_is_one_line() -> None:
     changed = explain([2, -1, 0.1], 2).what_if({2: 3.5})
     assert repr(changed) == "<WhatIf What if the logit of class 2 were 3.5>"
 
 
-# How far the answer is.
+# Margins.
 
 
 def test_the_margin_of_each_logit() -> None:
@@ -101,7 +101,7 @@ def test_the_margin_of_each_logit() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.integers(-40, 40), min_size=2, max_size=8, unique=True))
-def test_beyond_the_margin_the_answer_changes_and_before_it_does_not(row: list[int]) -> None:
+def test_the_prediction_changes_exactly_beyond_the_margin(row: list[int]) -> None:
     logits = np.array(row, np.float64)
     trace = explain(logits)
     best = int(logits.argmax())
@@ -111,13 +111,16 @@ def test_beyond_the_margin_the_answer_changes_and_before_it_does_not(row: list[i
         assert trace.what_if({index: row[index] + margin + step}).after.logits.argmax() != best
 
 
-def test_the_margin_is_told() -> None:
+def test_the_text_shows_the_margin() -> None:
     text = flat(explain([2, -1, 0.5], 2).text())
-    assert "The answer is class 0, which has the highest logit; it is wrong." in text
+    assert "The prediction is class 0, which has the highest logit; it is wrong." in text
     assert "class 0 -1.5 then class 2 wins class 1 +3 class 2 +1.5" in text
-    assert "it is right" in explain([2, -1], 0).text()
+    assert "it is correct" in explain([2, -1], 0).text()
     tie = flat(explain([2, 2, 1]).text())
-    assert "class 0, which has the highest logit, as has class 1; the first of them is taken" in tie
+    assert (
+        "class 0, which has the highest logit, as does class 1; the first of them is predicted"
+        in tie
+    )
     assert "wins" not in explain([2, -np.inf]).text()
     assert "To change it" not in explain([5], 0).text()
 
@@ -132,7 +135,7 @@ def test_two_classes_are_binary_cross_entropy(a: float, b: float, y: int) -> Non
     binary = trace.binary
     assert binary.difference[0] == b - a
     np.testing.assert_allclose(binary.probability, trace.probabilities[:, 1], rtol=1e-13)
-    # The difference of the logits is rounded: half a unit in its last place changes the loss so.
+    # The difference of the logits is rounded by up to half an ulp, which changes the loss by:
     np.testing.assert_allclose(binary.losses, trace.losses, rtol=1e-11, atol=1e-300)
 
 
@@ -143,9 +146,12 @@ def test_two_classes_with_weights_and_smoothing() -> None:
     text = flat(explain([2, -1], [0.25, 0.75]).text())
     assert "y = 0.75, the target's share of class 1" in text
     assert f"BCE = -y log(p) - (1 - y) log(1 - p) = {2.298587351573742!r}"[:60] in text
+    weighted = explain([2, -1], [0.25, 0.75], [1, 2])
+    total = float(weighted.binary.losses[0])
+    assert f"log(1 - p) = {total / 1.75!r} 1.75 x BCE = {total!r}" in flat(weighted.text())
 
 
-def test_two_classes_are_told_as_bce() -> None:
+def test_the_text_shows_two_classes_as_bce() -> None:
     text = flat(explain([20, 0], 0).text())
     assert "d = 0 - 20 = -20 p = 1 / (1 + exp(20)) = 2.06115361" in text
     assert "BCE = -log(1 - p) = 2.06115362031438" in text
@@ -155,7 +161,7 @@ def test_two_classes_are_told_as_bce() -> None:
     assert "BCE" not in explain([2, -1, 0], 0).text()
 
 
-def test_two_classes_without_numbers_to_show() -> None:
+def test_bce_is_left_out_where_it_is_not_finite() -> None:
     ignored = explain([2, -1], -100)
     assert ignored.binary.losses.tolist() == [0]
     for trace in (ignored, explain([2, -np.inf], 0), explain([np.nan, 1], 0)):
@@ -167,7 +173,7 @@ def test_two_classes_without_numbers_to_show() -> None:
 # A row of a batch.
 
 
-def test_a_row_of_a_batch_alone() -> None:
+def test_a_single_row_of_a_batch() -> None:
     batch = explain([[2, -1, 0.1], [2.5, 2, 1.8]], [2, 0], [1, 2, 4], label_smoothing=0.1)
     for index in (0, 1, -1):
         row = batch.row(index)
@@ -180,17 +186,14 @@ def test_a_row_of_a_batch_alone() -> None:
         batch.row(2)
 
 
-def test_options_in_use_are_told_for_a_batch() -> None:
+def test_the_text_of_a_batch_lists_its_options() -> None:
     logits, target = [[2, -1, 0.1], [2.5, 2, 1.8]], [2, 0]
     told = flat(
         explain(logits, target, [1, 2, 4], label_smoothing=0.1, z_loss=0.01, temperature=2).text()
     )
-    assert (
-        "With logits divided by the temperature, 2, targets smoothed by 0.1, class weights, "
-        "z_loss, 0.01 lse^2." in told
-    )
+    assert "With temperature 2, label smoothing 0.1, class weights, z_loss 0.01." in told
     shares = flat(explain(logits, [[0, 0, 1], [1, 0, 0]], softcap=30).text())
-    assert "With capped at 30 by tanh, targets that are class probabilities." in shares
+    assert "With softcap 30, class probabilities as targets." in shares
     assert "With" not in explain(logits, target).text()
 
 

@@ -1,4 +1,4 @@
-"""The derivations of the notes, step by step: what they print is what the explanation says."""
+"""The derivations of the notes, step by step: the explanation shows the numbers they print."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_softmax_of_the_second_note() -> None:
         ([0.05, 0.15, 0.4, 0.3, 0.1], 3, -math.log(0.3)),
     ],
 )
-def test_given_probabilities_are_logits_by_their_logarithm(
+def test_logarithms_of_probabilities_are_logits(
     probabilities: list[float], target: int, loss: float
 ) -> None:
     trace = explain(logits_of(probabilities), target)
@@ -85,14 +85,14 @@ def test_given_probabilities_are_logits_by_their_logarithm(
     assert has(trace, f"= {loss:.10f}"[:12])
 
 
-def test_the_wilder_the_mistake_the_larger_the_loss() -> None:
+def test_the_larger_the_mistake_the_larger_the_loss() -> None:
     rows = [
         [0.1, 0.15, 0.05, 0.6, 0.1],
         [0.15, 0.2, 0.4, 0.1, 0.15],
         [0.05, 0.15, 0.4, 0.3, 0.1],
     ]
-    right, wild, near = explain([logits_of(row) for row in rows], [3, 3, 3]).losses
-    assert right < near < wild
+    right, far, near = explain([logits_of(row) for row in rows], [3, 3, 3]).losses
+    assert right < near < far
 
 
 def test_the_mean_of_three_rows_of_given_probabilities() -> None:

@@ -41,7 +41,7 @@ def test_text_and_attributes_are_escaped() -> None:
 
 def test_what_html_cannot_hold_is_replaced() -> None:
     assert "\x00" not in to_html(el("p", "a\x00b"))
-    to_html(el("p", "half a pair: \ud800")).encode()
+    assert to_html(el("p", "a\x00b\u202ec\ud800")) == "<p>a\ufffdb\ufffdc\ufffd</p>"
     assert "\u202e" not in to_html(name("\u202egpj.exe"))
 
 
@@ -62,6 +62,7 @@ def test_nested_children_and_the_attributes_of_an_element() -> None:
     assert to_html(el("p", None, ["x", ["y"]])) == "<p>xy</p>"
     assert to_html(el("td", "1", aria_label=None, width=1 / 3)) == '<td width="0.33">1</td>'
     assert to_html(name("  ")) == "<em>(empty)</em>"
+    assert to_html(name("abcdefghijkl", 7)) == '<bdi title="abcdefghijkl">abcd…kl</bdi>'
 
 
 def test_a_table_marks_its_headers() -> None:

@@ -1,4 +1,4 @@
-"""`explain`: its arguments, checked, and the trace of them."""
+"""`explain`: the arguments, checked, and their trace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from softxent.errors import DTypeError, ShapeError
-from softxent.explain import typed
+from softxent.explain.numbers import EPSILON
+from softxent.explain.numbers.options import LossOptions
 from softxent.explain.trace import Trace
 from softxent.ops import spec
 from softxent.ops.intake import is_tensor, kind_of, receive
@@ -31,32 +32,34 @@ def explain(
     temperature: float = 1.0,
     classes: Sequence[str] | None = None,
 ) -> Trace:
-    """Show how a loss comes about: every number from the logits to the gradient.
+    """Explain a loss: every number from the logits to the gradient.
 
         u = softcap(logits / temperature),  lse = log sum_j exp(u_j),  p_j = exp(u_j - lse)
-        loss = s lse - sum_j t_j u_j + z_loss lse^2,  with the target's mass t and its sum s
+        loss = s lse - sum_j t_j u_j + z_loss lse^2,  with the target distribution t and its sum s
 
     Args:
         logits: (C,) or (N, C), any real dtype; an array, a sequence or a torch tensor.
         target: a class index, or (N,) of them; or class probabilities of the logits' shape; or None
             for the probabilities alone.
         weight: (C,) class weights, or None for ones.
-        ignore_index: the class index of rows that don't count.
+        ignore_index: the class index of rows that are left out.
         reduction: "mean", "sum" or "none".
-        label_smoothing: from 0 to 1, the share of the target spread evenly over the classes.
+        label_smoothing: 0 to 1, the share of the target spread evenly over the classes.
         z_loss: the factor of lse^2.
         softcap: u = softcap tanh(logits / (temperature softcap)); None for none.
-        temperature: what the logits are divided by, > 0.
-        classes: (C,) class names for the text.
+        temperature: divides the logits, > 0.
+        classes: (C,) class names for the text; None for their indices.
 
     Returns:
-        A `Trace`: print it, or read its numbers.
+        A `Trace`: print it, or read its numbers, which are in nats where they are losses.
 
     Raises:
         ShapeError, DTypeError, TargetError, OptionError: as `softxent.cross_entropy`; ShapeError
-            also for logits of more than two axes and for names that aren't C.
+            also for logits of more than two axes and for a number of names other than C.
 
-    Cost: about ten float64 arrays of the logits' shape. Meant for rows to look at, not for speed.
+    Rows that hold NaN or +inf, or only -inf, have NaN probabilities, and the text says why.
+
+    Cost: about ten float64 arrays of the logits' shape. Meant for reading, not for speed.
 
     Example:
         >>> trace = explain([2, -1, 0.1], 2)
@@ -64,8 +67,11 @@ def explain(
         2.0818
         >>> trace.probabilities.round(4)
         array([[0.8338, 0.0415, 0.1247]])
+
+    See Also:
+        softxent.cross_entropy_with_grad: the loss and its gradient alone, fast.
     """
-    dtype = _type_of(logits)
+    dtype = _dtype_of(logits)
     given = _numbers("logits", logits)
     if given.ndim not in (1, 2) or given.shape[-1] == 0:
         raise ShapeError(
@@ -77,13 +83,13 @@ def explain(
     if len(names) != count:
         raise ShapeError(
             f"[explain] classes has {len(names)} names, but a row has {count} logits: "
-            "pass one name a class."
+            "pass one name per class."
         )
     y = None if target is None else _numbers("target", target)
     w = None if weight is None else _numbers("weight", weight)
     if y is not None and y.size == 0 and y.ndim < given.ndim:
-        y = y.astype(np.int64)  # an empty list is one of floats
-    # Even where no loss is asked for, its options are checked.
+        y = y.astype(np.int64)  # NumPy makes an empty list an array of floats
+    # The options are checked even without a target.
     checked = np.zeros(given.shape[:-1], np.int64) if y is None else y
     loss = spec.Loss.of(
         "explain",
@@ -107,41 +113,39 @@ def explain(
     if y is not None:
         index = loss.target_kind == "index"
         y = np.atleast_1d(y).astype(np.int64) if index else np.atleast_2d(y).astype(np.float64)
-    options: dict[str, Any] = {
-        "weight": None if w is None else w.astype(np.float64),
-        "ignore_index": loss.ignore_index,
-        "label_smoothing": loss.label_smoothing,
-        "z_loss": loss.z_loss,
-        "softcap": loss.softcap,
-        "temperature": loss.temperature,
-    }
+    options = LossOptions(
+        weight=None if w is None else w.astype(np.float64),
+        ignore_index=loss.ignore_index,
+        reduction=loss.reduction,
+        label_smoothing=loss.label_smoothing,
+        z_loss=loss.z_loss,
+        softcap=loss.softcap,
+        temperature=loss.temperature,
+    )
     return Trace.of(
         np.atleast_2d(given).astype(np.float64),
-        dtype,
         y,
         options,
-        reduction=loss.reduction,
+        dtype=dtype,
         classes=names,
         named=classes is not None,
     )
 
 
-def _type_of(logits: Any) -> str:
-    """The logits' type by name; what isn't floating point is taken as float64."""
+def _dtype_of(logits: Any) -> str:
+    """The name of the logits' dtype; float64 for what isn't floating point."""
     if is_tensor(logits):
         name = str(logits.dtype).removeprefix("torch.") if logits.is_floating_point() else "float64"
     else:
         dtype = receive("explain", "logits", logits)[0].dtype
         name = dtype.name if kind_of(dtype) == "f" else "float64"
-    if name not in typed.EPSILON:
-        raise DTypeError(
-            f"[explain] logits has dtype {name}: pass one of {', '.join(typed.EPSILON)}."
-        )
+    if name not in EPSILON:
+        raise DTypeError(f"[explain] logits has dtype {name}: pass one of {', '.join(EPSILON)}.")
     return name
 
 
 def _numbers(name: str, values: Any) -> npt.NDArray[Any]:
-    """A copy as an array, floating point as float64."""
+    """A copy as an array; floating-point numbers as float64."""
     if is_tensor(values) and values.is_floating_point():
         values = values.detach().cpu().double()  # NumPy has no bfloat16
     array = receive("explain", name, values)[0]

@@ -1,114 +1,92 @@
-"""A story as HTML: a page of its own, or a piece of a notebook. Nothing in it runs."""
+"""A document as HTML: a page, or a fragment of a notebook. It runs no script."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from softxent.explain.story import Block, Column, Formula, Step, Story, Table
-from softxent.render.markup import Element, el, name, to_html
+from softxent.explain.steps import Block, Column, Detail, Document, Formula, Step, Table
+from softxent.render.markup import Child, Element, el, name, to_html
 from softxent.render.page import page, stylesheet
+from softxent.render.tables import table
 
-__all__ = ["Detail", "write_fragment", "write_page"]
+__all__ = ["write_fragment", "write_page"]
 
 _STYLE = Path(__file__).with_name("style.css")
 
 
-class Detail(NamedTuple):
-    """A story that is told on demand."""
-
-    summary: str
-    story: Story
-
-
-def write_page(story: Story, details: Iterable[Detail], caption: str) -> str:
+def write_page(document: Document, details: Iterable[Detail], caption: str) -> str:
     """A whole page.
 
     Args:
-        story: what the page tells.
+        document: what the page shows.
         details: what it can unfold.
-        caption: what the numbers are of; empty for nothing.
+        caption: what the numbers are of; may be empty.
     """
     return page(
-        story.title,
+        document.title,
         stylesheet(_STYLE),
-        el("main", _article(story, details, caption), class_="softxent"),
+        el("main", _article(document, details, caption), class_="softxent"),
         el("footer", el("p", "Made by softxent.")),
     )
 
 
-def write_fragment(story: Story, details: Iterable[Detail]) -> str:
-    """A piece of a page, with its style; it takes its colours from the page around it."""
-    style = _STYLE.read_text(encoding="utf-8")
-    return to_html(el("div", el("style", style), _article(story, details, ""), class_="softxent"))
+def write_fragment(document: Document, details: Iterable[Detail]) -> str:
+    """A fragment of a page, with its style; it takes its colours from the page around it."""
+    style = el("style", _STYLE.read_text(encoding="utf-8"))
+    return to_html(el("div", style, _article(document, details, ""), class_="softxent"))
 
 
-def _article(story: Story, details: Iterable[Detail], caption: str) -> Element:
+def _article(document: Document, details: Iterable[Detail], caption: str) -> Element:
     return el(
         "article",
         el("p", caption, class_="caption") if caption else None,
-        el("h1", story.title),
-        _steps(story),
-        (el("details", el("summary", detail.summary), _steps(detail.story)) for detail in details),
+        el("h1", document.title),
+        _steps(document),
+        (el("details", el("summary", one.summary), _steps(one.document)) for one in details),
     )
 
 
-def _steps(story: Story) -> Element:
-    return el("ol" if story.numbered else "div", _each(story), class_="steps")
+def _steps(document: Document) -> Element:
+    outer, inner = ("ol", "li") if document.numbered else ("div", "section")
+    steps = (el(inner, _heading(step), map(_block, step.blocks)) for step in document.steps)
+    return el(outer, steps, class_="steps")
 
 
-def _each(story: Story) -> Iterable[Element]:
-    for step in story.steps:
-        yield el("li" if story.numbered else "section", _head(step), map(_block, step.blocks))
-
-
-def _head(step: Step) -> list[Element]:
-    """The first sentence as a heading, and the rest below it."""
-    first, stop, rest = step.sentence.partition(". ")
+def _heading(step: Step) -> list[Element]:
+    """The first sentence as a heading, the others below it."""
+    first, stop, others = step.sentence.partition(". ")
     if not first:
         return []
-    return [el("h2", first + stop.strip()), *([el("p", rest)] if rest else [])]
+    return [el("h2", first + stop.strip()), *([el("p", others)] if others else [])]
 
 
 def _block(block: Block) -> Element:
     if isinstance(block, Table):
-        return _table(block)
+        rows = zip(*map(_cells, block.columns), strict=True)
+        columns = [(column.head, column.kind) for column in block.columns]
+        return el("div", table(None, columns, rows), class_="wide")
     if isinstance(block, Formula):
         return el("p", el("code", block.text), class_="formula")
     return el("p", block.text, class_="remark")
 
 
-def _table(table: Table) -> Element:
-    columns = table.columns
-    rows = zip(*(_cells(column) for column in columns), strict=True)
-    head = None
-    if any(column.head for column in columns):
-        head = el(
-            "thead", el("tr", (el("th", c.head, class_=c.kind, scope="col") for c in columns))
-        )
-    return el("div", el("table", head, el("tbody", (el("tr", row) for row in rows))), class_="wide")
-
-
-def _cells(column: Column) -> Sequence[Element]:
+def _cells(column: Column) -> Sequence[Child]:
     if column.kind == "name":
-        return [el("th", name(cell), class_="name", scope="row") for cell in column.cells]
+        return [name(cell) for cell in column.cells]
     if column.kind in ("bar", "arrow"):
         draw = _bar if column.kind == "bar" else _arrow
-        return [
-            el("td", None if share is None else draw(share), class_=column.kind)
-            for share in column.shares
-        ]
-    return [el("td", cell, class_=column.kind) for cell in column.cells]
+        return [None if share is None else draw(share) for share in column.shares]
+    return column.cells
 
 
 def _bar(share: float) -> Element:
-    """From the left, as long as the share; the number beside it says the same."""
+    """A bar from the left, as long as the share."""
     return _drawing(el("rect", width=f"{100 * share:.2f}%", height="100%", class_="up"))
 
 
 def _arrow(share: float) -> Element:
-    """From the middle, to the right where positive."""
+    """A bar from the middle, to the right where the share is positive."""
     length = 50 * abs(share)
     x = 50 - length if share < 0 else 50
     return _drawing(
@@ -124,4 +102,5 @@ def _arrow(share: float) -> Element:
 
 
 def _drawing(*shapes: Element) -> Element:
+    """Shapes for the eye alone: the number next to them says the same."""
     return el("svg", *shapes, width="100%", height="14", aria_hidden="true")

@@ -1,10 +1,10 @@
-"""A story as text for a terminal: at most 80 columns, in colour only where asked for."""
+"""A document as text for a terminal: at most 80 columns, in colour on request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from softxent.explain.story import Column, Formula, Story, Table
+from softxent.explain.steps import Column, Document, Formula, Table
 from softxent.render.terminal import Style, paint
 from softxent.render.text import bar, pad, signed_bar, width, wrap
 
@@ -13,17 +13,17 @@ __all__ = ["write_text"]
 _INDENT = "     "
 
 
-def write_text(story: Story, *, colour: bool = False) -> str:
-    """The whole story, without a line break at the end."""
-    return "\n".join(_lines(story, colour))
+def write_text(document: Document, *, colour: bool = False) -> str:
+    """The whole document, without a line break at the end."""
+    return "\n".join(_lines(document, colour))
 
 
-def _lines(story: Story, colour: bool) -> Iterator[str]:
-    yield from _painted(wrap(story.title), "title", colour)
-    margin = "   " if story.numbered else ""
-    for number, step in enumerate(story.steps, start=1):
+def _lines(document: Document, colour: bool) -> Iterator[str]:
+    yield from _painted(wrap(document.title), "title", colour)
+    margin = "   " if document.numbered else ""
+    for number, step in enumerate(document.steps, start=1):
         yield ""
-        head = f"{number}. " if story.numbered else ""
+        head = f"{number}. " if document.numbered else ""
         yield from _painted(wrap(head + step.sentence, "", margin), "heading", colour)
         for block in step.blocks:
             if isinstance(block, Table):

@@ -1,4 +1,4 @@
-"""The logits' own type: what softxent computes in it, and what plain formulas give."""
+"""The dtype of the logits: what softxent computes in it, and what plain formulas give."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import softxent
 from softxent import explain
 from softxent.errors import DTypeError
-from softxent.explain.typed import rounded
+from softxent.explain.numbers import rounded
 
 OPTIONS = {"label_smoothing": 0.1, "z_loss": 0.01, "softcap": 3.0, "temperature": 2.0}
 WEIGHT = np.array([1.0, 0.5, 2.0, 3.0])
@@ -58,7 +58,7 @@ def test_the_results_are_those_of_the_library(dtype: type, options: dict) -> Non
         np.testing.assert_array_equal(mine, value.astype(in_arrays), name)
 
 
-def test_every_step_stands_in_the_type_too() -> None:
+def test_every_step_is_computed_in_the_dtype() -> None:
     trace = explain(LOGITS.astype(np.float32), TARGET, WEIGHT, **OPTIONS)
     steps = ("scaled", "maximum", "shifted", "shifted_exponentials", "shifted_sum", "lse")
     for name in (*steps, "mass", "mass_sum", "target_probability"):
@@ -80,7 +80,7 @@ def test_integers_and_lists_are_float64() -> None:
     assert explain(np.array([2, -1], ">f4"), 0).dtype == "float32"
 
 
-def test_tensors_keep_their_type() -> None:
+def test_tensors_keep_their_dtype() -> None:
     torch = pytest.importorskip("torch")
     for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
         trace = explain(torch.tensor([[2.0, -1.0, 0.1]], dtype=dtype), torch.tensor([2]))
@@ -129,7 +129,7 @@ def test_plain_formulas_are_right_where_nothing_is_extreme(target: object, optio
         np.testing.assert_allclose(plain.losses, trace.losses, rtol=1e-12)
         np.testing.assert_allclose(plain.row_gradient, trace.row_gradient, atol=1e-14)
         np.testing.assert_allclose(plain.probabilities, trace.probabilities, rtol=1e-12)
-    assert "go wrong" not in trace.text()
+    assert "fail" not in trace.text()
 
 
 def test_exponentials_overflow() -> None:
@@ -138,17 +138,17 @@ def test_exponentials_overflow() -> None:
     assert math.isnan(losses(trace)["exp / sum"])
     assert losses(trace)["log of softmax"] == losses(trace)["lse - logit"] == trace.value == 0
     text = flat(trace.text())
-    assert "exp / sum: exp(1000) overflows, since float64 ends at 1.8e308" in text
+    assert "exp / sum: exp(1000) overflows, since the largest float64 is 1.8e308" in text
     assert "The gradient is NaN too" in text
 
 
-def test_they_overflow_earlier_in_smaller_types() -> None:
+def test_exponentials_overflow_earlier_in_smaller_dtypes() -> None:
     row = [100.0, 99.0]
     assert "overflows" not in explain(row, 0).text()
-    assert "exp(100) overflows, since float32 ends at 3.4e38" in flat(
+    assert "exp(100) overflows, since the largest float32 is 3.4e38" in flat(
         explain(np.array(row, np.float32), 0).text()
     )
-    assert "exp(12) overflows, since float16 ends at 65504" in flat(
+    assert "exp(12) overflows, since the largest float16 is 65504" in flat(
         explain(np.array([12, 0], np.float16), 0).text()
     )
     # Each exponential fits, and their sum doesn't.
@@ -171,7 +171,7 @@ def test_a_probability_underflows() -> None:
     assert "the probability underflows to 0, and -log(0) is infinite" in flat(trace.text())
 
 
-def test_the_sure_model_in_float32() -> None:
+def test_a_confident_prediction_in_float32() -> None:
     trace = explain(np.array([20, 0], np.float32), 0)
     assert trace.value == pytest.approx(2.061153620314381e-09, rel=1e-15)
     assert trace.computed.value == pytest.approx(2.061153620314381e-09, rel=1e-7)
@@ -179,22 +179,21 @@ def test_the_sure_model_in_float32() -> None:
     text = flat(trace.text())
     assert "softxent 2.0611537e-09 exp / sum 0 log of softmax 0 lse - logit 0" in text
     assert "exp / sum and log of softmax: the probability, 1 - 2.0612e-09, rounds to 1" in text
-    assert "lse is 20 and the logit 20: of their difference nothing is left" in text
+    assert "lse is 20 and the logit 20: no digit of their difference remains" in text
 
 
 def test_lost_digits_are_counted() -> None:
     text = flat(explain([20, 0], 0).text())
     assert "In float64: what softxent computes, and what plain formulas give." in text
     assert "lse - logit: lse is 20.000000002061153 and the logit 20: only 6 digits" in text
-    # The mass beside the target is told where all of it is gone from a certain row's gradient.
-    flat_gradient = explain([40, 0], 0)
-    assert not flat_gradient.plain[2].losses[0]
-    assert flat_gradient.value > 0
+    certain = explain([40, 0], 0)
+    assert not certain.plain[2].losses[0]
+    assert certain.value > 0
 
 
-def test_an_ordinary_row_in_float64_is_not_bothered_with_it() -> None:
+def test_an_ordinary_row_in_float64_has_no_such_step() -> None:
     assert "float64" not in explain([2, -1, 0.1], 2).text()
-    assert "In float32, the logits' own type" in explain(np.float32([2, -1, 0.1]), 2).text()
+    assert "In float32, the dtype of the logits" in explain(np.float32([2, -1, 0.1]), 2).text()
 
 
 def test_a_row_that_is_ignored_or_nan_has_no_such_step() -> None:
@@ -204,13 +203,13 @@ def test_a_row_that_is_ignored_or_nan_has_no_such_step() -> None:
 
 def test_probabilities_alone() -> None:
     text = flat(explain(np.array([100, 0], np.float32)).text())
-    assert "In float32, the logits' own type: what softxent computes." in text
+    assert "In float32, the dtype of the logits: what softxent computes." in text
     assert "exp / sum: exp(100) overflows" in text
 
 
 def test_a_batch_names_the_rows() -> None:
     text = flat(explain([[2, -1], [1000, 0], [0, 1000]], [0, 1, 1]).text())
-    assert "Where plain formulas would go wrong in float64:" in text
-    assert "exp / sum: 2 rows; row 1 would have inf instead of 1000." in text
-    assert "log of softmax: 1 row; row 1 would have inf instead of 1000." in text
+    assert "Where plain formulas fail in float64:" in text
+    assert "exp / sum: 2 rows; the loss of row 1 would be inf instead of 1000." in text
+    assert "log of softmax: 1 row; the loss of row 1 would be inf instead of 1000." in text
     assert "lse - logit:" not in text

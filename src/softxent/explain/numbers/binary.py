@@ -1,4 +1,4 @@
-"""Two classes seen as one yes-or-no question."""
+"""Two classes as binary cross-entropy."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from softxent.explain import typed
-from softxent.ops.api import (
-    binary_cross_entropy_with_logits,
-)
+from softxent.explain.numbers.rounding import freeze
+from softxent.ops import binary_cross_entropy_with_logits
 
-__all__ = ["Binary", "binary_of"]
+__all__ = ["Binary", "as_binary"]
 
 Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Binary:
-    """Two classes seen as one yes-or-no question, whether it is the second.
+    """Two classes as the question whether it is the second one.
 
     Attributes:
-        difference: (N,) u_1 - u_0, the only thing that counts.
+        difference: (N,) u_1 - u_0, on which alone the loss depends.
         probability: (N,) its sigmoid, which is p_1.
         target: (N,) the target's share of the second class, t_1 / s; NaN where s is 0.
-        losses: (N,) binary cross-entropy, times s; what `losses` of the trace holds, up to rounding
-            and without z_loss. 0 in ignored rows.
+        losses: (N,) binary cross-entropy times s, which equals `losses` of the trace up to rounding
+            and without z_loss; 0 in ignored rows.
     """
 
     difference: Float64
@@ -35,30 +33,29 @@ class Binary:
     losses: Float64 | None = None
 
     def __post_init__(self) -> None:
-        typed.freeze(self)
+        freeze(self)
 
 
-def binary_of(scaled: Float64, mass: Float64 | None, mass_sum: Float64 | None) -> Binary:
-    """Two classes, (N, 2) scaled logits, as binary cross-entropy.
+def as_binary(scaled: Float64, t: Float64 | None, s: Float64 | None) -> Binary:
+    """Two classes as binary cross-entropy.
 
     Args:
         scaled: (N, 2) logits after the temperature and the softcap.
-        mass: (N, 2) the target's mass, or None without a target.
-        mass_sum: (N,) its sum.
+        t: (N, 2) the target distribution, or None without a target.
+        s: (N,) its sum.
     """
     with np.errstate(all="ignore"):
         difference = scaled[:, 1] - scaled[:, 0]
         small = np.exp(-np.abs(difference))  # the sigmoid without overflow
         probability = np.where(difference >= 0, 1 / (1 + small), small / (1 + small))
-        if mass is None or mass_sum is None:
+        if t is None or s is None:
             return Binary(difference=difference, probability=probability)
-        target = mass[:, 1] / mass_sum
-        counts = mass_sum > 0
-        share = np.where(counts, target, 0)
+        target = t[:, 1] / s
+        share = np.where(s > 0, target, 0)
         losses = binary_cross_entropy_with_logits(difference, share, reduction="none")
         return Binary(
             difference=difference,
             probability=probability,
             target=target,
-            losses=np.where(counts, losses, 0) * mass_sum,
+            losses=np.where(s > 0, losses, 0) * s,
         )

@@ -1,4 +1,4 @@
-"""What there is to tell, before it is set as text or as a page: steps of sentences and tables."""
+"""The parts of an explanation, before it is rendered as text or as a page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Block", "Column", "Formula", "Remark", "Step", "Story", "Table"]
+__all__ = ["Block", "Column", "Detail", "Document", "Formula", "Remark", "Step", "Table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +14,10 @@ class Column:
     """One column of a table.
 
     Attributes:
-        cells: what stands in it; numbers come with their decimal points aligned.
-        kind: `name` of a class, `number`, `mark` of the target, `note` in words; `bar` from 0 to 1,
-            `arrow` from -1 to 1, which have no cells.
-        head: what stands above it, where the table has a head.
+        cells: the text of each row; numbers have their decimal points aligned.
+        kind: `name` of a class, `number`, `mark` of the target, `note` in words; or a column
+            without cells: `bar` from 0 to 1, `arrow` from -1 to 1.
+        head: the header, where the table has one.
         shares: the lengths of bars or arrows; None for none.
     """
 
@@ -53,14 +53,14 @@ Block: TypeAlias = Table | Formula | Remark
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A sentence, and what stands below it."""
+    """A sentence, and the blocks below it."""
 
     sentence: str
     blocks: Sequence[Block] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Document:
     """A title and its steps.
 
     Attributes:
@@ -72,3 +72,11 @@ class Story:
     title: str
     steps: Sequence[Step]
     numbered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A document that a page can unfold, and the line that stands for it."""
+
+    summary: str
+    document: Document
