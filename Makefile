@@ -59,7 +59,7 @@ check-commits: $(READY)
 # Speed compared with other libraries; the answers are checked first.
 bench: $(READY)
 	$(BIN)/python -m benches.engine
-	$(BIN)/python -m benches.face
+	$(BIN)/python -m benches.frontend
 
 # An sdist, and the wheel that is built from it; a test compares their files with the repository's.
 wheel: $(READY)

@@ -1,10 +1,10 @@
-"""How far softxent, SciPy and torch are off the exact result: python -m benches.exactness.
+"""The errors of softxent, SciPy and torch: python -m benches.exactness.
 
-Each cell of the table in docs/exactness.md is the worst error, in units in the last place of the
-exact result, over 1 to 1,000,000 classes, and for the loss and its gradient over the likeliest and
-the unlikeliest class as the target. The inputs and the oracle are those of the tests.
+Each cell of the table in docs/exactness.md is the largest error, in ulp of the exact result, over 1
+to 1,000,000 classes; for the loss and its gradient, also over the most and the least probable class
+as the target. The inputs and the oracle are those of the tests.
 
-    python -m benches.exactness            measure, and write docs/exactness.json and the page
+    python -m benches.exactness            measure, write docs/exactness.json and the page
     python -m benches.exactness --render   write the page from the stored numbers
 """
 
@@ -91,7 +91,7 @@ def exact(function: str, row: long_double.Row, target: int, some: Array) -> Arra
 def errors(
     function: str, compute: Callable[..., Array], family: str, dtype: str, classes: int
 ) -> Iterator[float]:
-    """The worst error of each batch of rows."""
+    """The largest error of each batch of rows."""
     x = logits(family, rows_of(classes), classes, dtype)
     rows, some = [long_double.row(row) for row in x], places(classes)
     chosen = np.array([targets(row) for row in x])
