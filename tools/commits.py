@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SINCE = "57d6b56ac7bc05a82d7ef5f71293b33a259d70a2"  # the first commits had no such rule
+BEFORE_THE_CHECK = frozenset({"9a3e4baaab41f41e2eb0fb5c025eb070939f4cb9"})  # landed between
 LONGEST = 72
 
 _BY_GIT = re.compile(r'Merge |Revert "|Reapply "|(fixup|squash|amend)! ')
@@ -65,18 +66,18 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def subjects_since(commit: str) -> list[tuple[str, str]] | str:
-    """(abbreviated commit, subject) of each commit since one; or why they can't be listed."""
+    """(commit, subject) of each commit since one; or why they can't be listed."""
     try:
         known = _git("cat-file", "-e", f"{commit}^{{commit}}")
     except FileNotFoundError:
         return "git isn't installed"
     if known.returncode != 0:
         return f"{commit[:7]} isn't in this checkout (an archive, or a shallow clone)"
-    listed = _git("log", "--no-merges", "--format=%h %s", f"{commit}..HEAD")
+    listed = _git("log", "--no-merges", "--format=%H %s", f"{commit}..HEAD")
     if listed.returncode != 0:
         return listed.stderr.strip()
     pairs = (line.partition(" ") for line in listed.stdout.splitlines())
-    return [(name, subject) for name, _, subject in pairs]
+    return [(name[:9], subject) for name, _, subject in pairs if name not in BEFORE_THE_CHECK]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
