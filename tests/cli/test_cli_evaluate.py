@@ -1,4 +1,4 @@
-"""`softxent evaluate`: the numbers of the run again, of other rows, and what is refused."""
+"""`softxent evaluate`: the results of the run again, those of other rows, and errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_held_out_rows_give_the_numbers_of_the_run(
     out = capsys.readouterr().out
     run = record.read_run(runs / "digits")
     loss, accuracy = run.test_loss.mean, run.test_accuracy.mean
-    assert f"{loss.value:.4f} nats a row" in out
+    assert f"{loss.value:.4f} nats per row" in out
     assert f"accuracy  {accuracy.total:.0f}/360 (" in out
     table = [line.split() for line in out.split("\n\n")[1].splitlines()]
     assert table[0] == ["class", "precision", "recall", "rows"]
@@ -39,7 +39,7 @@ def test_the_held_out_rows_give_the_numbers_of_the_run(
     assert sum(int(row[3]) for row in table[1:]) == 360
 
 
-def test_of_the_training_file_only_the_held_out_rows_count(
+def test_only_the_held_out_rows_of_the_training_file_count(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(runs / "flowers"), str(runs / "flowers.csv")]) == 0
@@ -55,7 +55,7 @@ def test_another_file_counts_whole(runs: Path, capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert "held out" not in out
     assert "3/3 (100%)" in out
-    # No row is b, and none was taken for it.
+    # No row is b, and none was predicted as b.
     assert re.search(r"b +\u2013 +\u2013 +0", out)
 
 

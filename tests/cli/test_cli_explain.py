@@ -1,4 +1,4 @@
-"""`softxent explain`: typed logits, a row of a run, and what it says about mistakes."""
+"""`softxent explain`: typed logits, NumPy files, rows of a run, and errors."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 # Typed logits.
 
 
-def test_typed_logits_are_explained_as_the_library_does(capsys: pytest.CaptureFixture[str]) -> None:
+def test_typed_logits_are_explained_as_by_the_library(capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, 2, -1, 0.1, "--target", 2)
     assert out == str(softxent.explain([2, -1, 0.1], 2)) + "\n"
     assert "Why the loss is 2.0818" in out
@@ -114,7 +114,7 @@ def test_temperature_and_label_smoothing(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("typed", ["-1,5", "0,1", "abc", "1e", "--5", "", "2 3"])
-def test_what_is_no_number_is_named(capsys: pytest.CaptureFixture[str], typed: str) -> None:
+def test_what_is_no_number_is_an_error(capsys: pytest.CaptureFixture[str], typed: str) -> None:
     if typed == "--5":  # an option that there isn't
         with pytest.raises(SystemExit) as caught:
             main(["explain", "2", typed])
@@ -142,16 +142,16 @@ def test_every_option_reaches_the_library(capsys: pytest.CaptureFixture[str]) ->
 def test_a_target_of_class_probabilities(capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, 2, -1, 0.1, "--target", "0.2,.3,5e-1")
     assert out == str(softxent.explain([2, -1, 0.1], [0.2, 0.3, 0.5])) + "\n"
-    assert "pass one number a class" in refused(capsys, 2, -1, "--target", "0.2,x")
+    assert "pass one number per class" in refused(capsys, 2, -1, "--target", "0.2,x")
     assert "pass a class index" in refused(capsys, 2, -1, "--target", "cat")
-    assert "pass one number a class" in refused(capsys, 2, -1, "--weight", "1;2")
+    assert "pass one number per class" in refused(capsys, 2, -1, "--weight", "1;2")
     assert "weight has shape (3,)" in refused(capsys, 2, -1, "--weight", "1,2,3")
 
 
-def test_the_type_of_typed_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_dtype_of_typed_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, 20, 0, "--target", 0, "--dtype", "float32")
     assert out == str(softxent.explain(np.array([20, 0], np.float32), 0)) + "\n"
-    assert "of their difference nothing is left" in " ".join(out.split())
+    assert "no digit of their difference remains" in " ".join(out.split())
     assert "100000 is too large for float16" in refused(capsys, 1e5, 0, "--dtype", "float16")
     assert "inf" in shown(capsys, "inf", 0, "--dtype", "float16")
 
@@ -198,7 +198,7 @@ def test_a_page_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_p
     logits = tmp_path / "logits.npy"
     np.save(logits, [2.0, -1.0])
     before = logits.read_bytes()
-    assert "is what is read" in refused(capsys, logits, "--html", logits)
+    assert "is an input" in refused(capsys, logits, "--html", logits)
     assert logits.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["logits.npy"]
 
@@ -225,7 +225,7 @@ def test_a_batch_from_files(capsys: pytest.CaptureFixture[str], files: Path) -> 
     for name in ("targets.npy", "shares.npy"):
         out = shown(capsys, files / "logits.npy", "--target", files / name)
         trace = softxent.explain(LOGITS, np.load(files / name))
-        assert out == trace.text() + "\n\nA row step by step: add --row NUMBER.\n"
+        assert out == trace.text() + "\n\nTo see a row step by step, add --row NUMBER.\n"
 
 
 def test_a_row_of_files(capsys: pytest.CaptureFixture[str], files: Path) -> None:
@@ -236,10 +236,12 @@ def test_a_row_of_files(capsys: pytest.CaptureFixture[str], files: Path) -> None
     shares = shown(capsys, files / "logits.npy", "--row", 1, "--target", files / "shares.npy")
     assert shares == str(softxent.explain(LOGITS[1], [0.25] * 3)) + "\n"
     changed = shown(capsys, files / "logits.npy", "--row", 1, "--target", 2, "--set", "0=1")
-    assert "The answer stays class 0." in changed
+    assert "The prediction remains class 0." in changed
 
 
-def test_another_type_than_the_files(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+def test_another_dtype_than_that_of_the_file(
+    capsys: pytest.CaptureFixture[str], files: Path
+) -> None:
     out = shown(capsys, files / "one.npy", "--target", 0, "--dtype", "float16")
     assert out == str(softxent.explain(np.array([2, -1, 0.1], np.float16), 0)) + "\n"
 
@@ -252,7 +254,7 @@ def test_a_file_named_like_a_number_is_a_number(
     assert shown(capsys, "2") == str(softxent.explain([2.0])) + "\n"
 
 
-def test_rows_and_targets_that_do_not_fit(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+def test_rows_and_targets_of_wrong_shapes(capsys: pytest.CaptureFixture[str], files: Path) -> None:
     logits = files / "logits.npy"
     assert "has no row 4: it has 4, 0 to 3" in refused(capsys, logits, "--row", 4)
     assert "has no row -1" in refused(capsys, logits, "--row", -1)
@@ -263,7 +265,7 @@ def test_rows_and_targets_that_do_not_fit(capsys: pytest.CaptureFixture[str], fi
     two = files / "two.npy"
     assert "but" in refused(capsys, logits, "--row", 1, "--target", two)
     assert "[explain] target has shape (2,)" in refused(capsys, logits, "--target", two)
-    assert "stands alone" in refused(capsys, logits, 3)
+    assert "pass a NumPy file of logits alone" in refused(capsys, logits, 3)
     np.save(files / "cube.npy", np.zeros((2, 2, 2)))
     assert "logits has shape (2, 2, 2)" in refused(capsys, files / "cube.npy")
     assert "has shape (2, 2, 2)" in refused(capsys, files / "cube.npy", "--row", 0)
@@ -273,7 +275,7 @@ def test_rows_and_targets_that_do_not_fit(capsys: pytest.CaptureFixture[str], fi
 
 
 class Bomb:
-    """An object whose unpickling leaves a trace."""
+    """An object whose unpickling creates a directory."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return os.mkdir, ("unpickled",)
@@ -328,10 +330,10 @@ def test_a_row_of_a_run_as_json_as_a_page_and_changed(
     assert "row 17 of flowers.csv" in page
     assert "\x1b" not in page
     changed = shown(capsys, run, "--row", 1, "--set", "2=9")
-    assert "The answer changes from setosa to virginica." in changed
+    assert "The prediction changes from setosa to virginica." in changed
 
 
-def test_names_from_the_record_cannot_steer_the_terminal(
+def test_names_from_the_record_cannot_control_the_terminal(
     capsys: pytest.CaptureFixture[str], run: Path
 ) -> None:
     assert "\x1b" not in shown(capsys, run, "--row", 3)
@@ -366,6 +368,9 @@ def test_what_is_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
 
 # The process.
 
+# An environment with nothing but the path to the packages, where it isn't the default.
+PACKAGES = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+
 
 def test_a_run_is_explained_without_torch(run: Path) -> None:
     code = (
@@ -377,12 +382,12 @@ def test_a_run_is_explained_without_torch(run: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_terminal_without_the_bars_letters_gets_question_marks() -> None:
+def test_a_terminal_that_lacks_a_character_gets_question_marks() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from softxent.cli import main; main(['explain', '2', '1'])"],
         capture_output=True,
         check=False,
-        env={"PYTHONIOENCODING": "ascii"},
+        env={**PACKAGES, "PYTHONIOENCODING": "ascii"},
     )
     assert done.returncode == 0, done.stderr
     assert re.search(rb"0\.73105857863000\d+ +\?{18}\n", done.stdout)
@@ -395,7 +400,7 @@ def at_a_terminal(**env: str) -> bytes:
     with subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=theirs,
-        env={"PYTHONIOENCODING": "utf-8", "TERM": "xterm", **env},
+        env={**PACKAGES, "PYTHONIOENCODING": "utf-8", "TERM": "xterm", **env},
     ) as process:
         os.close(theirs)
         written = b""
@@ -418,6 +423,7 @@ def test_colours_at_a_terminal() -> None:
     assert b"\x1b" not in at_a_terminal(NO_COLOR="1")
     assert b"\x1b" not in at_a_terminal(TERM="dumb")
     assert b"\x1b" in at_a_terminal(NO_COLOR="")
+    assert b"\x1b" in at_a_terminal(TERM="dumb", FORCE_COLOR="1")
 
 
 def test_a_number_beyond_float64_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

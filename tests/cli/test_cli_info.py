@@ -1,4 +1,4 @@
-"""`softxent info`: what it says is what is there."""
+"""`softxent info`: versions, kernels, threads and extras."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_missing_package_and_how_to_get_it(
     pretend(monkeypatch, torch=None)
     said = facts(capsys)
     assert said["torch"] == "not installed"
-    assert said["extra torch"] == 'torch is missing; mend it by: pip install "softxent[torch]"'
+    assert said["extra torch"] == 'torch is missing; to fix this: pip install "softxent[torch]"'
     assert "torch is missing" in said["extra learn"]
     assert said["extra learn"].endswith('pip install "softxent[learn]"')
 

@@ -1,4 +1,4 @@
-"""`softxent predict`: a CSV file that is whole or not there."""
+"""`softxent predict`: a CSV file that is complete or not there."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_every_row_gets_its_class_and_its_probabilities(
     assert hidden(here) == []
 
 
-def test_the_file_that_was_learned_from_is_predicted_whole_with_a_note(
+def test_the_training_file_is_predicted_completely_with_a_note(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", "run", "t.csv", "-o", "out.csv"]) == 0
@@ -84,7 +84,7 @@ def test_a_file_is_replaced_and_a_link_stays_a_link(here: Path) -> None:
     assert len(rows_of(here / "real.csv")) == 3
 
 
-def test_rights_are_those_of_any_new_file(here: Path) -> None:
+def test_the_permissions_are_those_of_any_new_file(here: Path) -> None:
     assert main(["predict", "run", "new.csv", "-o", "out.csv"]) == 0
     (here / "plain").touch()
     assert (here / "out.csv").stat().st_mode == (here / "plain").stat().st_mode
@@ -96,7 +96,7 @@ def command(*argv: str) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="there is no /dev/stdout")
-def test_standard_output_is_written_as_it_is(here: Path) -> None:
+def test_standard_output_is_written_directly(here: Path) -> None:
     log = here / "log.csv"
     log.write_text("before\n")
     with log.open("a") as stdout:
@@ -115,7 +115,7 @@ def test_standard_output_is_written_as_it_is(here: Path) -> None:
     assert piped.stdout.count(b"\n") == 4
 
 
-def test_a_pipe_is_written_as_it_is(here: Path) -> None:
+def test_a_pipe_is_written_directly(here: Path) -> None:
     os.mkfifo(here / "pipe")
     with subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE) as reader:
         assert main(["predict", "run", "new.csv", "-o", "pipe"]) == 0

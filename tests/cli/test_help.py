@@ -1,7 +1,8 @@
-"""The command line is frozen: what it takes and what it says of itself.
+"""The command line is frozen: its commands, their arguments and their help.
 
-Change it on purpose: `python tests/cli/test_help.py` writes the new state, CHANGELOG.md says why.
-The rendering is argparse's, which differs between Python versions; the words are ours.
+To change it on purpose, write the new state with `python tests/cli/test_help.py`, and add a line to
+CHANGELOG.md. The layout is argparse's, which differs between Python versions, so the test compares
+the words.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from softxent.cli import build_parser
+import pytest
+
+import softxent
+from softxent.cli import build_parser, main
 
 FROZEN = Path(__file__).with_name("frozen_help.txt")
 
@@ -46,6 +50,13 @@ def test_the_command_line_is_as_frozen() -> None:
 
 def test_every_option_is_explained() -> None:
     assert "default=None required=False choices=None: None" not in current()
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"softxent {softxent.__version__}\n"
 
 
 if __name__ == "__main__":

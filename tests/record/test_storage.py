@@ -12,7 +12,7 @@ import pytest
 
 from softxent import record
 from softxent.errors import RunError
-from softxent.record.storage import NewRun, digest
+from softxent.record import NewRun, digest
 
 LOGITS = np.array([[0.1, -2.5], [1e-30, 3.0e8], [0.3, 0.2]], np.float32)
 
@@ -197,12 +197,12 @@ def changed(run: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
 def test_a_head_that_was_cut_short(run: Path, size: int) -> None:
     head = run / "run.json"
     head.write_bytes(head.read_bytes()[:size])
-    assert "damaged or not softxent's" in refused(run)
+    assert "damaged or was not written by softxent" in refused(run)
 
 
 def test_a_head_that_is_not_text(run: Path) -> None:
     (run / "run.json").write_bytes(b"\xff\xfe\x00garbage")
-    assert "damaged or not softxent's" in refused(run)
+    assert "damaged or was not written by softxent" in refused(run)
 
 
 def test_fields_of_a_wrong_type_are_named(run: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `softxent COMMAND`, one file a command."""
+"""The command line: `softxent COMMAND`, one file per command."""
 
 from softxent.cli.main import build_parser, main
 

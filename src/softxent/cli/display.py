@@ -1,4 +1,4 @@
-"""How the commands show a loss, an accuracy, and a training that is under way."""
+"""How the commands show losses, accuracies, and the progress of a training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Self
 
 from softxent.errors import missing_extra
 from softxent.learn import ClassScore
-from softxent.ops.mean import Mean
+from softxent.ops import Mean
 from softxent.record import Data, Epoch
 from softxent.render import numbers
+from softxent.render.terminal import is_dumb
+from softxent.render.text import printable, table
 
 try:
     import rich.console
@@ -22,10 +24,9 @@ except ImportError:
 __all__ = [
     "Bar",
     "Lines",
-    "as_fraction",
     "class_table",
-    "in_nats",
-    "printable",
+    "fraction_text",
+    "loss_text",
     "progress",
     "say",
     "show_data",
@@ -33,52 +34,48 @@ __all__ = [
 
 
 def say(text: str) -> None:
-    """Print a line at once; where its reader has gone (`| head`), the work goes on unseen."""
+    """Print a line at once; if its reader has gone (`| head`), the command continues silently."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def printable(text: str) -> str:
-    """A name out of somebody's file; what would steer the terminal is shown escaped."""
-    return text if text.isprintable() else ascii(text)
-
-
 def show_data(data: Data) -> None:
-    """Print what there is to learn from."""
+    """Print the number of rows and classes."""
     say(
-        f"{printable(data.name)}: {data.train_rows:,} rows to learn from, "
-        f"{data.test_rows:,} to test on, {len(data.classes)} classes"
+        f"{printable(data.name)}: {numbers.plural(data.train_rows, 'training row')}, "
+        f"{numbers.plural(data.test_rows, 'test row')}, {len(data.classes)} classes"
     )
 
 
-def in_nats(loss: Mean) -> str:
-    """A loss with its denominator: `0.1081 nats a row (1081.2 nats / 10,000 rows)`."""
+def loss_text(loss: Mean) -> str:
+    """A loss with its denominator: `0.1081 nats per row (1081.2 nats / 10,000 rows)`."""
     return (
-        f"{numbers.loss(loss.value)} nats a row "
+        f"{numbers.loss(loss.value)} nats per row "
         f"({numbers.number(loss.total, 6)} nats / {numbers.count(loss.weight)} rows)"
     )
 
 
-def as_fraction(accuracy: Mean) -> str:
-    """An accuracy as what was counted: `9696/10000 (96.96%)`."""
+def fraction_text(accuracy: Mean) -> str:
+    """An accuracy with its counts: `9696/10000 (96.96%)`."""
     share = numbers.percent(accuracy.total, accuracy.weight)
     return f"{accuracy.total:.0f}/{accuracy.weight:.0f} ({share})"
 
 
 def class_table(scores: Sequence[ClassScore]) -> str:
-    """Precision, recall and rows of each class, one a line."""
-    names = [printable(score.name) for score in scores]
-    width = max(len(name) for name in ["class", *names])
-    lines = [f"{'class':{width}}  {'precision':>9}  {'recall':>9}  {'rows':>9}"]
-    for name, score in zip(names, scores, strict=True):
-        precision, recall = (
-            numbers.percent(share.total, share.weight) for share in (score.precision, score.recall)
-        )
-        rows = numbers.count(score.recall.weight)
-        lines.append(f"{name:{width}}  {precision:>9}  {recall:>9}  {rows:>9}")
-    return "\n".join(lines)
+    """Precision, recall and number of rows, one line per class."""
+    rows = [["class", "precision", "recall", "rows"]]
+    rows += [
+        [
+            printable(score.name),
+            numbers.percent(score.precision.total, score.precision.weight),
+            numbers.percent(score.recall.total, score.recall.weight),
+            numbers.count(score.recall.weight),
+        ]
+        for score in scores
+    ]
+    return "\n".join(table(rows, right=(1, 2, 3)))
 
 
 def _line(epoch: Epoch, epochs: int) -> str:
@@ -86,12 +83,12 @@ def _line(epoch: Epoch, epochs: int) -> str:
         f"epoch {epoch.number:{len(str(epochs))}}/{epochs}  "
         f"train loss {numbers.loss(epoch.train_loss.mean.value)}  "
         f"test loss {numbers.loss(epoch.test_loss.mean.value)}  "
-        f"accuracy {as_fraction(epoch.test_accuracy.mean)}  {epoch.seconds:.1f} s"
+        f"accuracy {fraction_text(epoch.test_accuracy.mean)}  {epoch.seconds:.1f} s"
     )
 
 
 class Lines:
-    """One line an epoch: what a log or a pipe gets."""
+    """Progress as one line per epoch, for a log or a pipe."""
 
     def __enter__(self) -> Self:
         return self
@@ -100,18 +97,18 @@ class Lines:
         pass
 
     def step(self, done: int, steps: int, loss: Mean) -> None:
-        """Nothing: a log wants no bar."""
+        """Nothing: single steps are only shown by a bar."""
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """Print the line."""
+        """Print the line of an epoch."""
         say(_line(epoch, epochs))
 
 
 class Bar:
-    """A bar with the loss and the time left, and above it the line of each epoch.
+    """Progress as a bar with the loss and the remaining time, below the lines of the epochs.
 
     Args:
-        console: a terminal, as rich knows it.
+        console: a terminal.
     """
 
     def __init__(self, console: rich.console.Console) -> None:
@@ -139,10 +136,12 @@ class Bar:
         self._bar.update(self._task, visible=True, completed=done, total=steps, loss=shown)
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """Print the line above the bar."""
+        """Print the line of an epoch above the bar."""
         self._bar.console.print(_line(epoch, epochs), highlight=False, soft_wrap=True)
 
 
 def progress() -> Lines | Bar:
-    """A bar on a terminal; elsewhere, in a log say, only the lines of the epochs."""
-    return Bar(rich.console.Console()) if sys.stdout.isatty() else Lines()
+    """A bar on a terminal that can draw one; elsewhere one line per epoch."""
+    if sys.stdout.isatty() and not is_dumb():
+        return Bar(rich.console.Console())
+    return Lines()

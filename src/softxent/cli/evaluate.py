@@ -1,4 +1,4 @@
-"""`softxent evaluate RUN DATA`: how right a trained classifier is about labelled rows."""
+"""`softxent evaluate RUN DATA`: the loss and accuracy of a trained classifier on labelled rows."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "evaluate",
         help="measure a trained classifier on labelled rows",
-        description="Loss, accuracy, and precision and recall of each class. Rows that the model "
-        "learned from are left out.",
+        description="Print the loss, the accuracy, and the precision and recall of each class. "
+        "Training rows are left out.",
         allow_abbrev=False,
     )
     parser.add_argument("directory", metavar="RUN", type=Path, help="a run directory")
-    parser.add_argument("data", metavar="DATA", help="what `softxent train` takes, with its target")
     parser.add_argument(
-        "--data-dir", metavar="DIR", type=Path, help="the folder of mnist's four IDX files"
+        "data", metavar="DATA", help="data as `softxent train` takes them, with the target"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", type=Path, help="the folder with the four IDX files of mnist"
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the measures."""
+    """Print the results."""
     from softxent import record
     from softxent.cli import display
     from softxent.learn import evaluate, load_model, load_run_rows
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     display.say(f"{args.directory} on {args.data}")
     if rows.note is not None:
         display.say(rows.note)
-    display.say(f"loss      {display.in_nats(result.loss)}")
-    display.say(f"accuracy  {display.as_fraction(result.accuracy)}")
+    display.say(f"loss      {display.loss_text(result.loss)}")
+    display.say(f"accuracy  {display.fraction_text(result.accuracy)}")
     display.say("\n" + display.class_table(result.by_class(stored.run.data.classes)))
     return 0

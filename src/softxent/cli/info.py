@@ -1,4 +1,4 @@
-"""`softxent info`: versions, processor, kernels, and which extras are complete."""
+"""`softxent info`: versions, processor, kernels, and which extras are installed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from softxent.render.text import table
+
 __all__ = ["add_parser"]
 
 _PACKAGES = ("numpy", "torch", "scikit-learn")
@@ -18,13 +20,13 @@ _EXTRAS = ("torch", "learn")
 
 
 class _Requirement(NamedTuple):
-    """A package that an extra needs, with the lowest version that will do."""
+    """A package that an extra needs, with the lowest version."""
 
     package: str
     lowest: str
 
     def problem(self) -> str:
-        """What is wrong with it here; empty where nothing is."""
+        """What is wrong with the installed version; empty where nothing is."""
         installed = _version(self.package)
         if installed is None:
             return f"{self.package} is missing"
@@ -45,7 +47,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it."""
+    """Print one fact per line."""
     import softxent
 
     facts = {
@@ -56,16 +58,14 @@ def run(args: argparse.Namespace) -> int:
         "kernels": softxent.kernels(),
         "threads": str(softxent.get_num_threads()),
     }
-    if _version("softxent"):  # run from a source tree there is no metadata
+    if _version("softxent"):  # a source tree that isn't installed has no metadata
         facts |= {f"extra {name}": _state(name) for name in _EXTRAS}
-    width = max(map(len, facts))
-    for name, fact in facts.items():
-        print(f"{name:<{width}}  {fact}")
+    print("\n".join(table(list(facts.items()))))
     return 0
 
 
 def _version(package: str) -> str | None:
-    """As its installer wrote it down: nothing is imported."""
+    """The version in the installed metadata, without importing the package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -73,13 +73,13 @@ def _version(package: str) -> str | None:
 
 
 def _release(version: str) -> list[int]:
-    """The numbers of a version up to the first part that isn't one: 2.13.0+cpu is 2, 13, 0."""
+    """The numbers at the start of a version: 2, 13, 0 for 2.13.0+cpu."""
     numbers = re.match(r"\d+(\.\d+)*", version)
     return [int(number) for number in numbers[0].split(".")] if numbers else []
 
 
 def _processor() -> str:
-    """Its name where the system tells one, and how many cores may be used."""
+    """The processor's name where the system reports one, and the number of usable cores."""
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):  # Linux
         found = re.search(
@@ -91,7 +91,7 @@ def _processor() -> str:
 
 
 def _needs(extra: str) -> list[_Requirement]:
-    """What an extra asks for, also through another one, by the package's own metadata."""
+    """The requirements of an extra and of the extras in it, by the package's metadata."""
     needs = []
     for line in metadata.requires("softxent") or []:
         requirement, _, condition = line.partition(";")
@@ -108,4 +108,4 @@ def _state(extra: str) -> str:
     problems = [problem for need in _needs(extra) if (problem := need.problem())]
     if not problems:
         return "complete"
-    return f'{", ".join(problems)}; mend it by: pip install "softxent[{extra}]"'
+    return f'{", ".join(problems)}; to fix this: pip install "softxent[{extra}]"'

@@ -1,7 +1,7 @@
-"""What every command shares: the parser, and errors as one line.
+"""What the commands share: the parser, and errors as one line.
 
-A user's mistake is one line on standard error and exit code 2, never a traceback. What needs an
-extra says which one.
+A user's mistake gives one line on standard error and exit code 2, never a traceback. A missing
+extra is named.
 """
 
 from __future__ import annotations
@@ -15,21 +15,28 @@ import signal
 import sys
 from collections.abc import Sequence
 
+import softxent
 from softxent.cli import doctor, evaluate, explain, info, predict, report, train
 from softxent.errors import SoftxentError
 
 __all__ = ["build_parser", "main"]
 
 _COMMANDS = (train, evaluate, predict, explain, doctor, report, info)
-_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+_INTERRUPTED = 130  # what a shell reports for a program that was ended by Ctrl-C
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line as argparse sees it."""
+    """The parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="softxent",
-        description="From data to a softmax classifier that is trained, evaluated and explained.",
+        description="Train, evaluate and explain softmax classifiers.",
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"softxent {softxent.__version__}",
+        help="print the version and exit",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in _COMMANDS:
@@ -46,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 for a user's mistake, or 130 after Ctrl-C.
     """
-    # A terminal that can't show a name or a bar gets question marks, not a traceback.
+    # A character that the terminal's encoding lacks becomes a question mark, not a traceback.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     args = build_parser().parse_args(argv)
-    # What ends the process from outside (a scheduler, `timeout`) must not leave half a run behind.
-    with contextlib.suppress(ValueError):  # only the main thread may say so
+    # A scheduler or `timeout` that ends the process must not leave half a run behind.
+    with contextlib.suppress(ValueError):  # only the main thread may set a handler
         signal.signal(signal.SIGTERM, _terminate)
     try:
         code = args.run(args)
@@ -60,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SoftxentError as error:
         return _fail(args.command, str(error))
     except BrokenPipeError:
-        # The reader of our output has gone (`softxent ... | head`): nobody is left to tell, and
-        # Python must not try to flush into the closed pipe on its way out.
+        # The reader of the output has gone (`softxent ... | head`). Python must not try to flush
+        # into the closed pipe when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -1,4 +1,4 @@
-"""NumPy files named on the command line, read without running anything in them."""
+"""NumPy files named on the command line, read without executing anything in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["is_numpy_file", "load"]
 
 
 def is_numpy_file(text: str) -> bool:
-    """Whether a word names a file; a number never does, whatever files there are."""
+    """Whether an argument names a file; a number never does, even if such a file exists."""
     try:
         float(text)
     except ValueError:
@@ -26,7 +26,7 @@ def load(command: str, name: str) -> npt.NDArray[Any]:
     """The array of a file.
 
     Args:
-        command: which command reads it, for messages.
+        command: the command that reads it, for messages.
         name: the file.
 
     Raises:
@@ -38,16 +38,16 @@ def load(command: str, name: str) -> npt.NDArray[Any]:
     with Path(name).open("rb") as file:
         if file.read(2) == b"PK":
             raise DataError(
-                f"[{command}] {name} is an archive, such as numpy.savez makes: save the array that "
-                "is meant with numpy.save."
+                f"[{command}] {name} is an archive, such as numpy.savez makes: save the array "
+                "of logits or targets with numpy.save."
             )
     try:
-        # Mapped, so that a row of a huge file is read alone, and a damaged one can claim no memory.
-        # It never comes to unpickling: objects can't be mapped.
+        # Mapped, so that one row of a huge file is read alone, a damaged file can't request memory,
+        # and nothing is unpickled, since objects can't be mapped.
         loaded = np.lib.format.open_memmap(name, mode="r")
     except OSError:
         raise
-    except Exception:  # NumPy lets out whatever its parser of a damaged head raises
+    except Exception:  # NumPy's parser of a damaged header raises errors of many types
         raise DataError(
             f"[{command}] {name} isn't a NumPy file of plain numbers, or is damaged; Python "
             "objects aren't loaded. Save an array of numbers with numpy.save."

@@ -1,4 +1,4 @@
-"""`softxent report RUN`: make a run's HTML report again from its record."""
+"""`softxent report RUN`: make the HTML report of a run again from its record."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def add_parser(commands: Any) -> None:
     """Add this command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "report",
-        help="make a run's HTML report again",
-        description="Make RUN/report.html again from the run's own files.",
+        help="make the HTML report of a run again",
+        description="Make RUN/report.html again from the other files of the run.",
         allow_abbrev=False,
     )
     parser.add_argument("directory", metavar="RUN", type=Path, help="a run directory")
@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the report and say where it is."""
+    """Write the report and print its path."""
     from softxent import record, report
 
     path = report.write(record.read(args.directory))

@@ -21,24 +21,26 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "train",
         help="train a classifier",
-        description="Train a softmax classifier, test it on rows that it never saw, and write a "
-        "run directory with its weights, every number and an HTML report.",
+        description="Train a softmax classifier, test it on held-out rows, and write a run "
+        "directory with the weights, all results and an HTML report.",
         allow_abbrev=False,
     )
-    # Where None means "not given", an option that doesn't apply to the data can be refused.
+    # The defaults are None, so that an option that doesn't fit the data can be refused.
     parser.add_argument(
         "data", metavar="DATA", help="digits, mnist, points, or a .csv, .csv.gz or .parquet file"
     )
-    parser.add_argument("--target", metavar="COLUMN", help="a table's column of classes")
+    parser.add_argument(
+        "--target", metavar="COLUMN", help="the column of a table that holds the classes"
+    )
     parser.add_argument(
         "--drop",
         metavar="COLUMN",
         nargs="+",
         action="extend",
-        help="a table's columns that are no features",
+        help="columns of a table to leave out",
     )
     parser.add_argument(
-        "--data-dir", metavar="DIR", type=Path, help="the folder of mnist's four IDX files"
+        "--data-dir", metavar="DIR", type=Path, help="the folder with the four IDX files of mnist"
     )
     parser.add_argument(
         "--recipe",
@@ -46,27 +48,33 @@ def add_parser(commands: Any) -> None:
         help="default: works well on most data without tuning; note: the classic network of four "
         "hidden layers, trained by plain SGD for nine epochs",
     )
-    parser.add_argument("--epochs", metavar="N", type=int, help="instead of the recipe's number")
     parser.add_argument(
-        "--seed", metavar="N", type=int, help="what every random choice comes from (0)"
+        "--epochs", metavar="N", type=int, help="number of epochs (default: that of the recipe)"
     )
     parser.add_argument(
-        "--test-size", metavar="SHARE", type=float, help="the share of rows to hold out (0.2)"
+        "--seed", metavar="N", type=int, help="seed of all random numbers (default 0)"
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, help="the run directory to make (runs/DATA-N)"
+        "--test-size",
+        metavar="SHARE",
+        type=float,
+        help="share of rows to hold out for the test (default 0.2)",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="run directory to create (default runs/DATA-N)"
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, test, write; then say how good it is and where everything lies."""
-    # torch's threads wait for each other by spinning, unless told to sleep before torch is loaded.
-    # On two cores that others used too, an epoch of MNIST took 77 s spinning and 5 s sleeping.
+    """Train, test and write the run; then print the results and where the files are."""
+    # torch's threads spin while they wait, unless this is set before torch is loaded. On two cores
+    # shared with other processes, an epoch of MNIST took 77 s spinning and 5 s sleeping.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from softxent import record, report
     from softxent.cli import display
     from softxent.learn import data, find_recipe, train, write_run
+    from softxent.render.text import printable
 
     recipe = find_recipe(args.recipe or "default")
     if args.epochs is not None:
@@ -83,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         test_size=args.test_size,
         seed=seed,
     )
-    # Before the training, so that a name that is taken or a read-only place costs no time.
+    # Before the training, so that an existing name or a read-only directory is reported at once.
     with record.new_run(out) as new:
         display.show_data(dataset.info)
         with display.progress() as progress:
@@ -92,14 +100,14 @@ def run(args: argparse.Namespace) -> int:
             checkup.examine(trained.test.logits, trained.test.target, notes=True)
         result = write_run(new, dataset, trained, command=_as_typed(args), notes=checkup.findings())
         stored = record.read(new.directory)
-        stored.path = out  # the name that the directory is about to take
+        stored.path = out  # the name that the directory will get
         report.write(stored, new.directory / "report.html")
-    # A mistake has more to tell than a row that is right.
+    # The worst mistake is the most instructive row.
     row = stored.test.rows.index(stored.mistakes[0].row) if stored.mistakes else 0
     for finding in checkup.findings():
-        display.say(f"doctor         {display.printable(finding)}")
-    display.say(f"test loss      {display.in_nats(result.test_loss.mean)}")
-    display.say(f"test accuracy  {display.as_fraction(result.test_accuracy.mean)}")
+        display.say(f"doctor         {printable(finding)}")
+    display.say(f"test loss      {display.loss_text(result.test_loss.mean)}")
+    display.say(f"test accuracy  {display.fraction_text(result.test_accuracy.mean)}")
     display.say(f"run            {out}")
     display.say(f"report         {out / 'report.html'}")
     display.say(f"next           softxent explain {shlex.quote(str(out))} --row {row}")
@@ -107,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 class _Checkup:
-    """The doctor's look at the first batches and at the test: what it finds is for the report."""
+    """The doctor's findings about the first batches and the test rows, for the report."""
 
     BATCHES = 3
 
@@ -121,7 +129,7 @@ class _Checkup:
             self.examine(logits, target, notes=False)
 
     def examine(self, logits: Any, target: Any, *, notes: bool) -> None:
-        """Keep the findings; notes are about what is healthy before anything was learned."""
+        """Keep the findings; notes only on request, since an untrained model causes some."""
         from softxent import doctor
 
         for finding in doctor.check(logits, target).findings:
@@ -129,22 +137,22 @@ class _Checkup:
                 self._found.setdefault(finding.rule, str(finding))
 
     def findings(self) -> list[str]:
-        """Each mistake once, in a line."""
+        """Each finding once, in one line."""
         return list(self._found.values())
 
 
 def _free_name(data: str) -> Path:
-    """The first of runs/DATA-1, runs/DATA-2 ... that no run has, and none in the making."""
+    """The first of runs/DATA-1, runs/DATA-2 ... that no run has, finished or not."""
     stem = Path(data).name.split(".")[0] or "data"
     for number in itertools.count(1):
         path = _RUNS / f"{stem}-{number}"
         if not path.exists() and not any(_RUNS.glob(f".{glob.escape(path.name)}-*")):
             return path
-    raise AssertionError("numbers don't end")
+    raise AssertionError("unreachable: count() is infinite")
 
 
 def _as_typed(args: argparse.Namespace) -> str:
-    """The command line again, for the record."""
+    """The command line as it was typed, for the record."""
     words = ["softxent", "train", args.data]
     for name in ("target", "drop", "data_dir", "recipe", "epochs", "seed", "test_size", "out"):
         value = getattr(args, name)

@@ -17,8 +17,7 @@ from softxent.learn.evaluation import logits_of, probabilities
 from softxent.learn.model import Network, describe, pack_weights
 from softxent.learn.training import Trained
 from softxent.ops import kernels
-from softxent.record import Data, Mistake, Record, Regions, Run, Sum, TestRows
-from softxent.record.storage import NewRun
+from softxent.record import Data, Mistake, NewRun, Record, Regions, Run, Sum, TestRows
 
 __all__ = ["load_run_rows", "write_run"]
 

@@ -1,7 +1,7 @@
 """The types of the JSON files in a run directory.
 
-Losses are in nats. Rows are numbered from 0 in the order of the source. A number that JSON can't
-hold (NaN, infinity) is stored as null.
+Losses are in nats. Rows are numbered from 0 in the order of the source. NaN and infinities, which
+JSON doesn't have, are stored as null.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ FORMAT_VERSION = 1
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class _Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Read-only, by name, and strict: a field that isn't known is an error, not a surprise."""
+    """Read-only, with keyword arguments, and strict: an unknown field is an error."""
 
 
 class FileDigest(_Struct, kw_only=True):
-    """A file as it was: its size in bytes and its SHA-256."""
+    """A file's size in bytes and its SHA-256, when the run was written."""
 
     name: str
     bytes: int
@@ -43,43 +43,43 @@ class FileDigest(_Struct, kw_only=True):
 
 
 class Data(_Struct, kw_only=True):
-    """What a model was trained and tested on."""
+    """The data that a model was trained and tested on."""
 
     name: str
-    """As typed: `digits`, `mnist`, `points`, or the file's name."""
+    """`digits`, `mnist`, `points`, or the file's name, as typed."""
     kind: Literal["images", "table", "plane"]
     description: str
     files: list[FileDigest]
-    """The source files; empty where the data come with a package or are generated."""
+    """The source files; empty where the data are part of a package or generated."""
     split: str
-    """How the test rows were held out, in words."""
+    """How the test rows were chosen, in words."""
     test_size: float | None
-    """The share of rows that was held out; null where the data have test rows of their own."""
+    """The share of rows that was held out; null where the data contain test rows."""
     train_rows: int
     test_rows: int
     classes: list[str]
-    """Class names; a class index is a place in this list."""
+    """Class names; a class index is an index into this list."""
     features: list[str]
     """Column names, for a table or the plane; empty for images."""
     image_shape: tuple[int, int] | None
     """(height, width) for images."""
     target: str | None
-    """The target's column, for a table."""
+    """The column of the target, for a table."""
     dropped: list[str]
-    """Columns that were left out on request."""
+    """Columns that were dropped on request."""
 
 
 class Model(_Struct, kw_only=True):
-    """The network: enough to build it again around its weights."""
+    """The network, as it is needed to load its weights."""
 
     kind: str
     layers: list[int]
-    """Widths from the input to the logits."""
+    """Widths, from the input to the logits."""
     parameters: int
 
 
 class Sum(_Struct, kw_only=True):
-    """A mean as its sum and its denominator; a total that isn't finite is null."""
+    """A mean as a sum and its denominator; a total that isn't finite is null."""
 
     total: float | None
     weight: float
@@ -101,12 +101,12 @@ class Epoch(_Struct, kw_only=True):
     number: int
     """From 1."""
     seconds: float
-    """Training time of this epoch; without the test."""
+    """Training time of this epoch, without the test."""
     learning_rate: float
-    """At the epoch's end."""
+    """At the end of the epoch."""
     train_loss: Sum
     train_accuracy: Sum
-    """While training: over the batches as they came."""
+    """Of the training batches, each before its step."""
     test_loss: Sum
     test_accuracy: Sum
 
@@ -114,7 +114,7 @@ class Epoch(_Struct, kw_only=True):
 class TestRows(_Struct, kw_only=True):
     """The test rows' logits, float32 as shortest decimals that read back to the same bits."""
 
-    __test__ = False  # or pytest would take the name for a test
+    __test__ = False  # pytest would collect a class of this name
 
     rows: list[int]
     target: list[int]
@@ -122,7 +122,7 @@ class TestRows(_Struct, kw_only=True):
 
 
 class Mistake(_Struct, kw_only=True):
-    """A test row that the model got wrong, worst first."""
+    """A wrongly predicted test row; the file lists the largest losses first."""
 
     row: int
     target: int
@@ -149,19 +149,19 @@ class Regions(_Struct, kw_only=True):
 
 
 class Run(_Struct, kw_only=True):
-    """run.json: the head of the record, and the last file that is written."""
+    """run.json: the head of the record, written last."""
 
     format: Literal["softxent-run"] = "softxent-run"
     version: int = FORMAT_VERSION
     command: str
-    """The command line that made it, as typed."""
+    """The command line that created the run, as typed."""
     created: str
     """UTC, ISO 8601."""
     seconds: float
-    """Whole time of training and testing."""
+    """Total time of training and testing."""
     seed: int
     versions: dict[str, str]
-    """softxent, python, numpy, torch ..., the processor's kernels and the number of threads."""
+    """Of softxent, Python, NumPy, torch and others; the kernels and the number of threads."""
     recipe: dict[str, str | int | float | bool | list[int] | None]
     """The recipe's name and every setting."""
     data: Data
@@ -169,6 +169,6 @@ class Run(_Struct, kw_only=True):
     test_loss: Sum
     test_accuracy: Sum
     notes: list[str]
-    """What a reader should know: skipped steps, warnings."""
+    """Skipped steps, warnings and findings of the doctor."""
     files: list[FileDigest]
     """Every other file of the record."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from softxent.atomic_file import atomic_file
 from softxent.record import Record
 from softxent.report.page import render
-from softxent.whole_file import whole_file
 
 __all__ = ["render", "write"]
 
@@ -35,6 +35,6 @@ def write(record: Record, path: Path | None = None) -> Path:
         PosixPath('runs/digits/report.html')
     """
     path = record.path / "report.html" if path is None else path
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(render(record))
     return path

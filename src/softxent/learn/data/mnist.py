@@ -11,8 +11,7 @@ from softxent.errors import DataError, OptionError
 from softxent.learn.data import idx
 from softxent.learn.data.classes import find_classes
 from softxent.learn.data.dataset import Dataset, Samples
-from softxent.record import Data
-from softxent.record.storage import digest
+from softxent.record import Data, digest
 
 __all__ = ["load", "read_test"]
 

@@ -14,8 +14,7 @@ from softxent.learn.data.classes import find_classes
 from softxent.learn.data.dataset import Dataset, Rows, Samples, Source
 from softxent.learn.data.names import did_you_mean, listing, quoted
 from softxent.learn.data.split import check_draw, hold_out
-from softxent.record import Data, FileDigest
-from softxent.record.storage import digest
+from softxent.record import Data, FileDigest, digest
 
 __all__ = ["load", "load_rows"]
 
