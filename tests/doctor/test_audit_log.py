@@ -10,7 +10,7 @@ import pytest
 
 from softxent import doctor
 from softxent.cli import main
-from softxent.doctor.log_reading import read
+from softxent.doctor.logs.read_log import read
 from softxent.errors import DataError, OptionError
 
 # What the last of the notes prints: batch means added up and divided by the number of rows.
@@ -62,7 +62,7 @@ def test_the_note() -> None:
 
     for text in ('"8688/10000 (86%)"', '"9597/10000 (95%)" and "9696/10000 (96%)"'):
         assert text in percentage.evidence
-    assert "cut off, not rounded" in percentage.evidence
+    assert "truncated, not rounded" in percentage.evidence
     assert len(percentage.numbers["printed"]) == 3
     assert percentage.numbers["rounded"] == ["87%", "96%", "97%"]
 
@@ -248,7 +248,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     log.write_text("epoch 1 train loss 0.51 test loss 0.48 accuracy 879/1000 (87%)\n")
     assert main(["doctor", str(log)]) == 0, "a warning is no failure"
-    assert "cut off" in " ".join(capsys.readouterr().out.split())
+    assert "truncated" in " ".join(capsys.readouterr().out.split())
 
 
 def test_command_reads_standard_input(
@@ -300,7 +300,7 @@ def test_only_counted_rows_make_an_impossible_loss_an_error(
     (found,) = doctor.audit_log(line)
     assert (found.rule, found.level, found.confidence) == ("impossible-loss", level, confidence)
     assert "averaged over labels" in found.not_checked
-    assert "a token" in found.not_checked
+    assert "a loss per token" in found.not_checked
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_a_count_without_a_total_is_no_percentage(text: str) -> None:
 def test_a_count_without_a_total_is_said() -> None:
     diagnosis = doctor.audit_log("test loss 0.4459, test accuracy 8,688")
     assert diagnosis.rules == ()
-    assert any("without a total, in line 1 alone" in words for words in diagnosis.not_checked)
+    assert any("without a total: line 1." in words for words in diagnosis.not_checked)
 
 
 @pytest.mark.parametrize(
@@ -415,7 +415,7 @@ def test_a_training_sum_is_not_laid_on_the_held_out_loss() -> None:
     lines = [f"epoch {i} train loss {812.3 / i:.1f} val loss {0.64 / i:.4f}" for i in range(1, 5)]
     (finding,) = doctor.audit_log("\n".join(lines)).findings
     assert finding.rule == "small-held-out-loss"
-    assert "a sum that was not divided" in finding.evidence
+    assert "like a sum over about" in finding.evidence
     assert "len(loader)" in finding.remedy
 
 

@@ -144,7 +144,7 @@ def test_what_cannot_be_judged() -> None:
         (1 / 64, "divided by the 64 rows once more"),
         (64, "the sum, not divided"),
         (0.1, "divided by the 640 scores"),
-        (-1, "sign turned"),
+        (-1, "with the wrong sign"),
         (1 / math.log(2), "in bits"),
     ],
 )
@@ -241,7 +241,7 @@ def test_large_inputs_are_sampled_and_said_so() -> None:
     scores = np.zeros((5000, 1000), np.float32)
     scores[:, 0] = np.arange(5000)
     diagnosis = doctor.check(scores, np.zeros(5000, int))
-    assert any("of 5,000 rows were looked at" in sentence for sentence in diagnosis.not_checked)
+    assert any("of 5,000 rows were sampled" in sentence for sentence in diagnosis.not_checked)
     target = np.zeros(5000, int)
     target[1777] = 1000  # labels are never sampled
     assert "labels-out-of-range" in doctor.check(scores, target).rules

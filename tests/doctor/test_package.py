@@ -12,12 +12,23 @@ import numpy as np
 import pytest
 
 from softxent import doctor
-from softxent.doctor.finding import LEVELS
+from softxent.doctor.finding import SEVERITIES
 from softxent.doctor.pages import pages, write
 from softxent.doctor.text import write_text
 
 DOCS = Path(__file__).parents[2] / "docs" / "doctor"
-MODULES = ("audit", "check", "examination", "finding", "printed", "watching")
+MODULES = (
+    "arrays.check",
+    "catalog",
+    "finding",
+    "formulas",
+    "logs.audit",
+    "loops.watch",
+    "means.check_mean",
+    "models.examine",
+    "predictions.check_predictions",
+    "printed_number",
+)
 
 
 def test_torch_is_not_loaded() -> None:
@@ -68,7 +79,7 @@ def test_writing_pages_removes_those_of_old_rules(tmp_path: Path) -> None:
 
 def test_every_finding_is_complete() -> None:
     for finding in doctor.check(np.full((4, 3), 1 / 3), [1, 2, 3, 1], value=1.0):
-        assert finding.level in LEVELS
+        assert finding.severity in SEVERITIES
         assert finding.confidence in ("certain", "likely", "possible")
         for words in (finding.title, finding.evidence, finding.why, finding.not_checked):
             assert words

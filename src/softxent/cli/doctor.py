@@ -1,11 +1,11 @@
-"""`softxent doctor LOG`: say whether the numbers in a training log can be true."""
+"""`softxent doctor LOG`: check whether the numbers in a training log can be true."""
 
 from __future__ import annotations
 
 import argparse
 import codecs
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,34 +18,79 @@ def add_parser(commands: Any) -> None:
         "doctor",
         help="audit the losses and accuracies in a training log",
         description="Audit a training log by arithmetic: impossible losses, wrong denominators, "
-        "double softmax, percentages that don't fit. Reads plain lines, Keras' progress lines, "
-        "JSON or Python dicts a line, JSON histories, and CSV with column names.",
-        epilog="Exit code, as linters have it: 0, nothing worse than a warning; 1, at least one "
-        "error was found; 2, the log can't be read.",
+        "double softmax, wrong percentages. Reads plain lines, Keras' progress lines, one JSON "
+        "object or Python dict per line, JSON histories, and CSV with column names.",
+        epilog="Exit code, as for linters: 0 if there is nothing worse than a warning, 1 if an "
+        "error was found, 2 if the log can't be read.",
         allow_abbrev=False,
     )
     parser.add_argument("log", metavar="LOG", help="a file, or - for standard input")
     parser.add_argument("--classes", type=int, metavar="C", help="the number of classes")
-    parser.add_argument("--batch-size", type=int, metavar="B", help="rows a batch, in testing")
+    parser.add_argument("--batch-size", type=int, metavar="B", help="rows per batch in testing")
+    parser.add_argument(
+        "--select",
+        type=_names,
+        action="extend",
+        metavar="RULE,...",
+        help="run only these rules; may be repeated",
+    )
+    parser.add_argument(
+        "--ignore",
+        type=_names,
+        action="extend",
+        metavar="RULE,...",
+        help="don't run these rules; may be repeated",
+    )
+    parser.add_argument(
+        "--rules",
+        action=_ListRules,
+        nargs=0,
+        help="list all rules with severity and summary, and exit",
+    )
     parser.set_defaults(run=run)
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+class _ListRules(argparse.Action):
+    """Print the rules and exit, as `--help` does: no LOG is needed."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Print one line per rule, under the function that runs it."""
+        from softxent.doctor.text import write_rules
+
+        print(write_rules())
+        parser.exit()
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the diagnosis."""
-    from softxent.doctor.audit import audit_log
+    from softxent.doctor.logs.audit import audit_log
     from softxent.doctor.text import write_text
+    from softxent.render.terminal import supports_colour
 
-    name = "standard input" if args.log == "-" else args.log
     diagnosis = audit_log(
-        _text(args.log), classes=args.classes, batch_size=args.batch_size, name=name
+        _text(args.log),
+        classes=args.classes,
+        batch_size=args.batch_size,
+        name="standard input" if args.log == "-" else args.log,
+        select=args.select,
+        ignore=args.ignore or (),
     )
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(write_text(diagnosis, colour=colour))
+    print(write_text(diagnosis, colour=supports_colour()))
     return 1 if diagnosis.worst == "error" else 0
 
 
 def _text(log: str) -> str:
-    """The log as text; bytes that aren't UTF-8 are no reason to refuse the rest."""
+    """The log as text; bytes that aren't UTF-8 are no reason to refuse the others."""
     data = sys.stdin.buffer.read() if log == "-" else Path(log).read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what PowerShell's > writes
         return data.decode("utf-16", errors="replace")

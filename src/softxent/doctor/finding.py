@@ -1,4 +1,4 @@
-"""What the doctor says: a finding with its evidence, and the diagnosis that collects them."""
+"""What the doctor reports: findings with their evidence, and the diagnosis that collects them."""
 
 from __future__ import annotations
 
@@ -6,54 +6,56 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["LEVELS", "Confidence", "Diagnosis", "Evidence", "Finding", "Level", "Numbers"]
+__all__ = ["SEVERITIES", "Confidence", "Diagnosis", "Evidence", "Finding", "Numbers", "Severity"]
 
-Level = Literal["note", "warning", "error"]
+Severity = Literal["note", "warning", "error"]
 Confidence = Literal["certain", "likely", "possible"]
 Numbers: TypeAlias = Mapping[str, Any]
 
-LEVELS: tuple[Level, ...] = ("note", "warning", "error")
+SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")  # in ascending order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a rule saw.
+    """What a rule returns when it detects its mistake.
 
     Args:
-        level: `error`, the result is wrong or will be; `warning`, it is likely to be; `note`, worth
-            knowing in a set-up that may be healthy.
-        text: the evidence in words, with its numbers. Lines that start with two spaces are kept as
-            they are (tables); all else is wrapped.
+        text: the evidence in words, with its numbers. Lines that start with two spaces are printed
+            as they are (tables); all other text is wrapped.
         numbers: the same numbers for programs: plain numbers, strings and lists of them.
         confidence: how sure the rule is that the mistake is there.
-        why: what makes it so sure, or what it could be instead.
-        remedy: one line of code.
-        not_checked: what the rule could not see and took for granted.
+        why: the reason for that confidence, or what else could explain the evidence.
+        remedy: the fix, as one line of code.
+        not_checked: what the rule could not see and assumed.
+        severity: where this evidence is weaker than the rule's own severity, the lower severity;
+            None for the rule's own.
     """
 
-    level: Level
     text: str
     numbers: Numbers
     confidence: Confidence
     why: str
     remedy: str
     not_checked: str
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One mistake, named, with its evidence and its remedy.
+    """One mistake, named, with its evidence and its fix.
 
     Args:
-        rule: the rule's name, `softmax-twice`; also the name of its page in the docs.
+        rule: the rule's name, such as `softmax-twice`; also the name of its page in the docs.
         title: the mistake in one sentence.
-        level, evidence, numbers, confidence, why, remedy, not_checked: as `Evidence`, whose text is
+        severity: `error`, the result is wrong or will be; `warning`, it is likely to be; `note`,
+            worth knowing, although the set-up may be healthy.
+        evidence, numbers, confidence, why, remedy, not_checked: as in `Evidence`, whose `text` is
             `evidence` here.
     """
 
     rule: str
     title: str
-    level: Level
+    severity: Severity
     evidence: str
     numbers: Numbers
     confidence: Confidence
@@ -61,19 +63,24 @@ class Finding:
     remedy: str
     not_checked: str
 
+    @property
+    def level(self) -> Severity:
+        """The severity, under its first name."""
+        return self.severity
+
     def __str__(self) -> str:
-        return f"{self.level}: {self.title} [{self.rule}] Remedy: {self.remedy}"
+        return f"{self.severity}: {self.title} [{self.rule}] Fix: {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """All findings about one thing, the worst first.
+    """All findings about one subject, the most severe first.
 
     Args:
-        subject: what was looked at, in words.
+        subject: what was judged, in words.
         findings: errors, then warnings, then notes.
-        checked: the names of the rules that were asked.
-        not_checked: what could not be looked at, and why: one sentence each.
+        checked: the names of the rules that ran.
+        not_checked: what could not be judged, and why: one sentence each.
 
     Example:
         >>> import numpy as np
@@ -98,13 +105,13 @@ class Diagnosis:
         checked: Sequence[str],
         not_checked: Sequence[str] = (),
     ) -> Diagnosis:
-        """A diagnosis with its findings in order: of each rule the first of the worst."""
-        ordered = sorted(findings, key=lambda one: -LEVELS.index(one.level))
-        worst: dict[str, Finding] = {}
+        """Order the findings by severity; keep the first of the most severe ones of each rule."""
+        ordered = sorted(findings, key=lambda one: -SEVERITIES.index(one.severity))
+        by_rule: dict[str, Finding] = {}
         for finding in ordered:
-            worst.setdefault(finding.rule, finding)
+            by_rule.setdefault(finding.rule, finding)
         return cls(
-            subject, tuple(worst.values()), tuple(dict.fromkeys(checked)), tuple(not_checked)
+            subject, tuple(by_rule.values()), tuple(dict.fromkeys(checked)), tuple(not_checked)
         )
 
     def __iter__(self) -> Iterator[Finding]:
@@ -119,13 +126,13 @@ class Diagnosis:
         return tuple(finding.rule for finding in self.findings)
 
     @property
-    def worst(self) -> Level | None:
-        """The level of the worst finding; None where there is none."""
-        return self.findings[0].level if self.findings else None
+    def worst(self) -> Severity | None:
+        """The severity of the most severe finding; None if there is no finding."""
+        return self.findings[0].severity if self.findings else None
 
     def above_notes(self) -> tuple[Finding, ...]:
         """The warnings and errors."""
-        return tuple(finding for finding in self.findings if finding.level != "note")
+        return tuple(finding for finding in self.findings if finding.severity != "note")
 
     def __str__(self) -> str:
         from softxent.doctor.text import write_text

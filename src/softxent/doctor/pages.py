@@ -1,4 +1,4 @@
-"""A page a rule, made from its docstring: `python -m softxent.doctor.pages docs/doctor`."""
+"""Write one page per rule from its docstring: `python -m softxent.doctor.pages docs/doctor`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,28 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from softxent.doctor.registry import Rule, Subject, all_rules
+from softxent.doctor.catalog import JUDGED_BY, all_rules
+from softxent.doctor.registry import Rule
 
 __all__ = ["pages", "preamble", "write"]
 
-_ASKED_BY: dict[Subject, tuple[str, str]] = {
-    "arrays": ("check", "the arguments of a loss"),
-    "means": ("check_mean", "a mean over batches"),
-    "predictions": ("check_predictions", "a comparison of predictions with labels"),
-    "log": ("audit_log", "a printed log; also `softxent doctor LOG`"),
-    "model": ("examine", "a torch model on one batch"),
-    "training": ("watch", "a training loop"),
-}
-
 _INTRODUCTION = """\
-One page a rule, made from the rule's own docstring; the examples run as tests. How often each rule
-finds its mistake, and how often a healthy set-up is disturbed, is measured in [rates.md](rates.md).
+There is one page per rule, made from the rule's docstring; the examples run as tests. How often
+each rule detects its mistake, and how often a healthy set-up gets a finding, is measured in
+[rates.md](rates.md).
 
-A finding has a level: an `error` makes results wrong, a `warning` probably does, a `note` is worth
-knowing in a set-up that may be healthy. It says what it saw, in numbers, how sure it is and why,
-the remedy in one line of code, and what it did not check.
+A finding has a severity: an `error` makes results wrong, a `warning` probably does, a `note` is
+worth knowing although the set-up may be healthy. A rule's own severity, below, is the highest that
+its findings have. A finding shows its evidence in numbers, its confidence with the reason, the fix
+in one line of code, and what was not checked.
 
-`softxent doctor LOG` prints the findings about a training log (`-` is standard input) and ends as
-linters do: with 0 where there is nothing worse than a warning, 1 where an error was found, 2 where
+`softxent doctor LOG` prints the findings about a training log (`-` is standard input). Its exit
+code is that of linters: 0 if there is nothing worse than a warning, 1 if an error was found, 2 if
 the log can't be read.
+
+Rules are selected by name: `doctor.check(logits, target, ignore=["weighted-mean"])`, likewise
+`select=` and the other functions; `softxent doctor LOG --select impossible-loss,loss-floor` and
+`--ignore`. `softxent doctor --rules` lists all rules.
 """
 
 _START = """\
@@ -55,7 +53,7 @@ _LOG_START = "from softxent import doctor\n"
 
 
 def preamble(rule: Rule) -> str:
-    """What the examples of a rule take for granted."""
+    """The code that the examples of a rule start with."""
     return {"model": _MODEL_START, "training": _MODEL_START, "log": _LOG_START}.get(
         rule.subject, _START
     )
@@ -68,33 +66,34 @@ def pages() -> dict[str, str]:
 
 
 def _page(rule: Rule) -> Iterator[str]:
-    function, subject = _ASKED_BY[rule.subject]
+    function, subject = JUDGED_BY[rule.subject]
     yield f"# {rule.name}\n"
     yield f"{rule.title}\n"
-    yield f"Asked by `doctor.{function}`: {subject}.\n"
-    for heading in ("Symptom", "Cause", "Cure"):
-        yield f"## {heading}\n"
-        words = rule.sections[heading]
-        yield f"{words[0].upper()}{words[1:]}\n"
+    yield f"Severity: {rule.severity}. Reported by `doctor.{function}`: {subject}.\n"
+    for heading in ("Symptom", "Cause", "Fix", "Source"):
+        if heading in rule.sections:
+            words = rule.sections[heading]
+            yield f"## {heading}\n"
+            yield f"<{words}>\n" if heading == "Source" else f"{words[0].upper()}{words[1:]}\n"
     yield "## Example\n"
     yield f"```python\n{preamble(rule)}```\n"
-    for heading in ("Failing", "Mended"):
+    for heading in ("Wrong", "Fixed"):
         code = textwrap.dedent(rule.sections[heading]).strip()
         yield f"{heading}:\n\n```pycon\n{code}\n```\n"
 
 
 def _index() -> Iterator[str]:
-    yield "# What the doctor knows\n"
+    yield "# What the doctor detects\n"
     yield _INTRODUCTION
-    for subject, (function, words) in _ASKED_BY.items():
+    for subject, (function, words) in JUDGED_BY.items():
         yield f"## doctor.{function}: {words}\n"
         for rule in all_rules(subject):
-            yield f"- [{rule.name}]({rule.name}.md): {rule.title}"
+            yield f"- [{rule.name}]({rule.name}.md) ({rule.severity}): {rule.title}"
         yield ""
 
 
 def write(folder: Path) -> None:
-    """Write every page, and remove those of rules that are gone; rates.md is left alone."""
+    """Write every page, and remove those of rules that no longer exist; rates.md is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     made = pages()
     for old in folder.glob("*.md"):

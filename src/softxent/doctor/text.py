@@ -1,74 +1,82 @@
-"""A diagnosis as text for a terminal: at most 80 columns, in colour only where asked for."""
+"""A diagnosis, or the list of all rules, as text for a terminal."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from softxent.render.terminal import paint
+from softxent.render.text import wrap
 
 if TYPE_CHECKING:
     from softxent.doctor.finding import Diagnosis, Finding
 
-__all__ = ["write_text"]
+__all__ = ["write_rules", "write_text"]
 
-_COLUMNS = 80
 _INDENT = "  "
-_COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "note": "\x1b[1;36m"}
-_PLAIN = "\x1b[0m"
 
 
 def write_text(diagnosis: Diagnosis, *, colour: bool = False) -> str:
-    """The whole diagnosis, without a line break at the end."""
+    """The whole diagnosis in at most 80 columns, without a line break at the end."""
     return "\n".join(_lines(diagnosis, colour))
 
 
 def _lines(diagnosis: Diagnosis, colour: bool) -> Iterator[str]:
-    yield from _wrap(f"{_counts(diagnosis)}: {diagnosis.subject}", "")
+    yield from wrap(f"{_counts(diagnosis)}: {diagnosis.subject}")
     for finding in diagnosis.findings:
         yield ""
         yield from _finding(finding, colour)
     if diagnosis.not_checked:
         yield ""
-        yield "Not looked at:"
+        yield "Not checked:"
         for sentence in diagnosis.not_checked:
-            yield from _wrap(f"- {sentence}", _INDENT, hanging="  ")
+            yield from wrap(sentence, f"{_INDENT}- ", 2 * _INDENT)
 
 
 def _counts(diagnosis: Diagnosis) -> str:
     if not diagnosis.findings:
-        asked = len(diagnosis.checked)
-        return f"Nothing found by {asked} rule{'s' if asked != 1 else ''}"
+        count = len(diagnosis.checked)
+        return f"Nothing found by {count} rule{'s' if count != 1 else ''}"
     counts = [
-        f"{number} {level}{'s' if number != 1 else ''}"
-        for level in _COLOURS
-        if (number := sum(one.level == level for one in diagnosis.findings))
+        f"{number} {severity}{'s' if number != 1 else ''}"
+        for severity in ("error", "warning", "note")
+        if (number := sum(one.severity == severity for one in diagnosis.findings))
     ]
     return ", ".join(counts)
 
 
 def _finding(finding: Finding, colour: bool) -> Iterator[str]:
-    first, *rest = _wrap(f"{finding.level}: {finding.title} [{finding.rule}]", "", hanging=_INDENT)
-    if colour:
-        head, tail = first[: len(finding.level)], first[len(finding.level) :]
-        first = f"{_COLOURS[finding.level]}{head}{_PLAIN}{tail}"
-    yield first
+    severity = finding.severity
+    first, *rest = wrap(f"{severity}: {finding.title} [{finding.rule}]", "", _INDENT)
+    yield paint(severity, severity, colour=colour) + first.removeprefix(severity)
     yield from rest
     for line in finding.evidence.split("\n"):
         if line.startswith("  "):
             yield _INDENT + line
         else:
-            yield from _wrap(line, _INDENT)
-    yield from _wrap(f"{finding.confidence.capitalize()}: {finding.why}", _INDENT)
-    yield from _wrap(f"Not checked: {finding.not_checked}", _INDENT)
-    yield f"{_INDENT}Remedy: {finding.remedy}"
+            yield from _indented(line)
+    yield from _indented(f"{finding.confidence.capitalize()}: {finding.why}")
+    yield from _indented(f"Not checked: {finding.not_checked}")
+    yield f"{_INDENT}Fix: {finding.remedy}"
 
 
-def _wrap(text: str, indent: str, hanging: str = "") -> list[str]:
-    return textwrap.wrap(
-        text,
-        _COLUMNS,
-        initial_indent=indent,
-        subsequent_indent=indent + hanging,
-        break_long_words=True,
-        break_on_hyphens=False,
-    ) or [""]
+def _indented(text: str) -> list[str]:
+    return wrap(text, _INDENT, _INDENT)
+
+
+def write_rules() -> str:
+    """All rules with their severities and titles, one per line, under the function that runs them.
+
+    Titles are not wrapped, so that a search for a name finds the whole line.
+    """
+    from softxent.doctor.catalog import JUDGED_BY, all_rules
+
+    longest = max(len(rule.name) for rule in all_rules())
+    lines: list[str] = []
+    for subject, (function, words) in JUDGED_BY.items():
+        lines += ["", f"doctor.{function}: {words}"] if lines else [f"doctor.{function}: {words}"]
+        lines += [
+            f"{_INDENT}{rule.name:{longest}}  {rule.severity:7}  {rule.title}"
+            for rule in all_rules(subject)
+        ]
+    return "\n".join(lines)

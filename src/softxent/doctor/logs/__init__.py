@@ -1,0 +1,1 @@
+"""Training logs: `audit_log`, the readers of the formats, and the rules."""

@@ -1,0 +1,175 @@
+"""Read a training log: losses and accuracies with their line, epoch and data split.
+
+Known formats are lines of text with names and numbers (`Test set: Average loss: 0.0070, Accuracy:
+8688/10000 (86%)`, Keras' progress lines, `epoch 3/9  train loss 0.12`), one JSON object or Python
+dict per line, JSON files (a history, Hugging Face's trainer state), a printed history, CSV with
+column names, Markdown tables, tables with a line of dashes (skorch), and tables with one name and
+number per line (Lightning). Only names that certainly mean a cross-entropy or a top-1 accuracy are
+read; `box_loss` and `top5_acc` are not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import reduce
+from itertools import pairwise
+
+from softxent.doctor.logs.fields import from_columns, from_object, from_table, from_whole_json
+from softxent.doctor.logs.log import Accuracy, Log, Row, Split
+from softxent.doctor.logs.names import NamedNumber, split_in
+from softxent.doctor.logs.text_lines import CONTEXT, NUMBER, from_text, has_decimal_commas
+
+__all__ = ["read"]
+
+_CELLS = re.compile(
+    rf"\s*[│┃|]?\s*(?P<name>[A-Za-z][\w/@-]*)(?:\s*[│┃|]\s*|\s{{2,}})(?P<number>{NUMBER})\s*[│┃|]?\s*",
+    re.IGNORECASE,
+)
+_DASHES = re.compile(r"\s*-{2,}(?:\s+-{2,})+\s*")
+_MARKDOWN_RULE = re.compile(r"\s*\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_PLACE = re.compile(r"\[\s*(\d+)\s*/\s*(\d+)\s*(?:\(\s*\d+(?:\.\d+)?%\s*\))?\s*\]")
+_BATCH_SIZE = re.compile(r"\bbatch[_ -]?size['\"]?\s*[=:]\s*(\d+)", re.IGNORECASE)
+
+
+def read(text: str, *, classes: int | None = None, batch_size: int | None = None) -> Log:
+    """Read a log; if it has no loss and no accuracy, there are no rows."""
+    numbers = list(_read(text))
+    uncounted = [one.line for one in numbers if _is_uncounted(one)]
+    return Log(
+        rows=tuple(_rows([one for one in numbers if not _is_uncounted(one)])),
+        uncounted=tuple(uncounted),
+        classes=classes,
+        batch_size=batch_size,
+        written_batch_size=_written_batch_size(text),
+        stride=_stride(text),
+    )
+
+
+def _read(text: str) -> Iterator[NamedNumber]:
+    whole = from_whole_json(text)
+    if whole is not None:
+        yield from whole
+        return
+    table = from_table(text)
+    if table is not None:
+        yield from table
+        return
+    commas = has_decimal_commas(text)
+    epoch: float | None = None
+    heading: Split = ""
+    columns: list[str] | None = None
+    cells: Callable[[str], list[str]] = _cells
+    above = ""
+    for number, shown in _lines(text):
+        if _MARKDOWN_RULE.fullmatch(shown) and above.count("|") == shown.count("|"):
+            cells, columns = _cells, _cells(above)
+        elif _DASHES.fullmatch(shown) and len(above.split()) == len(shown.split()):
+            cells, columns = str.split, above.split()
+        elif columns is not None and len(cells(shown)) != len(columns):
+            columns = None
+        above = shown
+        if columns is not None:
+            yield from from_columns(number, dict(zip(columns, cells(shown), strict=True)))
+            continue
+        found = list(from_object(number, shown, epoch) or ())
+        if not found:
+            found, epoch = from_text(number, shown, epoch, heading, commas)
+        heading = "" if found or not shown.rstrip().endswith(":") else split_in(shown)
+        yield from found
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines as a terminal shows them; a table with a name and a number per line as one line."""
+    names: set[str] = set()
+    table: list[str] = []
+    start = 0
+    for number, line in enumerate(re.split(r"\r\n|\n", text), start=1):
+        shown = _CONTROL.sub("", _last_update(line))
+        cells = _CELLS.fullmatch(shown) if len(shown) <= CONTEXT else None
+        if table and (cells is None or cells["name"] in names):
+            yield start, ", ".join(table)
+            table, names = [], set()
+        if cells is None:
+            yield number, shown
+        else:
+            start = start if table else number
+            table.append(f"{cells['name']}: {cells['number']}")
+            names.add(cells["name"])
+    if table:
+        yield start, ", ".join(table)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def _last_update(line: str) -> str:
+    """A progress bar overwrites its line: only the last text counts."""
+    parts = [part for part in re.split(r"[\r\x08]+", line) if part.strip()]
+    return parts[-1] if parts else ""
+
+
+def _is_bare(one: NamedNumber) -> bool:
+    """Whether it is an accuracy without a total and without a percent sign."""
+    return one.what == "accuracy" and one.total is None and not one.percent_sign
+
+
+def _is_uncounted(one: NamedNumber) -> bool:
+    """Whether an accuracy is a number of correct rows without a total."""
+    return _is_bare(one) and one.number.resolution >= 1 and 100 < one.number.value < math.inf
+
+
+def _rows(numbers: list[NamedNumber]) -> Iterator[Row]:
+    """One row per line and split. Bare accuracies are percentages if any of their split is > 1."""
+    highest: dict[Split, float] = {}
+    for one in numbers:
+        if _is_bare(one):
+            highest[one.split] = max(highest.get(one.split, 0.0), one.number.value)
+    rows: dict[tuple[int, int, Split], Row] = {}
+    for one in numbers:
+        key = (one.line, one.entry, one.split)
+        row = rows.setdefault(
+            key, Row(line=one.line, split=one.split, epoch=one.epoch, loss=None, accuracy=None)
+        )
+        if one.what == "loss" and row.loss is None:
+            rows[key] = replace(row, loss=one.number)
+        elif one.what == "accuracy" and row.accuracy is None and math.isfinite(one.number.value):
+            accuracy = _accuracy(one, highest.get(one.split, 0.0) > 1)
+            rows[key] = replace(row, accuracy=accuracy, guessed=one.guessed)
+    yield from rows.values()
+
+
+def _accuracy(one: NamedNumber, percentages: bool) -> Accuracy:
+    number, total = one.number, one.total
+    if total is not None:
+        return Accuracy(
+            text=f"{number.text}/{total}" + (f" ({one.percent.text}%)" if one.percent else ""),
+            value=number.value / total if total else math.nan,
+            resolution=0.0,
+            correct=int(number.value),
+            total=total,
+            percent=one.percent,
+        )
+    if one.percent_sign or percentages:
+        return Accuracy(
+            text=number.text + ("%" if one.percent_sign else ""),
+            value=number.value / 100,
+            resolution=number.resolution / 100,
+        )
+    return Accuracy(text=number.text, value=number.value, resolution=number.resolution)
+
+
+def _written_batch_size(text: str) -> int | None:
+    sizes = {int(match[1]) for match in _BATCH_SIZE.finditer(text)}
+    return sizes.pop() if len(sizes) == 1 and 0 not in sizes else None
+
+
+def _stride(text: str) -> int | None:
+    """The greatest common divisor of the numbers of rows between progress lines."""
+    places = [int(match[1]) for match in _PLACE.finditer(text)]
+    steps = [b - a for a, b in pairwise(places) if b > a]
+    return reduce(math.gcd, steps) if len(steps) >= 2 else None

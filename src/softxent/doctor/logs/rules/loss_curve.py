@@ -1,0 +1,265 @@
+"""Rules on the course of the loss: its sign, its floor, and whether it moves."""
+
+from __future__ import annotations
+
+import math
+
+from softxent.doctor.finding import Evidence, Severity
+from softxent.doctor.formulas import double_softmax_floor
+from softxent.doctor.logs.log import Log
+from softxent.doctor.registry import rule
+
+__all__: list[str] = []
+
+
+@rule("log", severity="error")
+def negative_loss(log: Log) -> Evidence | None:
+    r"""A cross-entropy is below 0.
+
+    Symptom: -0.34 and falling towards -1; or -55 and falling without limit.
+
+    Cause: NLLLoss of probabilities (between -1 and 0), NLLLoss of logits, or class indices in a
+    binary loss (without limit).
+
+    Fix: CrossEntropyLoss of logits and class indices.
+
+    Source: https://github.com/pytorch/pytorch/issues/123339
+
+    Wrong:
+        >>> doctor.audit_log("epoch 1 loss -0.34\nepoch 2 loss -0.61").rules
+        ('negative-loss',)
+
+    Fixed:
+        >>> doctor.audit_log("epoch 1 loss 1.08\nepoch 2 loss 0.49").rules
+        ()
+    """
+    bad = [row for row in log.losses if row.loss and row.loss.value + row.loss.resolution < 0]
+    if not bad:
+        return None
+    lowest = min(row.loss.value for row in bad if row.loss)
+    guess = (
+        "None is below -1, as with NLLLoss of probabilities."
+        if lowest >= -1
+        else "Some are below -1, as with NLLLoss of logits, or with class indices in a binary loss."
+    )
+    counted = any(row.accuracy for row in log.rows)
+    return Evidence(
+        severity="error" if counted else "warning",
+        text=f"{len(bad)} of {len(log.losses)} losses are negative, down to {lowest:.4g}. {guess}",
+        numbers={"lines": [row.line for row in bad], "lowest": lowest},
+        confidence="certain" if counted else "likely",
+        why="-ln p is at least 0, if the loss is a cross-entropy without other terms"
+        + ("" if counted else "; without an accuracy in the log it may be another loss"),
+        remedy="loss = cross_entropy(logits, target)",
+        not_checked="whether the loss has other terms, or is that of a density.",
+    )
+
+
+@rule("log", severity="error")
+def loss_not_finite(log: Log) -> Evidence | None:
+    r"""The loss is NaN or infinite.
+
+    Symptom: NaN from some line on.
+
+    Cause: from the first line on: logarithms of numbers that aren't probabilities, or NaN in the
+    data. Later: log(0), an overflow, a learning rate that is too high. In single lines: batches
+    with nothing to average.
+
+    Fix: call `doctor.check` on the first batch with such a loss.
+
+    Wrong:
+        >>> doctor.audit_log("step 1 loss 2.31\nstep 2 loss nan\nstep 3 loss nan").rules
+        ('loss-not-finite',)
+
+    Fixed:
+        >>> doctor.audit_log("step 1 loss 2.31\nstep 2 loss 2.24\nstep 3 loss 2.19").rules
+        ()
+    """
+    seen = [row for row in log.rows if row.loss]
+    bad = [row for row in seen if row.loss and not math.isfinite(row.loss.value)]
+    if not bad:
+        return None
+    recovers = any(row.line > bad[0].line for row in log.losses)
+    when = (
+        "from the first line on"
+        if bad[0] is seen[0] and not recovers
+        else f"from line {bad[0].line} on"
+        if not recovers
+        else f"in some lines, line {bad[0].line} first, and not in later ones"
+    )
+    return Evidence(
+        text=f"{len(bad)} of {len(seen)} losses are NaN or infinite, {when}.",
+        numbers={"lines": [row.line for row in bad[:64]], "count": len(bad), "recovers": recovers},
+        confidence="certain",
+        why="the log says so"
+        + ("; NaN weights wouldn't recover, so single batches cause it" if recovers else ""),
+        remedy="print(doctor.check(logits, target))  # on that batch",
+        not_checked="the batch that caused it.",
+    )
+
+
+@rule("log", severity="warning")
+def zero_loss(log: Log) -> Evidence | None:
+    r"""The loss is exactly 0 from the start.
+
+    Symptom: 0.0000 in every line.
+
+    Cause: softmax over a single class: one output for two classes.
+
+    Fix: use two outputs, or binary_cross_entropy_with_logits.
+
+    Source: https://github.com/pytorch/pytorch/issues/133833
+
+    Wrong:
+        >>> doctor.audit_log("step 1 loss 0.0000\nstep 2 loss 0.0000\nstep 3 loss 0.0000").rules
+        ('zero-loss',)
+
+    Fixed:
+        >>> doctor.audit_log("step 1 loss 0.6931\nstep 2 loss 0.5113\nstep 3 loss 0.4002").rules
+        ()
+    """
+    if len(log.losses) < 3 or any(row.loss and row.loss.value != 0 for row in log.losses):
+        return None
+    return Evidence(
+        text=f"All {len(log.losses)} losses are 0.",
+        numbers={"losses": len(log.losses)},
+        confidence="likely",
+        why="the loss of an untrained model is not 0",
+        remedy="loss = binary_cross_entropy_with_logits(logits[:, 0], target.float())",
+        not_checked="how many digits were not printed.",
+    )
+
+
+@rule("log", severity="warning")
+def loss_floor(log: Log) -> Evidence | None:
+    r"""The loss never falls below ln(1 + (C - 1) / e), the floor of a double softmax.
+
+    Symptom: the loss starts at ln C and ends at 1.461 + (1 - accuracy) for 10 classes.
+
+    Cause: softmax before a loss that applies softmax itself. A confident correct prediction has the
+    loss of the floor, a confident wrong prediction 1 more.
+
+    Fix: pass the logits to the loss.
+
+    Source: https://github.com/pytorch/pytorch/issues/55902
+
+    Wrong:
+        >>> lines = ["loss 2.3026", "val loss 1.5504 val acc 0.9112"]
+        >>> lines += ["val loss 1.5311 val acc 0.9336", "val loss 1.5254 val acc 0.9391"]
+        >>> doctor.audit_log("\n".join(lines)).rules
+        ('loss-floor',)
+
+    Fixed:
+        >>> lines = ["loss 2.3026", "val loss 0.3104 val acc 0.9112"]
+        >>> lines += ["val loss 0.2311 val acc 0.9336", "val loss 0.2101 val acc 0.9391"]
+        >>> doctor.audit_log("\n".join(lines)).rules
+        ()
+    """
+    classes = log.start_classes
+    if classes is None or len(log.losses) < 2:
+        return None
+    floor, guess = double_softmax_floor(classes), math.log(classes)
+    values = [row.loss.value for row in log.losses if row.loss]
+    step = max(row.loss.resolution for row in log.losses if row.loss)
+    lowest = min(values)
+    if not floor - step <= lowest <= guess + step or max(values) > guess + 0.5:
+        return None
+    numbers: dict[str, float] = {"classes": classes, "floor": floor, "lowest": lowest}
+    text = (
+        f"The lowest of {len(values)} losses is {lowest:.4f}; the floor of {classes} classes is "
+        f"ln(1 + {classes - 1}/e) = {floor:.4f}."
+    )
+    severity: Severity = "note"
+    why = "a loss may level off there by chance"
+    if log.pairs:
+        last = log.pairs[-3:]
+        losses = [row.both[0].value for row in last]
+        if len(last) < 3 or max(losses) - min(losses) > 0.1:
+            return None  # a loss that is still falling has not reached a floor
+        for row in last:
+            loss, accuracy = row.both
+            expected = floor + 1 - accuracy.value
+            # A calibrated model has at most this loss.
+            calibrated = _entropy(accuracy.value)
+            calibrated += (1 - accuracy.value) * math.log(max(1, classes - 1))
+            if abs(loss.value - expected) > 0.12 or loss.value < 1.4 * calibrated:
+                return None
+        text += (
+            f" In line {last[-1].line} the accuracy is {accuracy.text} and the loss {loss.text}. "
+            f"With a double softmax, confident correct predictions have the loss of the floor and "
+            f"wrong ones 1 more, {expected:.4f} on average; a calibrated model would have at most "
+            f"{calibrated:.4f}."
+        )
+        numbers |= {"expected": expected, "honest": calibrated, "accuracy": accuracy.value}
+        severity, why = "warning", "the loss is that of a double softmax at this accuracy"
+    else:
+        tail = values[len(values) // 2 :]
+        if len(values) < 6 or max(tail) > floor + 0.12 or max(tail) - min(tail) > 0.06:
+            return None
+    return Evidence(
+        severity=severity,
+        text=text,
+        numbers=numbers,
+        confidence="likely" if severity == "warning" else "possible",
+        why=why,
+        remedy="loss = cross_entropy(logits, target)  # no softmax before it",
+        not_checked="the model; " + _classes_from(log),
+    )
+
+
+def _entropy(p: float) -> float:
+    """The entropy of a coin that shows heads with probability p, in nats."""
+    return -sum(q * math.log(q) for q in (p, 1 - p) if q > 0)
+
+
+def _classes_from(log: Log) -> str:
+    if log.classes is not None:
+        return "the number of classes was passed by the caller."
+    return "the number of classes was inferred from the first loss."
+
+
+@rule("log", severity="warning")
+def stuck_loss(log: Log) -> Evidence | None:
+    r"""The loss stays at ln C, the loss of a uniform guess.
+
+    Symptom: 2.3026 for 10 classes, 0.6931 for 2, from the first line to the last.
+
+    Cause: a gradient that doesn't arrive (a detached tensor, dead units), a learning rate that is
+    far too low or so high that all units died at once, inputs that were scaled to almost 0, or
+    labels that were shuffled.
+
+    Fix: call `doctor.examine` with the model and one batch.
+
+    Wrong:
+        >>> lines = [f"epoch {i} train loss 2.30{i % 3} val loss 2.302" for i in range(1, 6)]
+        >>> doctor.audit_log("\n".join(lines)).rules
+        ('stuck-loss',)
+
+    Fixed:
+        >>> lines = [f"epoch {i} train loss {2.3 / i:.3f} val loss 2.0" for i in range(1, 6)]
+        >>> doctor.audit_log("\n".join(lines)).rules
+        ()
+    """
+    classes = log.start_classes
+    if classes is None:
+        return None
+    guess = math.log(classes)
+    values = [row.loss.value for row in log.losses if row.loss]
+    held_out = sum(row.held_out for row in log.losses)
+    if len(values) < 20 and held_out < 4:
+        return None
+    if any(abs(value - guess) > 0.01 * guess + 0.005 for value in values):
+        return None
+    if any(row.both[1].value > 2 / classes for row in log.pairs):
+        return None
+    return Evidence(
+        text=(
+            f"All {len(values)} losses lie between {min(values):.4f} and {max(values):.4f}; "
+            f"the loss of a uniform guess among {classes} classes is ln {classes} = {guess:.4f}."
+        ),
+        numbers={"classes": classes, "guess": guess, "losses": len(values)},
+        confidence="likely",
+        why="if a model learns anything, its loss leaves ln C within a few dozen steps",
+        remedy="print(doctor.examine(model, batch, loss))",
+        not_checked="the learning rate and the inputs; " + _classes_from(log),
+    )

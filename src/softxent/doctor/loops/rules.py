@@ -1,0 +1,97 @@
+"""Rules on a training loop that was watched until it ended."""
+
+from __future__ import annotations
+
+from softxent.doctor.finding import Evidence
+from softxent.doctor.loops.measurements import LoopMeasurements
+from softxent.doctor.registry import rule
+
+__all__: list[str] = []
+
+
+@rule("training", severity="error")
+def parameters_not_finite(case: LoopMeasurements) -> Evidence | None:
+    """Parameters are NaN or infinite after training.
+
+    Symptom: from some step on the loss is NaN and stays so.
+
+    Cause: a learning rate that is too high, an infinite loss in one batch, or a division by zero.
+    One such step is enough, and the parameters stay NaN.
+
+    Fix: clip gradients, lower the learning rate, and stop at the first loss that isn't finite.
+
+    Wrong:
+        >>> model, loss = nn.Linear(8, 4), nn.CrossEntropyLoss()
+        >>> with doctor.watch(model, loss) as watching:
+        ...     _ = loss(model(batch[0]), batch[1])
+        ...     _ = nn.init.constant_(model.weight, float("nan"))
+        >>> watching.diagnosis.rules
+        ('parameters-not-finite',)
+
+    Fixed:
+        >>> _ = nn.init.zeros_(model.weight)
+        >>> with doctor.watch(model, loss) as watching:
+        ...     _ = loss(model(batch[0]), batch[1])
+        >>> 'parameters-not-finite' in watching.diagnosis.rules
+        False
+    """
+    if not case.not_finite:
+        return None
+    shown = ", ".join(case.not_finite[:4]) + (" ..." if len(case.not_finite) > 4 else "")
+    return Evidence(
+        text=f"After {case.steps} steps {len(case.not_finite)} of {len(case.parameters)} "
+        f"parameters contain NaN or infinity: {shown}.",
+        numbers={"steps": case.steps, "not_finite": list(case.not_finite)},
+        confidence="certain",
+        why="their sums are not finite",
+        remedy="torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # and a lower lr",
+        not_checked="the step in which it happened.",
+    )
+
+
+@rule("training", severity="warning")
+def never_updated(case: LoopMeasurements) -> Evidence | None:
+    """Parameters are the same after training as before.
+
+    Symptom: the loss doesn't fall, or part of the model stays as it was initialized.
+
+    Cause: an optimizer that was built from other parameters (before `model.to(device)`, or before
+    the last layer was replaced), `step()` is never called, or a gradient doesn't arrive.
+
+    Fix: build the optimizer from the finished model.
+
+    Wrong:
+        >>> model, loss = nn.Linear(8, 4), nn.CrossEntropyLoss()
+        >>> optimizer = torch.optim.SGD(nn.Linear(8, 4).parameters(), lr=0.1)
+        >>> with doctor.watch(model, loss) as watching:
+        ...     for _ in range(10):
+        ...         loss(model(batch[0]), batch[1]).backward()
+        ...         optimizer.step()
+        >>> watching.diagnosis.rules
+        ('never-updated',)
+
+    Fixed:
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with doctor.watch(model, loss) as watching:
+        ...     for _ in range(10):
+        ...         loss(model(batch[0]), batch[1]).backward()
+        ...         optimizer.step()
+        >>> watching.diagnosis.rules
+        ()
+    """
+    if case.steps < 8 or not case.unchanged:
+        return None
+    every = len(case.unchanged) == len(case.parameters)
+    shown = ", ".join(case.unchanged[:4]) + (" ..." if len(case.unchanged) > 4 else "")
+    return Evidence(
+        severity="warning" if every else "note",
+        text=(
+            f"{len(case.unchanged)} of {len(case.parameters)} parameters have not changed in "
+            f"{case.steps} steps: {shown}."
+        ),
+        numbers={"steps": case.steps, "unchanged": list(case.unchanged)},
+        confidence="likely" if every else "possible",
+        why="none of them changed" if every else "unused or conditional layers don't change either",
+        remedy="optimizer = torch.optim.SGD(model.parameters(), lr=0.1)",
+        not_checked="the optimizer itself.",
+    )

@@ -1,0 +1,1 @@
+"""A mean over batches: `check_mean` and its rules."""

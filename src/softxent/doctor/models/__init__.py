@@ -1,0 +1,1 @@
+"""A torch model on one batch: `examine`, what it measures, and the rules."""

@@ -1,0 +1,1 @@
+"""Predictions compared with labels: `check_predictions` and its rules."""
