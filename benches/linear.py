@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benches.harness import Case, check, save
 from softxent import linear_cross_entropy
-from softxent.ops.torch_products import chosen_engines
+from softxent.ops.linear.engines import chosen_engines
 
 SHAPE = (2048, 768, 50257)
 LARGE = (8192, 1024, 128256)

@@ -8,7 +8,7 @@ from types import ModuleType
 import softxent
 
 LOSS_OPTIONS = (
-    "axis: 'int' = -1, ignore_index: 'int' = -100, reduction: 'str' = 'mean', "
+    "axis: 'int' = -1, ignore_index: 'int | None' = -100, reduction: 'Reduction' = 'mean', "
     "label_smoothing: 'float' = 0.0, z_loss: 'float' = 0.0, softcap: 'float | None' = None, "
     "temperature: 'float' = 1.0"
 )
@@ -21,11 +21,12 @@ HEAD = (
 SIGNATURES = {
     "Mean": "(total: 'float', weight: 'float') -> None",
     "binary_cross_entropy": (
-        "(probs: 'Any', target: 'Any', weight: 'Any' = None, *, reduction: 'str' = 'mean') -> 'Any'"
+        "(probs: 'Any', target: 'Any', weight: 'Any' = None, *, reduction: 'Reduction' = 'mean') "
+        "-> 'Any'"
     ),
     "binary_cross_entropy_with_logits": (
         "(logits: 'Any', target: 'Any', weight: 'Any' = None, *, pos_weight: 'Any' = None, "
-        "reduction: 'str' = 'mean') -> 'Any'"
+        "reduction: 'Reduction' = 'mean') -> 'Any'"
     ),
     "cross_entropy": (
         f"(logits: 'Any', target: 'Any', weight: 'Any' = None, *, {LOSS_OPTIONS}) -> 'Any'"
@@ -45,18 +46,18 @@ SIGNATURES = {
     "kernels": "() -> 'str'",
     "linear_cross_entropy": f"({HEAD}) -> 'Any'",
     "linear_cross_entropy_with_grad": (
-        f"({HEAD}, wanted: 'Collection[str]' = ('features', 'classifier', 'bias')) "
-        "-> 'tuple[Any, LinearGradients]'"
+        f"({HEAD}, wanted: 'Collection[GradientName]' = ('features', 'classifier', 'bias')) "
+        "-> 'tuple[Any, LinearGradients[Any]]'"
     ),
     "log_loss": (
         "(probs: 'Any', target: 'Any', weight: 'Any' = None, *, axis: 'int' = -1, "
-        "reduction: 'str' = 'mean') -> 'Any'"
+        "reduction: 'Reduction' = 'mean') -> 'Any'"
     ),
     "log_softmax": "(x: 'Any', axis: 'int' = -1, *, out: 'Any' = None) -> 'Any'",
     "logsumexp": "(x: 'Any', axis: 'int' = -1, *, keepdims: 'bool' = False) -> 'Any'",
     "nll_loss": (
         "(log_probs: 'Any', target: 'Any', weight: 'Any' = None, *, axis: 'int' = -1, "
-        "ignore_index: 'int' = -100, reduction: 'str' = 'mean') -> 'Any'"
+        "ignore_index: 'int | None' = -100, reduction: 'Reduction' = 'mean') -> 'Any'"
     ),
     "one_hot": "(target: 'Any', num_classes: 'int') -> 'Any'",
     "set_num_threads": "(count: 'int') -> 'None'",

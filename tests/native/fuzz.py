@@ -18,6 +18,7 @@ import numpy as np
 import softxent
 from softxent import _native
 from softxent.ops import reference
+from softxent.ops.options import LossOptions
 
 GUARD = 0xA5
 ERRORS = (TypeError, ValueError, IndexError, BufferError)  # softxent's own are among them
@@ -342,7 +343,9 @@ class Fuzz:
             target = np.zeros(z.shape)
             target[np.arange(len(z)), np.where(ignored, 0, y)] = 1
         options = {**options, "softcap": options["softcap"] or None}
-        want, want_grad, _ = reference.cross_entropy(z, target, given.get("weight"), **options)
+        want, want_grad, _ = reference.cross_entropy(
+            z, target, LossOptions(weight=given.get("weight"), **options)
+        )
         broken = np.isnan(want)
         want_grad[broken] = np.nan
         want[ignored], want_grad[ignored] = 0, 0
@@ -350,7 +353,7 @@ class Fuzz:
         lse = np.abs(finite).max(axis=1, initial=0) / options["temperature"] + np.log(classes)
         if options["softcap"]:
             lse = options["softcap"] + np.log(classes)
-        mass = reference.target_mass(
+        mass = reference.target_distribution(
             target, classes, given.get("weight"), options["label_smoothing"]
         )
         total = mass.sum(axis=1)

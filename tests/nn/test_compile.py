@@ -12,6 +12,7 @@ import softxent
 from softxent import nn
 from softxent.errors import TargetError
 from softxent.nn import functional
+from softxent.ops.options import LossOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch
 
@@ -216,13 +217,11 @@ def test_operators_pass_torchs_own_check(wants_grad: bool) -> None:
     check(names[0].default, (z, 0, False))
     check(names[1].default, (z, 1))
     for reduction in ("none", "mean", "sum"):
-        options = (1, -100, reduction, 0.1, 0.1, 3.0, 2.0)
         for target, weight in ((y, WEIGHT), (q, None)):
-            check(names[2].default, (z, target, weight, "x", torch.float32, False, *options))
-            loss, summary = names[2](
-                z.detach(), target, weight, "x", torch.float32, False, *options
-            )
-            given = (torch.ones_like(loss), z.detach(), target, weight, summary)
-            check(names[3].default, (*given, *options))
+            options = LossOptions(weight, -100, reduction, 0.1, 0.1, 3.0, 2.0)
+            call = (target, "x", torch.float32, False, 1, *options)
+            check(names[2].default, (z, *call))
+            loss, saved = names[2](z.detach(), *call)
+            check(names[3].default, (torch.ones_like(loss), saved, z.detach(), *call))
     check(names[4].default, (y, "x", "index", 5, -100))
     check(names[4].default, (q.requires_grad_(wants_grad), "x", "probabilities", 5, None))

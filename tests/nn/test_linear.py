@@ -18,7 +18,9 @@ import softxent
 from softxent import _native, nn
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
 from softxent.nn.functional import linear_cross_entropy as torch_face
-from softxent.ops import head, linear_engine, torch_products
+from softxent.ops.linear import decompositions, engines, loop, problem, torch_matmuls
+from softxent.ops.options import LossOptions
+from softxent.ops.tensors.kernels.buffers import empty
 from tests.support.linear_head import (
     CLASSES,
     DTYPES,
@@ -46,9 +48,9 @@ def ours(given: Inputs, **options: Any) -> Tensor:
 @pytest.fixture
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 10 rows and blocks of 16 classes, so that small inputs have several."""
-    monkeypatch.setattr(head.Head, "_rows_at_once", lambda self: 10)
-    monkeypatch.setattr(head, "_BLOCK", 16)
-    monkeypatch.setattr(head.Head, "_copied", lambda self, itemsize=None: 5)
+    monkeypatch.setattr(loop.LinearHead, "_rows_at_once", lambda self: 10)
+    monkeypatch.setattr(loop, "_BLOCK", 16)
+    monkeypatch.setattr(loop.LinearHead, "_copied", lambda self, itemsize=None: 5)
 
 
 # --- every option, dtype and reduction ---
@@ -137,13 +139,13 @@ def test_frozen_subsets(frozen: int, reduction: str, monkeypatch: pytest.MonkeyP
     """Only what is asked for is computed."""
     made: list[str] = []
     for name in ("add_features", "add_classifier", "add_columns"):
-        original = getattr(torch_products.TorchProducts, name)
+        original = getattr(torch_matmuls.TorchMatmuls, name)
 
         def counted(*args: Any, name: str = name, original: Any = original) -> None:
             made.append(name)
             original(*args)
 
-        monkeypatch.setattr(torch_products.TorchProducts, name, counted)
+        monkeypatch.setattr(torch_matmuls.TorchMatmuls, name, counted)
     given = inputs()
     for i, x in enumerate(given.leaves()):
         x.requires_grad_(not frozen >> i & 1)
@@ -165,7 +167,7 @@ def test_frozen_subsets(frozen: int, reduction: str, monkeypatch: pytest.MonkeyP
 
 
 def test_no_gradient_is_made_without_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head.Head, "reduce_and_differentiate", None)
+    monkeypatch.setattr(loop.LinearHead, "reduce_and_differentiate", None)
     given = inputs()
     with torch.no_grad():
         assert not ours(given).requires_grad
@@ -178,13 +180,13 @@ def test_no_gradient_is_made_without_a_graph(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_ignored_rows_cost_and_give_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    original = torch_products.TorchProducts.logits
+    original = torch_matmuls.TorchMatmuls.logits
 
     def counted(self: Any, x: Tensor, w: Tensor, bias: Any, out: Tensor) -> None:
         seen.append(len(x) * len(w))
         original(self, x, w, bias, out)
 
-    monkeypatch.setattr(torch_products.TorchProducts, "logits", counted)
+    monkeypatch.setattr(torch_matmuls.TorchMatmuls, "logits", counted)
     given = inputs()
     given.target[::2] = -100
     with torch.no_grad():
@@ -261,9 +263,11 @@ def test_the_chunk_size_changes_rounding_only(
     value = ours(whole, **OPTIONS[name])
     value.backward()
     for rows, block in ((1, 16), (7, 20), (36, 53)):
-        monkeypatch.setattr(head.Head, "_rows_at_once", lambda self, rows=rows: rows)
-        monkeypatch.setattr(head, "_BLOCK", block)
-        monkeypatch.setattr(head.Head, "_copied", lambda self, itemsize=None, block=block: block)
+        monkeypatch.setattr(loop.LinearHead, "_rows_at_once", lambda self, rows=rows: rows)
+        monkeypatch.setattr(loop, "_BLOCK", block)
+        monkeypatch.setattr(
+            loop.LinearHead, "_copied", lambda self, itemsize=None, block=block: block
+        )
         part = inputs(dtype, weight=True)
         again = ours(part, **OPTIONS[name])
         again.backward()
@@ -291,7 +295,7 @@ def test_the_same_call_gives_the_same_bits(dtype: torch.dtype, reduction: str) -
 
 def test_sums_over_chunks_are_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """512 equal rows, one at a time: sums in bfloat16 would stop growing at 256."""
-    monkeypatch.setattr(head.Head, "_rows_at_once", lambda self: 1)
+    monkeypatch.setattr(loop.LinearHead, "_rows_at_once", lambda self: 1)
     X = torch.ones(512, 1, dtype=torch.bfloat16)
     W = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
     y = torch.zeros(512, dtype=torch.long)
@@ -451,9 +455,9 @@ def test_chunks_of_torchs_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other devices get: logits of a chunk at a time, made again in backward."""
     given = inputs(lead=(3000,), classes=101, weight=True)
     exact = given.double()
-    _, _, problem = linear_engine.receive(
-        "test", given.features, given.classifier, given.target, given.bias, given.weight,
-        {"ignore_index": -100, "reduction": "mean"}, SMALL, 0.0,
+    _, _, checked = problem.receive(
+        "test", given.features, given.classifier, given.target, given.bias,
+        LossOptions(weight=given.weight), SMALL, 0.0,
     )  # fmt: skip
     chunks: list[int] = []
     linear = F.linear
@@ -463,8 +467,8 @@ def test_chunks_of_torchs_operations(monkeypatch: pytest.MonkeyPatch) -> None:
         return linear(x, *rest)
 
     monkeypatch.setattr(F, "linear", counted)
-    got = linear_engine.compose_in_chunks(
-        problem, given.features, given.classifier, given.bias, given.target, given.weight
+    got = decompositions.in_chunks(
+        checked, given.features, given.classifier, given.bias, given.target, given.weight
     )
     got.backward()
     assert max(chunks) < 3000
@@ -533,7 +537,7 @@ def test_opcheck(reduction: str, dtype: torch.dtype, wanted: tuple[bool, ...]) -
         x.requires_grad_(is_wanted)
     arguments = (
         "linear_cross_entropy", given.features, given.classifier, given.target, given.bias,
-        given.weight, -100, reduction, 0.1, 0.01, 5.0, 0.9, SMALL, 0.0, list(wanted),
+        SMALL, 0.0, list(wanted), *LossOptions(given.weight, -100, reduction, 0.1, 0.01, 5.0, 0.9),
     )  # fmt: skip
     torch.library.opcheck(torch.ops.softxent.linear_cross_entropy.default, arguments)
     if reduction == "none":
@@ -626,22 +630,54 @@ def test_every_engine_gives_the_same_gradients(
         assert_close(g.grad, w.grad, TOLERANCE[dtype])
 
 
-def test_the_engine_is_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SOFTXENT_PRODUCTS", raising=False)
-    monkeypatch.setattr(torch_products, "_SMALL", 0)
-    monkeypatch.setattr(torch_products, "_chosen", {})
+def test_the_engine_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOFTXENT_PRODUCTS", "timed")
+    monkeypatch.setattr(engines, "_SMALL", 0)
+    monkeypatch.setattr(engines, "_chosen", {})
     measured: list[Any] = []
-    original = torch_products._fastest
+    original = engines._fastest
 
     def counted(*args: Any) -> str:
         measured.append(args)
         return original(*args)
 
-    monkeypatch.setattr(torch_products, "_fastest", counted)
+    monkeypatch.setattr(engines, "_fastest", counted)
     for rows in (ROWS, ROWS, ROWS + 1):
         ours(inputs(torch.float32, lead=(rows,)))
     assert len(measured) == 1
-    assert list(torch_products.chosen_engines()) == ["float32 64 16 64"]
+    assert list(engines.chosen_engines()) == ["float32 64 16 64"]
+
+
+def test_by_default_the_engine_is_chosen_without_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOFTXENT_PRODUCTS", raising=False)
+    monkeypatch.setattr(engines, "_SMALL", 0)
+    monkeypatch.setattr(engines, "_chosen", {})
+    monkeypatch.setattr(engines, "_fastest", None)  # a call would fail
+    for maker, engine in (("GenuineIntel", "torch"), ("AuthenticAMD", "numpy")):
+        monkeypatch.setattr(engines, "processor", lambda maker=maker: maker)
+        monkeypatch.setattr(engines, "blas", lambda: "scipy-openblas")
+        engines._chosen.clear()
+        ours(inputs(torch.float32))
+        assert list(engines.chosen_engines().values()) == [engine]
+
+
+@pytest.mark.parametrize(
+    ("processor", "blas", "dtype", "engine"),
+    [
+        ("AuthenticAMD", "scipy-openblas", "float32", "numpy"),
+        ("AuthenticAMD", "mkl", "float32", "torch"),  # NumPy's own would be the same library
+        ("AuthenticAMD", "scipy-openblas", "float64", "torch"),  # not measured
+        ("GenuineIntel", "scipy-openblas", "float32", "torch"),
+        ("aarch64", "accelerate", "float32", "torch"),
+    ],
+)
+def test_the_rule_for_engines(processor: str, blas: str, dtype: str, engine: str) -> None:
+    assert engines.rule(processor, blas, dtype) == engine
+
+
+def test_the_processor_and_the_blas_have_names() -> None:
+    assert engines.processor()
+    assert engines.blas()
 
 
 def test_an_unknown_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -676,31 +712,31 @@ print(peak() - before - (X.grad.nbytes + W.grad.nbytes + sums) / 2**20)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("dtype", ["float32", "float32 by onednn", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float32 by onednn", "float32 by timed", "bfloat16"])
 @pytest.mark.parametrize(
     ("reduction", "shape"),
     [("mean", ("256", "150000")), ("none", ("256", "150000")), ("none", ("6000", "8192"))],
 )
 def test_memory_is_bounded(reduction: str, shape: tuple[str, str], dtype: str) -> None:
     """In a fresh process; the logits would take 73 to 188 MiB, and their gradient as much."""
-    dtype, _, engine = dtype.partition(" by ")  # none: the fastest, which is measured first
+    dtype, _, engine = dtype.partition(" by ")
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, dtype, reduction, *shape],
         env=os.environ | {"SOFTXENT_PRODUCTS": engine},
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    assert float(done.stdout) < head.MAX_BYTES / 2**20
+    assert float(done.stdout) < loop.MAX_BYTES / 2**20
 
 
 @pytest.mark.parametrize(("spare", "kept"), [(0, 0), (2, 0), (3, 1), (4, 1), (16, 1)])
-def test_a_tile_is_kept_only_where_the_result_takes_its_memory(spare: int, kept: int) -> None:
+def test_a_logits_buffer_is_kept_for_a_result_of_its_size(spare: int, kept: int) -> None:
     softxent.empty_cache()
-    products = torch_products.TorchProducts(torch.bfloat16)
-    tile = products.tile(2, 2**20, spare * 2**20)  # 4 MiB
-    address = tile.data_ptr()
-    del tile
+    matmuls = torch_matmuls.TorchMatmuls(torch.bfloat16)
+    buffer = matmuls.logits_buffer(2, 2**20, spare * 2**20)  # 4 MiB
+    address = buffer.data_ptr()
+    del buffer
     assert (_native.held_memory() > 0) == kept
-    result = torch_products.empty((spare * 2**20,), torch.uint8)
+    result = empty((spare * 2**20,), torch.uint8)
     assert (result.data_ptr() == address) == kept
     del result
     softxent.empty_cache()
@@ -713,13 +749,13 @@ def test_mistakes_are_named() -> None:
     given = inputs()
     X, W, y = given.features.detach(), given.classifier.detach(), given.target
     call = softxent.linear_cross_entropy
-    with pytest.raises(ShapeError, match=r"\(53, 12\) wants 12\.|have 11 numbers a row"):
+    with pytest.raises(ShapeError, match=r"\(53, 12\) needs 12\.|have 11 numbers per row"):
         call(X[:, :11], W, y)
     with pytest.raises(ShapeError, match=r"Is it transposed\? Pass classifier\.T"):
         call(X, W.T, y)
     with pytest.raises(ShapeError, match=r"bias has shape \(52,\)"):
         call(X, W, y, torch.zeros(52, dtype=torch.float64))
-    with pytest.raises(ShapeError, match="one row a class"):
+    with pytest.raises(ShapeError, match="one row per class"):
         call(X, W[0], y)
     with pytest.raises(DTypeError, match=r"classifier has dtype torch\.float32.*classifier.to"):
         call(X, W.float(), y)

@@ -12,7 +12,8 @@ from torch import Tensor
 from softxent.errors import OptionError
 from softxent.nn.functional import linear_cross_entropy_with_stats, linear_log_prob_and_entropy
 from softxent.nn.stats import LossStats
-from softxent.ops import head, linear_stats
+from softxent.ops.linear import loop
+from softxent.ops.linear import stats as linear_stats
 from tests.support.linear_head import (
     CLASSES,
     DTYPES,
@@ -28,9 +29,9 @@ from tests.support.linear_head import (
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head.Head, "_rows_at_once", lambda self: 10)
-    monkeypatch.setattr(head, "_BLOCK", 16)
-    monkeypatch.setattr(head.Head, "_copied", lambda self, itemsize=None: 16)
+    monkeypatch.setattr(loop.LinearHead, "_rows_at_once", lambda self: 10)
+    monkeypatch.setattr(loop, "_BLOCK", 16)
+    monkeypatch.setattr(loop.LinearHead, "_copied", lambda self, itemsize=None: 16)
     monkeypatch.setattr(linear_stats, "_IN_CACHE", 3 * CLASSES)
 
 

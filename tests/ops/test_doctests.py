@@ -11,22 +11,17 @@ import pytest
 
 # module: the public functions in it that have to show an example
 MODULES = {
-    "softxent.ops.api": {
-        "softmax",
-        "log_softmax",
-        "logsumexp",
-        "top_k",
-        "one_hot",
-        "cross_entropy",
-        "cross_entropy_with_grad",
+    "softxent.ops.api.softmax": {"softmax", "log_softmax", "logsumexp", "top_k", "one_hot"},
+    "softxent.ops.api.cross_entropy": {"cross_entropy", "cross_entropy_with_grad"},
+    "softxent.ops.api.losses": {
         "nll_loss",
         "log_loss",
         "binary_cross_entropy",
         "binary_cross_entropy_with_logits",
     },
-    "softxent.ops.linear": {"linear_cross_entropy", "linear_cross_entropy_with_grad"},
+    "softxent.ops.linear.api": {"linear_cross_entropy", "linear_cross_entropy_with_grad"},
     "softxent.ops.mean": {"Mean"},
-    "softxent.ops.native": {"kernels"},
+    "softxent.ops.arrays.runtime": {"kernels"},
     "softxent.nn.functional": {
         "softmax",
         "log_softmax",

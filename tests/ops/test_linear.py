@@ -9,7 +9,9 @@ import pytest
 
 import softxent
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
-from softxent.ops import head, reference
+from softxent.ops import reference
+from softxent.ops.linear import loop
+from softxent.ops.options import LossOptions
 
 ROWS, WIDTH, CLASSES = 23, 6, 31
 RNG = np.random.default_rng(0)
@@ -35,7 +37,9 @@ def expected(
     x: Any, w: Any, b: Any, target: Any, weight: Any, reduction: str, options: dict[str, Any]
 ) -> tuple[Any, tuple[Any, Any, Any]]:
     """Loss and gradients through all logits."""
-    losses, G, denominator = reference.cross_entropy(x @ w.T + b, target, weight, **options)
+    losses, G, denominator = reference.cross_entropy(
+        x @ w.T + b, target, LossOptions(weight=weight, **options)
+    )
     scale = 1 / denominator if reduction == "mean" else 1.0
     value = losses if reduction == "none" else losses.sum() * scale
     G = G * scale
@@ -45,9 +49,9 @@ def expected(
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 5 rows and blocks of 7 classes, so that small inputs have several."""
-    monkeypatch.setattr(head.Head, "_rows_at_once", lambda self: 5)
-    monkeypatch.setattr(head, "_BLOCK", 7)
-    monkeypatch.setattr(head.Head, "_copied", lambda self, itemsize=None: 7)
+    monkeypatch.setattr(loop.LinearHead, "_rows_at_once", lambda self: 5)
+    monkeypatch.setattr(loop, "_BLOCK", 7)
+    monkeypatch.setattr(loop.LinearHead, "_copied", lambda self, itemsize=None: 7)
 
 
 def numpy_dtype(name: str) -> Any:
@@ -138,7 +142,7 @@ def test_skipping_stays_within_its_bound() -> None:
 
 def test_mistakes_are_named() -> None:
     call = softxent.linear_cross_entropy
-    with pytest.raises(ShapeError, match=r"have 6 numbers a row, but .* wants 5"):
+    with pytest.raises(ShapeError, match=r"have 6 numbers per row, but .* needs 5"):
         call(X, W[:, :5], Y)
     with pytest.raises(ShapeError, match=r"Pass classifier\.T"):
         call(X, W.T, Y)

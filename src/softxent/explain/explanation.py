@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from softxent.errors import DTypeError, ShapeError
 from softxent.explain.numbers import EPSILON
-from softxent.explain.numbers.options import LossOptions
 from softxent.explain.trace import Trace
-from softxent.ops import spec
-from softxent.ops.intake import is_tensor, kind_of, receive
-from softxent.ops.spec import Reduction
+from softxent.ops import checks, spec
+from softxent.ops.arrays.intake import is_tensor, receive
+from softxent.ops.dtypes import kind_of
+from softxent.ops.options import LossOptions, Reduction
 
 __all__ = ["explain"]
 
@@ -97,31 +97,26 @@ def explain(
         checked.shape,
         checked.dtype.kind,
         axis=-1,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
-        softcap=softcap,
-        temperature=temperature,
+        options=LossOptions(
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+            softcap=softcap,
+            temperature=temperature,
+        ),
     )
     if loss.target_kind == "probabilities":
-        spec.check_masses("explain", checked)
+        checks.check_soft_target("explain", checked)
     elif y is not None:
-        spec.check_indices("explain", checked, count, loss.ignore_index)
+        checks.check_indices("explain", checked, count, loss.options.ignore_index)
     if w is not None:
-        spec.check_weight("explain", w.shape, w, count)
+        checks.check_weight("explain", w.shape, w, count)
     if y is not None:
         index = loss.target_kind == "index"
         y = np.atleast_1d(y).astype(np.int64) if index else np.atleast_2d(y).astype(np.float64)
-    options = LossOptions(
-        weight=None if w is None else w.astype(np.float64),
-        ignore_index=loss.ignore_index,
-        reduction=loss.reduction,
-        label_smoothing=loss.label_smoothing,
-        z_loss=loss.z_loss,
-        softcap=loss.softcap,
-        temperature=loss.temperature,
-    )
+    weights = None if w is None else w.astype(np.float64)
+    options = loss.options._replace(weight=weights)
     return Trace.of(
         np.atleast_2d(given).astype(np.float64),
         y,

@@ -1,8 +1,8 @@
 """torch.nn.functional's softmax and its losses: the same signatures, the same results.
 
-Classes are on axis 1 (on axis 0 of a single sample). What torch lacks comes after its arguments, by
-name alone: `axis`, `z_loss`, `softcap`, `temperature`, `inplace_backward`. Where results differ on
-purpose, docs/torch.md says so.
+Classes are on axis 1 (on axis 0 of a single sample). Options that torch doesn't have follow its
+arguments as keywords: `axis`, `z_loss`, `softcap`, `temperature`, `inplace_backward`. docs/torch.md
+lists the results that differ on purpose.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from softxent.nn.linear import (
     linear_log_prob_and_entropy,
 )
 from softxent.nn.stats import LossStats
-from softxent.ops import tensor
+from softxent.ops import tensors
+from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
 
 __all__ = [
     "binary_cross_entropy",
@@ -35,7 +36,7 @@ __all__ = [
     "softmax",
 ]
 
-# The names may be softxent's later on, by `patch`.
+# Taken now: after `patch()` these names are softxent's.
 _torch_nll_loss = torch.nn.functional.nll_loss
 _torch_binary_cross_entropy = torch.nn.functional.binary_cross_entropy
 
@@ -50,7 +51,7 @@ def softmax(
 
     Args:
         input: logits, floating point.
-        dim: the class axis; without it, torch's guess, with a warning.
+        dim: the class axis; without it torch's default for the shape, with a warning.
         dtype: the input is converted to it first.
 
     Example:
@@ -84,15 +85,15 @@ def _softmax(
     if dim is None:
         dim = 0 if input.ndim in (0, 1, 3) else 1
         warnings.warn(
-            f"[{op}] without dim the classes are taken to be on axis {dim}, as torch guesses: "
+            f"[{op}] without dim the classes are taken to be on axis {dim}, as in torch: "
             f"pass dim={dim}.",
             stacklevel=stacklevel,
         )
     if dtype is not None:
         input = input.to(dtype)
     if input.ndim == 0:  # one class
-        return tensor.softmax(op, input.reshape(1), dim, None, log=op != "softmax").reshape(())
-    return tensor.softmax(op, input, dim, None, log=op != "softmax")
+        return tensors.softmax(op, input.reshape(1), dim, None, log=op != "softmax").reshape(())
+    return tensors.softmax(op, input, dim, None, log=op != "softmax")
 
 
 def cross_entropy(
@@ -100,9 +101,9 @@ def cross_entropy(
     target: Tensor,
     weight: Tensor | None = None,
     size_average: bool | None = None,
-    ignore_index: int = -100,
+    ignore_index: int = IGNORE_INDEX,
     reduce: bool | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     *,
     axis: int | None = None,
@@ -122,8 +123,8 @@ def cross_entropy(
         axis: the class axis, where it is not torch's: -1 for logits (B, T, C) and targets (B, T).
         z_loss, softcap, temperature: as `softxent.cross_entropy`.
         inplace_backward: the backward pass writes the gradient over the logits, so that nothing of
-            their size is allocated, and marks them as changed: who uses them later, in a second
-            backward pass too, gets torch's error. In a compiled graph it changes nothing.
+            their size is allocated. The logits are then marked as changed: using them later, in a
+            second backward pass too, raises torch's error. In a compiled graph it has no effect.
 
     Returns:
         The loss in nats, in the dtype that torch gives it.
@@ -133,7 +134,7 @@ def cross_entropy(
 
     Edge cases: as `softxent.cross_entropy`.
 
-    Cost: as `softxent.cross_entropy`; between forward and backward two numbers a row are kept.
+    Cost: as `softxent.cross_entropy`; between forward and backward two numbers per row are saved.
 
     Example:
         >>> cross_entropy(torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2]))
@@ -141,27 +142,45 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
-    masses = target.is_floating_point() and target.shape == input.shape
-    if masses and ignore_index >= 0:
-        raise OptionError(
-            f"[cross_entropy] ignore_index is {ignore_index}, but the target holds class "
-            "probabilities, of which none is an index: leave ignore_index out."
-        )
-    return tensor.cross_entropy(
-        "cross_entropy",
-        input,
-        target,
-        weight,
-        dtype=_result_dtype(input, target) if masses else _dtype_in_autocast(input.dtype, input),
-        inplace_backward=inplace_backward,
-        any_weight=True,
-        axis=_class_axis(input) if axis is None else axis,
+    options = LossOptions(
+        weight=weight,
         ignore_index=ignore_index,
         reduction=reduction,
         label_smoothing=label_smoothing,
         z_loss=z_loss,
         softcap=softcap,
         temperature=temperature,
+    )
+    return cross_entropy_with_options(
+        input, target, options, axis=axis, inplace_backward=inplace_backward
+    )
+
+
+def cross_entropy_with_options(
+    input: Tensor,
+    target: Tensor,
+    options: LossOptions,
+    *,
+    axis: int | None = None,
+    inplace_backward: bool = False,
+) -> Tensor:
+    """`cross_entropy` with its options as a record, as modules hold them."""
+    soft_target = target.is_floating_point() and target.shape == input.shape
+    if soft_target and options.ignore_index is not None and options.ignore_index >= 0:
+        raise OptionError(
+            f"[cross_entropy] ignore_index is {options.ignore_index}, but the target holds class "
+            "probabilities, of which none is an index: leave ignore_index out."
+        )
+    dtype = _result_dtype(input, target) if soft_target else _dtype_in_autocast(input.dtype, input)
+    return tensors.cross_entropy(
+        "cross_entropy",
+        input,
+        target,
+        options,
+        _class_axis(input) if axis is None else axis,
+        dtype=dtype,
+        inplace_backward=inplace_backward,
+        any_weight=True,
     )
 
 
@@ -170,8 +189,8 @@ def cross_entropy_with_stats(
     target: Tensor,
     weight: Tensor | None = None,
     *,
-    ignore_index: int = -100,
-    reduction: str = "mean",
+    ignore_index: int = IGNORE_INDEX,
+    reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     axis: int | None = None,
     z_loss: float = 0.0,
@@ -179,7 +198,7 @@ def cross_entropy_with_stats(
     temperature: float = 1.0,
     k: int = 1,
 ) -> LossStats:
-    """`cross_entropy`, and what else the same pass over the logits can say of each row.
+    """`cross_entropy` with statistics of each row, from the same pass over the logits.
 
         lse = log sum_j exp(u_j),  entropy = -sum_j p_j log p_j,  p = softmax(u)
 
@@ -196,8 +215,8 @@ def cross_entropy_with_stats(
 
     Edge cases: ignored rows, and rows that have no loss, are described at `LossStats`.
 
-    Cost: reads the logits from memory once and goes through them once more in the cache. The
-    gradients of lse and entropy are composed of torch's operations, those of the loss aren't.
+    Cost: reads the logits from memory once and a second time from the cache. The gradient of the
+    loss comes from the kernels; those of lse and entropy are decomposed into torch operations.
 
     Example:
         >>> logits, target = torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2])
@@ -205,21 +224,24 @@ def cross_entropy_with_stats(
         >>> stats.argmax, stats.hits
         (tensor([0]), tensor([True]))
     """
+    options = LossOptions(
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        softcap=softcap,
+        temperature=temperature,
+    )
     return LossStats(
-        *tensor.cross_entropy_with_stats(
+        *tensors.cross_entropy_with_stats(
             "cross_entropy_with_stats",
             input,
             target,
-            weight,
-            k,
+            options,
+            _class_axis(input) if axis is None else axis,
+            k=k,
             dtype=_dtype_in_autocast(input.dtype, input),
-            axis=_class_axis(input) if axis is None else axis,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
-            z_loss=z_loss,
-            softcap=softcap,
-            temperature=temperature,
         )
     )
 
@@ -229,9 +251,9 @@ def nll_loss(
     target: Tensor,
     weight: Tensor | None = None,
     size_average: bool | None = None,
-    ignore_index: int = -100,
+    ignore_index: int = IGNORE_INDEX,
     reduce: bool | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """As `torch.nn.functional.nll_loss`, which computes it; labels are checked first.
 
@@ -251,15 +273,8 @@ def nll_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
-    index = tensor.checked_indices(
-        "nll_loss",
-        input,
-        target,
-        weight,
-        axis=_class_axis(input),
-        ignore_index=ignore_index,
-        reduction=reduction,
-    )
+    options = LossOptions(weight=weight, ignore_index=ignore_index, reduction=reduction)
+    index = tensors.checked_indices("nll_loss", input, target, options, _class_axis(input))
     if weight is not None:
         weight = weight.to(input.dtype)
     return _torch_nll_loss(input, index, weight, ignore_index=ignore_index, reduction=reduction)
@@ -271,7 +286,7 @@ def binary_cross_entropy(
     weight: Tensor | None = None,
     size_average: bool | None = None,
     reduce: bool | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """As `torch.nn.functional.binary_cross_entropy`, which computes it: logarithms end at -100.
 
@@ -292,7 +307,7 @@ def binary_cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
-    target = tensor.checked_probabilities("binary_cross_entropy", input, target, reduction)
+    target = tensors.checked_probabilities("binary_cross_entropy", input, target, reduction)
     return _torch_binary_cross_entropy(input, target, weight, reduction=reduction)
 
 
@@ -302,7 +317,7 @@ def binary_cross_entropy_with_logits(
     weight: Tensor | None = None,
     size_average: bool | None = None,
     reduce: bool | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
     """As `torch.nn.functional.binary_cross_entropy_with_logits`.
@@ -325,7 +340,7 @@ def binary_cross_entropy_with_logits(
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
-    loss = tensor.binary_cross_entropy_with_logits(
+    loss = tensors.binary_cross_entropy_with_logits(
         "binary_cross_entropy_with_logits",
         input,
         target,
@@ -342,7 +357,7 @@ def _class_axis(input: Tensor) -> int:
 
 
 def _result_dtype(input: Tensor, target: Tensor) -> torch.dtype:
-    """A loss has the logits' dtype in torch, or a wider one of the target."""
+    """The dtype of torch's loss: the logits', or a wider one of the target."""
     return _dtype_in_autocast(torch.promote_types(input.dtype, target.dtype), input)
 
 
@@ -352,10 +367,10 @@ def _dtype_in_autocast(dtype: torch.dtype, input: Tensor) -> torch.dtype:
     return dtype
 
 
-def _legacy(size_average: Any, reduce: Any) -> str:
-    """What the two arguments say that `reduction` replaced, each True by default."""
-    total = "sum" if size_average is False else "mean"
-    reduction = "none" if reduce is False else total
+def _legacy(size_average: Any, reduce: Any) -> Reduction:
+    """The `reduction` that torch's two deprecated arguments, each True by default, stand for."""
+    total: Reduction = "sum" if size_average is False else "mean"
+    reduction: Reduction = "none" if reduce is False else total
     warnings.warn(
         f"size_average and reduce are deprecated: pass reduction={reduction!r}.", stacklevel=3
     )

@@ -1,4 +1,4 @@
-"""A linear head and its loss together, without the logits: functions and module."""
+"""A linear head and its loss together, without holding all logits: functions and module."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from softxent.errors import OptionError, ShapeError
 from softxent.nn.stats import LossStats
-from softxent.ops import linear_stats, linear_tensor, spec
-from softxent.ops.head import MAX_BYTES
+from softxent.ops.linear import tensors
+from softxent.ops.linear.loop import MAX_BYTES
+from softxent.ops.linear.stats import linear_stats
+from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
+from softxent.ops.spec import describe
 
 __all__ = [
     "LinearCrossEntropyLoss",
@@ -27,7 +30,7 @@ def linear_cross_entropy(
     *,
     linear_bias: Tensor | None = None,
     weight: Tensor | None = None,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     options: Any = None,
@@ -37,19 +40,19 @@ def linear_cross_entropy(
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
 ) -> Tensor:
-    """As `torch.nn.functional.linear_cross_entropy`, but that the logits never exist at once.
+    """As `torch.nn.functional.linear_cross_entropy`, without holding all logits at once.
 
         loss = cross_entropy(linear(input, linear_weight, linear_bias), target)
 
     Args:
         input: features (..., D); torch takes (D,) and (N, D).
-        linear_weight: the classifier (C, D). Torch's (C, d1, ..., D) is not taken.
+        linear_weight: the classifier (C, D). Torch's (C, d1, ..., D) is not supported.
         target: class indices (...), or class probabilities (..., C).
         linear_bias: (C,).
         weight: (C,) class weights.
         reduction, label_smoothing: as `softxent.cross_entropy`.
         ignore_index: as `softxent.cross_entropy`; None for -100.
-        options: torch's way to choose chunks; without effect, see `max_bytes`.
+        options: torch's choice of chunks; without effect, see `max_bytes`.
         z_loss, softcap, temperature: as `softxent.cross_entropy`; torch has none of them.
         max_bytes, skip_below: as `softxent.linear_cross_entropy`.
 
@@ -69,24 +72,24 @@ def linear_cross_entropy(
     """
     if linear_weight.ndim > 2:
         raise ShapeError(
-            f"[linear_cross_entropy] linear_weight has shape {spec.describe(linear_weight.shape)}: "
+            f"[linear_cross_entropy] linear_weight has shape {describe(linear_weight.shape)}: "
             "pass one row a class, (C, D). For losses of several dimensions call it once for each."
         )
-    return linear_tensor.linear_cross_entropy(
+    return tensors.linear_cross_entropy(
         "linear_cross_entropy",
         input,
         linear_weight,
         target,
         linear_bias,
-        weight,
-        options={
-            "ignore_index": spec.IGNORE_INDEX if ignore_index is None else ignore_index,
-            "reduction": reduction,
-            "label_smoothing": label_smoothing,
-            "z_loss": z_loss,
-            "softcap": softcap,
-            "temperature": temperature,
-        },
+        LossOptions(
+            weight=weight,
+            ignore_index=IGNORE_INDEX if ignore_index is None else ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+            softcap=softcap,
+            temperature=temperature,
+        ),
         max_bytes=max_bytes,
         skip_below=skip_below,
     )
@@ -99,8 +102,8 @@ def linear_cross_entropy_with_stats(
     bias: Tensor | None = None,
     weight: Tensor | None = None,
     *,
-    ignore_index: int = spec.IGNORE_INDEX,
-    reduction: str = "mean",
+    ignore_index: int = IGNORE_INDEX,
+    reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     softcap: float | None = None,
@@ -110,7 +113,7 @@ def linear_cross_entropy_with_stats(
 ) -> LossStats:
     """The loss with lse, entropy, argmax and top-k hits of each row, without the logits.
 
-    What the evaluation of a language model needs, in one pass.
+    One pass computes everything that the evaluation of a language model needs.
 
     Args:
         features, classifier, target, bias, weight, ignore_index, reduction, label_smoothing,
@@ -123,7 +126,7 @@ def linear_cross_entropy_with_stats(
     Raises:
         TargetError, ShapeError, DTypeError, OptionError: as `softxent.linear_cross_entropy`.
 
-    Cost: one matrix product, three more in backward.
+    Cost: one matmul, three more in backward.
 
     Example:
         >>> X, W = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -131,23 +134,23 @@ def linear_cross_entropy_with_stats(
         >>> stats.lse, stats.argmax, stats.hits
         (tensor([3.4076]), tensor([2]), tensor([True]))
     """
-    options = {
-        "ignore_index": ignore_index,
-        "reduction": reduction,
-        "label_smoothing": label_smoothing,
-        "z_loss": z_loss,
-        "softcap": softcap,
-        "temperature": temperature,
-    }
+    options = LossOptions(
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        softcap=softcap,
+        temperature=temperature,
+    )
     return LossStats(
-        *linear_stats.linear_stats(
+        *linear_stats(
             "linear_cross_entropy_with_stats",
             features,
             classifier,
             target,
             bias,
-            weight,
-            options=options,
+            options,
             max_bytes=max_bytes,
             k=k,
         )
@@ -160,14 +163,14 @@ def linear_log_prob_and_entropy(
     ids: Tensor,
     bias: Tensor | None = None,
     *,
-    ignore_index: int = spec.IGNORE_INDEX,
+    ignore_index: int = IGNORE_INDEX,
     softcap: float | None = None,
     temperature: float = 1.0,
     max_bytes: int = MAX_BYTES,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of given ids and entropy of their distribution, without the logits.
 
-    What fine-tuning by reward needs of a policy's tokens.
+    Fine-tuning by reinforcement needs these of a policy's tokens.
 
         log p_y = z_y - lse,   H = -sum_j p_j log p_j
 
@@ -183,7 +186,7 @@ def linear_log_prob_and_entropy(
     Raises:
         TargetError, ShapeError, DTypeError, OptionError: as `softxent.linear_cross_entropy`.
 
-    Cost: one matrix product, three more in backward.
+    Cost: one matmul, three more in backward.
 
     Example:
         >>> X, W = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -193,24 +196,10 @@ def linear_log_prob_and_entropy(
     op = "linear_log_prob_and_entropy"
     if ids.is_floating_point():
         raise OptionError(f"[{op}] ids are class indices: pass integers, e.g. ids.long().")
-    stats = linear_stats.linear_stats(
-        op,
-        features,
-        classifier,
-        ids,
-        bias,
-        None,
-        options={
-            "ignore_index": ignore_index,
-            "reduction": "none",
-            "label_smoothing": 0.0,
-            "z_loss": 0.0,
-            "softcap": softcap,
-            "temperature": temperature,
-        },
-        max_bytes=max_bytes,
-        k=1,
+    options = LossOptions(
+        ignore_index=ignore_index, reduction="none", softcap=softcap, temperature=temperature
     )
+    stats = linear_stats(op, features, classifier, ids, bias, options, max_bytes=max_bytes, k=1)
     return 0 - stats[0], stats[2]
 
 
@@ -226,7 +215,7 @@ class LinearCrossEntropyLoss(_Base):
     Args:
         in_features: D.
         num_classes: C.
-        out_features: torch's further dimensions of a loss; only () is taken.
+        out_features: torch's further dimensions of a loss; only () is supported.
         bias: whether the layer has one.
         device, dtype: of the layer.
         reduction, weight, ignore_index, label_smoothing, options, z_loss, softcap, temperature,
@@ -247,7 +236,7 @@ class LinearCrossEntropyLoss(_Base):
         bias: bool = False,
         device: Any = None,
         dtype: torch.dtype | None = None,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         weight: Tensor | None = None,
         ignore_index: int | None = None,
         label_smoothing: float = 0.0,
@@ -261,8 +250,8 @@ class LinearCrossEntropyLoss(_Base):
         nn.Module.__init__(self)  # torch's own would make the same attributes
         if tuple(out_features) != ():
             raise OptionError(
-                f"[LinearCrossEntropyLoss] out_features is {out_features}: only () is taken. For "
-                "losses of several dimensions make one module for each."
+                f"[LinearCrossEntropyLoss] out_features is {out_features}: only () is "
+                "supported. For losses of several dimensions make one module for each."
             )
         self.register_buffer("weight", weight)
         self.linear = nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
@@ -280,18 +269,16 @@ class LinearCrossEntropyLoss(_Base):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of features against class indices or class probabilities."""
-        return linear_cross_entropy(
+        options = LossOptions.of_module(self)
+        if options.ignore_index is None:  # torch's default
+            options = options._replace(ignore_index=IGNORE_INDEX)
+        return tensors.linear_cross_entropy(
+            "linear_cross_entropy",
             input,
             self.linear.weight,
             target,
-            linear_bias=self.linear.bias,
-            weight=self.weight,
-            reduction=self.reduction,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
-            softcap=self.softcap,
-            temperature=self.temperature,
+            self.linear.bias,
+            options,
             max_bytes=self.max_bytes,
             skip_below=self.skip_below,
         )

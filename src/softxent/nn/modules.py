@@ -1,14 +1,17 @@
 """torch.nn's modules for softmax and its losses, computed by `softxent.nn.functional`.
 
-Each is a subclass of torch's own: the same arguments, attributes, buffers and text, and code that
-asks for torch's class is answered.
+Each is a subclass of torch's own: it has the same arguments, attributes, buffers and repr, and
+`isinstance` checks for torch's class succeed.
 """
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from softxent.nn import functional as F
+from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
 
 __all__ = [
     "BCELoss",
@@ -37,7 +40,7 @@ class LogSoftmax(nn.LogSoftmax):
 
 
 class CrossEntropyLoss(nn.CrossEntropyLoss):
-    """As `torch.nn.CrossEntropyLoss`: give it the raw logits.
+    """As `torch.nn.CrossEntropyLoss`: pass it the raw logits.
 
     Args:
         weight: (C,) class weights.
@@ -51,9 +54,9 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         self,
         weight: Tensor | None = None,
         size_average: bool | None = None,
-        ignore_index: int = -100,
+        ignore_index: int = IGNORE_INDEX,
         reduce: bool | None = None,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         label_smoothing: float = 0.0,
         *,
         axis: int | None = None,
@@ -71,44 +74,48 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of logits against class indices or class probabilities."""
-        return F.cross_entropy(
+        return F.cross_entropy_with_options(
             input,
             target,
-            self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
+            LossOptions.of_module(self),
             axis=self.axis,
-            z_loss=self.z_loss,
-            softcap=self.softcap,
-            temperature=self.temperature,
             inplace_backward=self.inplace_backward,
         )
 
 
 class NLLLoss(nn.NLLLoss):
-    """As `torch.nn.NLLLoss`: give it log-probabilities."""
+    """As `torch.nn.NLLLoss`: pass it log-probabilities."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of log-probabilities against class indices."""
         return F.nll_loss(
-            input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=cast(Reduction, self.reduction),
         )
 
 
 class BCELoss(nn.BCELoss):
-    """As `torch.nn.BCELoss`: give it probabilities."""
+    """As `torch.nn.BCELoss`: pass it probabilities."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of probabilities against targets in [0, 1]."""
-        return F.binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
+        return F.binary_cross_entropy(
+            input, target, self.weight, reduction=cast(Reduction, self.reduction)
+        )
 
 
 class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
-    """As `torch.nn.BCEWithLogitsLoss`: give it logits."""
+    """As `torch.nn.BCEWithLogitsLoss`: pass it logits."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of logits against targets in [0, 1]."""
         return F.binary_cross_entropy_with_logits(
-            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
+            input,
+            target,
+            self.weight,
+            reduction=cast(Reduction, self.reduction),
+            pos_weight=self.pos_weight,
         )

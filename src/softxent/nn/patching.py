@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from softxent.nn import functional
-from softxent.ops.tensor import kernels_take
+from softxent.ops.tensors import kernels_take
 
 __all__ = ["patch"]
 

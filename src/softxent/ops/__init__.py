@@ -1,4 +1,4 @@
-"""Softmax, its logarithm, and the losses on top of it: arrays in, arrays out."""
+"""Softmax, log-softmax and the losses built on them, for arrays and tensors."""
 
 from softxent.ops.api import (
     binary_cross_entropy,
@@ -13,9 +13,10 @@ from softxent.ops.api import (
     softmax,
     top_k,
 )
+from softxent.ops.arrays.memory import empty_cache
+from softxent.ops.arrays.runtime import get_num_threads, kernels, set_num_threads
 from softxent.ops.linear import linear_cross_entropy, linear_cross_entropy_with_grad
 from softxent.ops.mean import Mean
-from softxent.ops.native import empty_cache, get_num_threads, kernels, set_num_threads
 
 __all__ = [
     "Mean",

@@ -1,4 +1,4 @@
-"""The formula in float64 NumPy, as a textbook prints it: what everything else is compared with.
+"""The formula in float64 NumPy, as a textbook prints it. Everything else is compared with it.
 
     u    = softcap tanh(z / (temperature softcap))        (u = z / temperature without softcap)
     lse  = log sum_j exp(u_j)
@@ -9,8 +9,8 @@
     loss = s lse - sum_j t_j u_j + z_loss lse^2
     dloss/dz_j = ((s + 2 z_loss lse) p_j - t_j) du_j/dz_j
 
-Rows are independent and the classes are on the last axis. It is right to the rounding of float64
-where the model isn't sure of itself; where it is, `lse - u` cancels, and the kernels do better.
+Rows are independent and the classes are on the last axis. Results are accurate to the rounding of
+float64, except for confident predictions: there `lse - u` cancels, and the kernels do better.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["cross_entropy", "log_softmax", "logsumexp", "softmax", "target_mass"]
+from softxent.ops.options import DEFAULTS, LossOptions
+
+__all__ = ["cross_entropy", "log_softmax", "logsumexp", "softmax", "target_distribution"]
 
 Array = npt.NDArray[np.float64]
 
@@ -46,15 +48,15 @@ def softmax(u: npt.ArrayLike) -> Array:
     return np.asarray(np.exp(log_softmax(u)))
 
 
-def target_mass(
+def target_distribution(
     target: npt.ArrayLike,
     classes: int,
     weight: npt.ArrayLike | None = None,
     label_smoothing: float = 0.0,
 ) -> Array:
-    """The mass t over the classes: from indices (N,), or from class probabilities (N, C)."""
+    """The target distribution t (N, C), from class indices (N,) or class probabilities (N, C)."""
     target = np.asarray(target)
-    w = np.ones(classes) if weight is None else np.asarray(weight, np.float64)
+    w = _weights(weight, classes)
     e = label_smoothing
     if target.ndim == 2:
         return np.asarray(w * ((1 - e) * target.astype(np.float64) + e / classes))
@@ -63,49 +65,43 @@ def target_mass(
     return np.asarray((1 - e) * w * onehot + e / classes * w)
 
 
+def _weights(weight: npt.ArrayLike | None, classes: int) -> Array:
+    return np.ones(classes) if weight is None else np.asarray(weight, np.float64)
+
+
 def cross_entropy(
-    logits: npt.ArrayLike,
-    target: npt.ArrayLike,
-    weight: npt.ArrayLike | None = None,
-    *,
-    ignore_index: int = -100,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    temperature: float = 1.0,
+    logits: npt.ArrayLike, target: npt.ArrayLike, options: LossOptions = DEFAULTS
 ) -> tuple[Array, Array, Any]:
-    """Loss a row (N,), its gradient (N, C), and what `mean` divides by.
+    """Loss per row (N,), its gradient (N, C), and the denominator of `mean`.
 
     Args:
         logits: (N, C).
         target: (N,) class indices or (N, C) class probabilities.
-        weight: (C,), or None for ones.
-        ignore_index, label_smoothing, z_loss, softcap, temperature: as `softxent.cross_entropy`.
+        options: as `softxent.cross_entropy`; the reduction is the caller's.
     """
     z = np.asarray(logits, np.float64)
     target = np.asarray(target)
     n, classes = z.shape
-    scaled = z / temperature
-    if softcap is None:
-        u, slope = scaled, np.full_like(z, 1 / temperature)
+    scaled = z / options.temperature
+    if options.softcap is None:
+        u, slope = scaled, np.full_like(z, 1 / options.temperature)
     else:
-        u = softcap * np.tanh(scaled / softcap)
-        slope = (1 - np.tanh(scaled / softcap) ** 2) / temperature
+        u = options.softcap * np.tanh(scaled / options.softcap)
+        slope = (1 - np.tanh(scaled / options.softcap) ** 2) / options.temperature
 
-    t = target_mass(target, classes, weight, label_smoothing)
+    t = target_distribution(target, classes, options.weight, options.label_smoothing)
     s = t.sum(axis=-1)
     lse = logsumexp(u)
     p = softmax(u)
     with np.errstate(invalid="ignore"):
-        taken = np.where(t == 0, 0.0, t * (lse[:, None] - u))  # 0 log 0 = 0
-        loss = taken.sum(axis=-1) + z_loss * lse**2
-        grad = ((s + 2 * z_loss * lse)[:, None] * p - t) * slope
+        cost = np.where(t == 0, 0.0, t * (lse[:, None] - u))  # 0 log 0 = 0
+        loss = cost.sum(axis=-1) + options.z_loss * lse**2
+        grad = ((s + 2 * options.z_loss * lse)[:, None] * p - t) * slope
     loss = np.where(np.isfinite(lse), loss, np.nan)
     denominator: Any = n
     if target.ndim == 1:
-        kept = target != ignore_index
+        kept = target != options.ignore_index
         loss = np.where(kept, loss, 0.0)
         grad = np.where(kept[:, None], grad, 0.0)
-        w = np.ones(classes) if weight is None else np.asarray(weight, np.float64)
-        denominator = w[target[kept]].sum()
+        denominator = _weights(options.weight, classes)[target[kept]].sum()
     return loss, grad, denominator

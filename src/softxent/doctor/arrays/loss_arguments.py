@@ -19,7 +19,9 @@ from softxent import ops
 from softxent.doctor.arrays.classify_rows import RowKind, classify_rows, sum_tolerance
 from softxent.doctor.arrays.column_matching import ColumnMatch, match_columns
 from softxent.errors import OptionError, ShapeError
-from softxent.ops import intake, spec
+from softxent.ops import spec
+from softxent.ops.arrays import intake
+from softxent.ops.options import check_reduction
 
 __all__ = ["LossArguments", "LossName", "TargetKind"]
 
@@ -103,7 +105,7 @@ class LossArguments:
             axes=axes,
             weight=None if weight is None else _receive("weight", weight)[0].astype(np.float64),
             ignore_index=int(ignore_index),
-            reduction=spec.check_reduction("check", reduction),
+            reduction=check_reduction("check", reduction),
             label_smoothing=float(label_smoothing),
             temperature=None if temperature is None else float(temperature),
             value=None if value is None else float(value),

@@ -11,7 +11,7 @@ from softxent.doctor.means.reported_mean import ReportedMean
 from softxent.doctor.printed_number import PrintedNumber
 from softxent.doctor.selection import RuleNames, RuleSelection
 from softxent.errors import ShapeError
-from softxent.ops.intake import receive
+from softxent.ops.arrays.intake import receive
 
 __all__ = ["check_mean"]
 

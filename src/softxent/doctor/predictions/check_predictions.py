@@ -7,7 +7,7 @@ from typing import Any
 from softxent.doctor.finding import Diagnosis
 from softxent.doctor.predictions.comparison import Comparison
 from softxent.doctor.selection import RuleNames, RuleSelection
-from softxent.ops.intake import receive
+from softxent.ops.arrays.intake import receive
 
 __all__ = ["check_predictions"]
 

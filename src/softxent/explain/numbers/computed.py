@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from softxent.explain.numbers.formula import bounded, target_distribution
-from softxent.explain.numbers.options import LossOptions
 from softxent.explain.numbers.rounding import freeze, rounded, working_dtype
 from softxent.ops import cross_entropy_with_grad, log_softmax, logsumexp, softmax
+from softxent.ops.options import LossOptions
 
 __all__ = ["Computed", "compute"]
 

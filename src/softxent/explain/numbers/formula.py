@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from softxent.explain.numbers.options import LossOptions
 from softxent.ops import (
     Mean,
     cross_entropy,
     cross_entropy_with_grad,
     log_softmax,
     logsumexp,
+    reference,
     softmax,
 )
-from softxent.ops.reference import target_mass
+from softxent.ops.options import LossOptions
 
 __all__ = ["bounded", "loss_numbers", "margin", "softmax_numbers", "target_distribution"]
 
@@ -110,7 +110,9 @@ def target_distribution(
     ignored = np.zeros(len(target), np.bool_)
     if target.ndim == 1:
         ignored = target == options.ignore_index
-    distribution = target_mass(target, classes, options.weight, options.label_smoothing)
+    distribution = reference.target_distribution(
+        target, classes, options.weight, options.label_smoothing
+    )
     distribution[ignored] = 0
     return distribution, ignored
 

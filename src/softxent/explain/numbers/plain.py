@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from softxent.explain.numbers.formula import target_distribution
-from softxent.explain.numbers.options import LossOptions
 from softxent.explain.numbers.rounding import freeze, rounded, working_dtype
+from softxent.ops.options import LossOptions
 
 __all__ = ["Plain", "compute_plainly"]
 

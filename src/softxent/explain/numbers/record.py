@@ -11,11 +11,10 @@ import numpy.typing as npt
 from softxent.explain.numbers.binary import Binary, as_binary
 from softxent.explain.numbers.computed import Computed, compute
 from softxent.explain.numbers.formula import loss_numbers, margin, softmax_numbers
-from softxent.explain.numbers.options import LossOptions
 from softxent.explain.numbers.plain import Plain, compute_plainly
 from softxent.explain.numbers.rounding import freeze
 from softxent.ops import Mean
-from softxent.ops.spec import Reduction
+from softxent.ops.options import LossOptions, Reduction
 
 __all__ = ["Numbers"]
 

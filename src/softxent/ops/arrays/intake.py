@@ -1,4 +1,4 @@
-"""What callers hand in, as NumPy arrays; and results back in the kind that was handed in."""
+"""The caller's arguments as NumPy arrays, and results back in the kind that was passed in."""
 
 from __future__ import annotations
 
@@ -10,24 +10,38 @@ import numpy as np
 import numpy.typing as npt
 
 from softxent.errors import DTypeError, ShapeError
+from softxent.ops import checks
+from softxent.ops.dtypes import compute_dtype, kind_of
+from softxent.ops.options import LossOptions
+from softxent.ops.spec import Loss, check_binary_shape
 
-__all__ = ["is_bfloat16", "is_tensor", "kind_of", "precision", "receive", "receive_optional"]
+__all__ = [
+    "Array",
+    "Export",
+    "is_tensor",
+    "receive",
+    "receive_binary",
+    "receive_loss",
+    "receive_optional",
+    "receive_target",
+]
 
 Array = npt.NDArray[Any]
+Export = Callable[[Array], Any]
 
-# NumPy's letters for real numbers of at most 64 bits: what most calls bring needs no more than a
-# look.
-_EVERYDAY = frozenset("?bBhHiIlLqQefd")
+# NumPy's letters for real numbers of at most 64 bits. Most calls bring one of these, and then one
+# comparison is enough.
+_REAL = frozenset("?bBhHiIlLqQefd")
 
 
 def is_tensor(x: object) -> bool:
-    """Whether x is a torch tensor; torch is not imported for the question."""
+    """Whether x is a torch tensor. Only code that has imported torch can have one."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
 
-def receive(op: str, name: str, x: Any) -> tuple[Array, Callable[[Array], Any]]:
-    """X as a NumPy array without a copy where that is possible, and the way back to x's kind.
+def receive(op: str, name: str, x: Any) -> tuple[Array, Export]:
+    """An argument as a NumPy array, without a copy where possible, and the way back.
 
     Args:
         op: the public function's name, for messages.
@@ -35,25 +49,25 @@ def receive(op: str, name: str, x: Any) -> tuple[Array, Callable[[Array], Any]]:
         x: a NumPy array, nested lists of numbers, or anything that exports `__dlpack__`.
 
     Returns:
-        The array, and a function that turns a result into the kind of x: an array of x's own
-        library where x says how (the array API's `__array_namespace__`), else a NumPy array.
+        The array, and a function that converts a result to the kind of x: an array of x's own
+        library where x has the array API's `__array_namespace__`, else a NumPy array.
 
     Raises:
         ShapeError: nested lists of different lengths.
         DTypeError: not real numbers of at most 64 bits, or memory that NumPy can't reach.
     """
-    if type(x) is np.ndarray and x.dtype.char in _EVERYDAY:
-        return x, _itself
-    export: Callable[[Array], Any] = _itself
+    if type(x) is np.ndarray and x.dtype.char in _REAL:
+        return x, _unchanged
+    export: Export = _unchanged
     if isinstance(x, np.ndarray):
         array = np.asarray(x)
     elif is_tensor(x):
         x = x.detach().cpu()
         array = (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
     elif hasattr(x, "__dlpack__") and not isinstance(x, np.generic):
-        array = _reach(op, name, x)
+        array = _from_dlpack(op, name, x)
         namespace = getattr(x, "__array_namespace__", None)
-        export = _itself if namespace is None else _exporter(namespace())
+        export = _unchanged if namespace is None else _exporter(namespace())
     else:
         try:
             array = np.asarray(x)
@@ -69,48 +83,77 @@ def receive(op: str, name: str, x: Any) -> tuple[Array, Callable[[Array], Any]]:
     return array, export
 
 
-def _reach(op: str, name: str, x: Any) -> Array:
+def receive_optional(op: str, name: str, x: Any) -> Array | None:
+    """As `receive`, for an argument that may be None; the way back isn't needed."""
+    return None if x is None else receive(op, name, x)[0]
+
+
+def receive_target(op: str, target: Any, ndim: int) -> Array:
+    """A target as an array; an empty list, which NumPy takes for floats, as class indices."""
+    array, _ = receive(op, "target", target)
+    if array.size == 0 and array.dtype.kind == "f" and array.ndim < ndim:
+        return array.astype(np.int64)
+    return array
+
+
+def receive_loss(
+    op: str, logits: Any, target: Any, options: LossOptions, axis: int, name: str = "logits"
+) -> tuple[Array, Array, Array | None, Loss, Export]:
+    """Logits, target and class weights as arrays, the checked loss, and the way back.
+
+    Signed class indices of logits aren't checked here: the kernels check them before they compute.
+
+    Args:
+        op: the public function's name.
+        logits, target, options, axis: as the caller gave them.
+        name: the public name of the first argument.
+    """
+    array, export = receive(op, name, logits)
+    compute_dtype(op, name, array.dtype)
+    target = receive_target(op, target, array.ndim)
+    kind = kind_of(target.dtype)
+    loss = Loss.of(op, array.shape, target.shape, kind, axis=axis, options=options, name=name)
+    if loss.target_kind == "probabilities":
+        checks.check_soft_target(op, target)
+    elif name != "logits" or kind != "i" or loss.options.ignore_index is None:
+        checks.check_indices(op, target, loss.classes, loss.options.ignore_index)
+    weight = receive_optional(op, "weight", options.weight)
+    if weight is not None:
+        checks.check_weight(op, weight.shape, weight, loss.classes)
+    return array, target, weight, loss, export
+
+
+def receive_binary(op: str, name: str, x: Any, target: Any) -> tuple[Array, Array, Export]:
+    """Logits or probabilities of a binary loss, its checked target, and the way back."""
+    array, export = receive(op, name, x)
+    compute_dtype(op, name, array.dtype)
+    target, _ = receive(op, "target", target)
+    check_binary_shape(op, name, array.shape, target.shape)
+    checks.check_binary_values(op, target)
+    return array, target, export
+
+
+def _from_dlpack(op: str, name: str, x: Any) -> Array:
     try:
         return np.from_dlpack(x)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         if hasattr(x, "__array__"):
-            return np.asarray(x)  # DLPack and NumPy share no bfloat16
+            return np.asarray(x)  # bfloat16: DLPack has it, NumPy's importer doesn't
         raise DTypeError(
             f"[{op}] {name} is a {type(x).__name__} whose memory NumPy can't reach ({error}). "
             "Pass an array on the CPU."
         ) from None
 
 
-def receive_optional(op: str, name: str, x: Any) -> Array | None:
-    """As `receive`, for an argument that may be None; the way back isn't needed."""
-    return None if x is None else receive(op, name, x)[0]
-
-
-def precision(dtype: np.dtype[Any]) -> float:
-    """The distance from 1 to the next number of a dtype; that of float64 for integers."""
-    if is_bfloat16(dtype):
-        return 2.0**-7
-    return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
-
-
-def kind_of(dtype: np.dtype[Any]) -> str:
-    """NumPy's letter for the kind of a dtype; bfloat16, which NumPy doesn't know, is a float."""
-    return dtype.kind if dtype.isbuiltin == 1 or not is_bfloat16(dtype) else "f"
-
-
-def is_bfloat16(dtype: np.dtype[Any]) -> bool:
-    """Whether this is ml_dtypes' bfloat16; NumPy's own dtypes are told apart without a name."""
-    return dtype.isbuiltin != 1 and dtype.name == "bfloat16"
-
-
-def _itself(result: Array) -> Any:
+def _unchanged(result: Array) -> Any:
     return result
 
 
-def _exporter(namespace: Any) -> Callable[[Array], Any]:
+def _exporter(namespace: Any) -> Export:
     def export(result: Array) -> Any:
         array = np.asarray(result)
+        # NumPy exports no bfloat16 through DLPack.
         make = namespace.asarray if array.dtype.kind == "V" else namespace.from_dlpack
-        return make(array)  # NumPy exports no bfloat16 to DLPack
+        return make(array)
 
     return export

@@ -1,8 +1,8 @@
-"""The matrix products of a linear head on NumPy arrays, a block of classes at a time.
+"""The matmuls of a linear head on NumPy arrays, a block of classes at a time.
 
-A backend of the head's loop (`head`) brings these products for its own kind of array. A tile holds
-the logits of some rows, or their gradient; its columns are cut into blocks of classes so that what
-a product needs beside its result stays small.
+Each backend of the loop (`softxent.ops.linear.loop`) brings these matmuls for its own kind of
+array. The logits buffer holds the logits of some rows, or their gradient; its columns are divided
+into blocks of classes, so that a matmul needs little memory beside its result.
 """
 
 from __future__ import annotations
@@ -12,36 +12,44 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from softxent.ops import native
+from softxent.ops.arrays.memory import uninitialized
 
-__all__ = ["NumpyProducts", "Products"]
+__all__ = ["Matmuls", "NumpyMatmuls"]
 
 Array = npt.NDArray[Any]
 
 
-class Products(Protocol):
-    """What the loop over chunks needs of a backend; arrays are of the backend's own kind."""
+class Matmuls(Protocol):
+    """What the loop over chunks needs of a backend. Arrays are of the backend's own kind.
 
-    tile_itemsize: int  # bytes of a logit in a tile
-    sum_itemsize: int  # bytes of a number in a sum over chunks or blocks
-    adds_in_place: bool  # whether classifier sums need no room for what is added
-    copies: bool  # whether a product's result is made elsewhere and copied
-    widens: bool  # whether weights are copied to another dtype
+    Attributes:
+        logits_itemsize: bytes of a number in the logits buffer.
+        sum_itemsize: bytes of a number in a sum over chunks or blocks.
+        adds_in_place: whether classifier sums need no scratch memory for what is added.
+        copies: whether the engine allocates a matmul's result elsewhere and copies it.
+        widens: whether the classifier is converted to another dtype, block by block.
+    """
+
+    logits_itemsize: int
+    sum_itemsize: int
+    adds_in_place: bool
+    copies: bool
+    widens: bool
 
     def prepare(self, x: Any, w: Any) -> None:
-        """Look at a chunk's features and a block's weights; the others are like them."""
+        """Choose the engine for chunks of features like x and blocks of weights like w."""
 
-    def tile(self, rows: int, classes: int, spare: int) -> Any:
-        """An uninitialised tile; as many bytes of a result will be made when it is gone."""
+    def logits_buffer(self, rows: int, classes: int, spare: int) -> Any:
+        """Uninitialized; `spare` bytes of a result will be allocated when it has been released."""
 
     def zeros(self, *shape: int) -> Any:
-        """Sums at their start, in the dtype in which they are computed."""
+        """The start of a sum, in the dtype of sums."""
 
     def scratch(self, size: int) -> Any:
-        """Room for `size` numbers of a product that is added to a sum."""
+        """Room for `size` numbers of a matmul that is added to a sum."""
 
-    def as_array(self, tile: Any) -> Array:
-        """The tile's own memory as the kernels take it."""
+    def as_array(self, logits: Any) -> Array:
+        """The buffer's own memory as the kernels take it."""
 
     def logits(self, x: Any, w: Any, bias: Any, out: Any) -> None:
         """Out = x w^T + bias."""
@@ -58,11 +66,11 @@ class Products(Protocol):
     def put(self, values: Any, out: Any, rows: Any) -> None:
         """out[rows] = values, in the dtype of `out`."""
 
-    def columns(self, tile: Any, classes: Any) -> Any:
-        """A copy of the tile's columns of some classes."""
+    def columns(self, logits: Any, classes: Any) -> Any:
+        """A copy of the buffer's columns of some classes."""
 
     def rows(self, w: Any, classes: Array) -> Any:
-        """A copy of some classes' rows."""
+        """A copy of the rows of some classes."""
 
     def put_rows(self, values: Any, w: Any, classes: Array) -> None:
         """Write such a copy back."""
@@ -71,22 +79,22 @@ class Products(Protocol):
         """Whether each column has a number >= limit, or <= -limit, or NaN."""
 
 
-class NumpyProducts:
-    """The products by NumPy's BLAS; half precision is multiplied in float32, block by block."""
+class NumpyMatmuls:
+    """Matmuls by NumPy's BLAS. Half precision is multiplied in float32, block by block."""
 
     def __init__(self, dtype: np.dtype[Any], *, widens: bool) -> None:
         self.dtype = dtype
-        self.tile_itemsize = self.sum_itemsize = dtype.itemsize
+        self.logits_itemsize = self.sum_itemsize = dtype.itemsize
         self.adds_in_place = False
         self.copies = False
         self.widens = widens
 
     def prepare(self, x: Array, w: Array) -> None:
-        """Nothing to choose."""
+        """NumPy has one engine."""
 
-    def tile(self, rows: int, classes: int, spare: int) -> Array:
-        """Uninitialised, in the dtype of the computation."""
-        return native.fresh((rows, classes), self.dtype, keep=False)
+    def logits_buffer(self, rows: int, classes: int, spare: int) -> Array:
+        """Uninitialized, in the dtype of the computation."""
+        return uninitialized((rows, classes), self.dtype, keep=False)
 
     def zeros(self, *shape: int) -> Array:
         """In the dtype of the computation."""
@@ -96,9 +104,9 @@ class NumpyProducts:
         """In the dtype of the computation."""
         return np.empty(size, self.dtype)
 
-    def as_array(self, tile: Array) -> Array:
-        """Itself."""
-        return tile
+    def as_array(self, logits: Array) -> Array:
+        """The buffer itself."""
+        return logits
 
     def logits(self, x: Array, w: Array, bias: Array | None, out: Array) -> None:
         """Out = x w^T + bias."""
@@ -122,13 +130,13 @@ class NumpyProducts:
         """out[rows] = values, in the dtype of `out`."""
         out[rows] = values
 
-    def columns(self, tile: Array, classes: Any) -> Array:
-        """A copy of scattered columns."""
-        part: Array = tile[:, classes]
+    def columns(self, logits: Array, classes: Any) -> Array:
+        """A copy of some columns."""
+        part: Array = logits[:, classes]
         return part
 
     def rows(self, w: Array, classes: Array) -> Array:
-        """A copy of some classes' rows."""
+        """A copy of the rows of some classes."""
         return w[classes]
 
     def put_rows(self, values: Array, w: Array, classes: Array) -> None:

@@ -1,7 +1,7 @@
 """The linear head as an operator of torch.library: what torch.compile and torch.export record.
 
-Its gradients are results like any other, made together with the loss; those of a loss a row are
-another operator's. Everything is checked when the graph runs, labels included.
+Its gradients are results like any other, computed together with the loss; a second operator
+computes those of a loss per row. Everything is checked each time the graph runs, labels included.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softxent.ops import linear_engine as engine
-from softxent.ops.head import Head, Sums
+from softxent.ops.linear import autograd
+from softxent.ops.linear.loop import LinearHead, RowSums
+from softxent.ops.linear.problem import NOTHING, check_cpu, receive, wanted_of
+from softxent.ops.options import SCHEMA, LossOptions
+from softxent.ops.tensors.dtypes import compute_dtype
 
 __all__ = ["linear_cross_entropy"]
 
-_SCHEMA = (
-    "str op, Tensor features, Tensor classifier, Tensor target, Tensor? bias, Tensor? weight, "
-    "int ignore_index, str reduction, float label_smoothing, float z_loss, float? softcap, "
-    "float temperature, int max_bytes, float skip_below, bool[] wanted"
+_CALL = (
+    "str op, Tensor features, Tensor classifier, Tensor target, Tensor? bias, int max_bytes, "
+    f"float skip_below, bool[] wanted, {SCHEMA}"
 )
 
 
@@ -30,29 +32,14 @@ def linear_cross_entropy(
     classifier: Tensor,
     target: Tensor,
     bias: Tensor | None,
-    weight: Tensor | None,
-    options: dict[str, Any],
+    options: LossOptions,
     max_bytes: int,
     skip_below: float,
-    wanted: engine.Wanted,
 ) -> Tensor:
     """The reduced loss, differentiable in features, classifier and bias."""
+    wanted = list(wanted_of(features, classifier, bias))
     results = _forward(
-        op,
-        features,
-        classifier,
-        target,
-        bias,
-        weight,
-        options["ignore_index"],
-        options["reduction"],
-        options["label_smoothing"],
-        options["z_loss"],
-        options["softcap"],
-        options["temperature"],
-        max_bytes,
-        skip_below,
-        list(wanted),
+        op, features, classifier, target, bias, max_bytes, skip_below, wanted, *options
     )
     loss: Tensor = results[0]
     return loss
@@ -64,28 +51,15 @@ def _head(
     classifier: Tensor,
     target: Tensor,
     bias: Tensor | None,
-    weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    temperature: float,
     max_bytes: int,
     skip_below: float,
-) -> Head:
-    options = {
-        "ignore_index": ignore_index,
-        "reduction": reduction,
-        "label_smoothing": label_smoothing,
-        "z_loss": z_loss,
-        "softcap": softcap,
-        "temperature": temperature,
-    }
-    target, weight, problem = engine.receive(
-        op, features, classifier, target, bias, weight, options, max_bytes, skip_below
+    wanted: list[bool],
+    *options: Any,
+) -> LinearHead:
+    target, weight, problem = receive(
+        op, features, classifier, target, bias, LossOptions(*options), max_bytes, skip_below
     )
-    engine.check_cpu(op, features)
+    check_cpu(op, features)
     return problem.head(features, classifier, bias, target, weight)
 
 
@@ -93,40 +67,40 @@ def _head(
     "softxent::linear_cross_entropy",
     mutates_args=(),
     device_types="cpu",
-    schema=f"({_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    schema=f"({_CALL}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
-def _forward(*arguments: Any) -> tuple[Tensor, ...]:
-    """The loss, the rows' sums, a factor of the gradients, and these; unwanted ones are empty."""
-    *call, wanted = arguments
+def _forward(*call: Any) -> tuple[Tensor, ...]:
+    """The loss, the rows' sums, the factor of the gradients, and the gradients or empty tensors."""
     head = _head(*call)
-    per_row = head.loss.reduction == "none"
-    sums, into = engine.forward(head, engine.NOTHING if per_row else wanted)
-    rows = torch.from_numpy(np.column_stack([sums.loss, sums.summary]))
-    factor = torch.tensor(head.scale() if engine.is_half(head) else 1.0, dtype=torch.float64)
-    shaped = engine.finish(into, head, 1.0)[0], into.classifier, into.bias
-    return engine.value_of(head, sums), rows, factor, *_present(shaped, head.features)
+    per_row = head.loss.options.reduction == "none"
+    sums, into = autograd.forward(head, NOTHING if per_row else tuple(call[7]))
+    rows = torch.from_numpy(np.column_stack([sums.loss, sums.saved]))
+    factor = torch.tensor(head.scale() if autograd.is_half(head) else 1.0, dtype=torch.float64)
+    grads = autograd.finish(into, head, 1.0)[0], into.classifier, into.bias
+    return autograd.value_of(head, sums), rows, factor, *_present(grads, head.features)
 
 
 def _present(grads: tuple[Tensor | None, ...], like: Tensor) -> list[Tensor]:
+    """Empty tensors for gradients that aren't wanted: an operator can't return None."""
     return [like.new_empty(0) if gradient is None else gradient for gradient in grads]
 
 
 @_forward.register_fake
-def _(*arguments: Any) -> tuple[Tensor, ...]:
-    _, features, classifier, _, _, _, _, reduction = arguments[:8]
-    wanted = arguments[-1]
-    half = features.dtype in (torch.float16, torch.bfloat16)
-    dtype = torch.float32 if half else features.dtype
+def _(*call: Any) -> tuple[Tensor, ...]:
+    features, classifier, wanted = call[1], call[2], call[7]
+    options = LossOptions(*call[8:])
+    dtype = compute_dtype(features.dtype)
     rows, classes = features.shape[:-1], classifier.shape[0]
-    if reduction == "none":
-        wanted = engine.NOTHING
+    per_row = options.reduction == "none"
+    if per_row:
+        wanted = NOTHING
     grads = (
         features.new_empty(features.shape) if wanted[0] else None,
         features.new_empty(classifier.shape, dtype=dtype) if wanted[1] else None,
         features.new_empty((classes,), dtype=dtype) if wanted[2] else None,
     )
     return (
-        features.new_empty(rows if reduction == "none" else (), dtype=dtype),
+        features.new_empty(rows if per_row else (), dtype=dtype),
         features.new_empty((rows.numel(), 3), dtype=torch.float64),
         features.new_empty((), dtype=torch.float64),
         *_present(grads, features),
@@ -137,21 +111,20 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
     "softxent::linear_cross_entropy_backward",
     mutates_args=(),
     device_types="cpu",
-    schema=f"(Tensor upstream, Tensor rows, {_SCHEMA}) -> (Tensor, Tensor, Tensor)",
+    schema=f"(Tensor upstream, Tensor rows, {_CALL}) -> (Tensor, Tensor, Tensor)",
 )
-def _backward(upstream: Tensor, rows: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    """The gradients of a loss a row; unwanted ones are empty."""
-    *call, wanted = arguments
+def _backward(upstream: Tensor, rows: Tensor, *call: Any) -> tuple[Tensor, ...]:
+    """The gradients of a loss per row; empty tensors for those that aren't wanted."""
     head = _head(*call)
-    kept = rows.numpy()
-    sums = Sums(kept[:, 0], np.ascontiguousarray(kept[:, 1:]))
-    grads = engine.from_sums(head, sums, upstream, tuple(wanted))
+    saved = rows.numpy()
+    sums = RowSums(saved[:, 0], np.ascontiguousarray(saved[:, 1:]))
+    grads = autograd.from_sums(head, sums, upstream, tuple(call[7]))
     return tuple(_present(grads, head.features))
 
 
 @_backward.register_fake
-def _(upstream: Tensor, rows: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    features, classifier, wanted = arguments[1], arguments[2], arguments[-1]
+def _(upstream: Tensor, rows: Tensor, *call: Any) -> tuple[Tensor, ...]:
+    features, classifier, wanted = call[1], call[2], call[7]
     shapes = features.shape, classifier.shape, classifier.shape[:1]
     grads = tuple(
         features.new_empty(shape) if is_wanted else None
@@ -160,32 +133,32 @@ def _(upstream: Tensor, rows: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return tuple(_present(grads, features))
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.op, *tensors = inputs[:6]
-    ctx.options = inputs[6:]
-    ctx.save_for_backward(*tensors, *output[1:])
+def _save_call(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.op, *tensors = inputs[:5]
+    *ctx.limits, ctx.wanted, weight = inputs[5:9]
+    ctx.options = inputs[9:]
+    ctx.save_for_backward(*tensors, weight, *output[1:])
     ctx.set_materialize_grads(False)
 
 
-def _operator_gradients(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    features, classifier, target, bias, weight, rows, factor, *held = ctx.saved_tensors
-    wanted = ctx.options[-1]
-    nothing = (None,) * len(ctx.options)
+def _gradient(ctx: Any, upstream: Tensor | None, *unused: Any) -> tuple[Any, ...]:
+    *tensors, weight, rows, factor, dx, dw, db = ctx.saved_tensors
+    features, wanted = tensors[0], ctx.wanted
+    options = LossOptions(weight, *ctx.options)
+    nothing = (None,) * (3 + len(options))
     if upstream is None:
-        return (None,) * 6 + nothing
+        return (None,) * 5 + nothing
     grads: list[Tensor | None]
-    if ctx.options[1] == "none":
-        made = _backward(
-            upstream, rows, ctx.op, features, classifier, target, bias, weight, *ctx.options
-        )
-        grads = [gradient if w else None for gradient, w in zip(made, wanted, strict=True)]
+    if options.reduction == "none":
+        made = _backward(upstream, rows, ctx.op, *tensors, *ctx.limits, wanted, *options)
+        grads = [gradient if want else None for gradient, want in zip(made, wanted, strict=True)]
     else:
         scale = upstream.double() * factor
         grads = [
-            (gradient * scale.to(gradient.dtype)).to(features.dtype) if w else None
-            for gradient, w in zip(held, wanted, strict=True)
+            (gradient * scale.to(gradient.dtype)).to(features.dtype) if want else None
+            for gradient, want in zip((dx, dw, db), wanted, strict=True)
         ]
-    return None, grads[0], grads[1], None, grads[2], None, *nothing
+    return None, grads[0], grads[1], None, grads[2], *nothing
 
 
-_forward.register_autograd(_operator_gradients, setup_context=_keep)
+_forward.register_autograd(_gradient, setup_context=_save_call)

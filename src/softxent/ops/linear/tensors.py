@@ -1,21 +1,23 @@
-"""The linear head on torch tensors: who computes what was checked.
+"""The linear head and its loss on tensors: checks, and which implementation computes.
 
-Ordinary tensors on the CPU go through the loop over chunks (`linear_engine`); while torch.compile
-or another tracer looks on, as one operator (`linear_operators`). All others, and gradients of the
-target or of the class weights, are composed of torch's operations.
+Ordinary tensors on the CPU go through the loop over chunks (`autograd`); while torch.compile or
+another tracer records, as one operator (`operators`). All others, and gradients of the target or of
+the class weights, are decomposed into torch operations (`decompositions`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from softxent.ops import linear_engine as engine
-from softxent.ops import linear_operators as operators
-from softxent.ops import tensor
-from softxent.ops import tensor_intake as intake
+from softxent.ops.linear import autograd, decompositions, operators
+from softxent.ops.linear.problem import check_cpu, loop_takes, receive, wanted_of
+from softxent.ops.options import LossOptions
+from softxent.ops.tensors import intake
+from softxent.ops.tensors.routing import is_traced, kernels_take
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
@@ -26,35 +28,29 @@ def linear_cross_entropy(
     classifier: Tensor,
     target: Any,
     bias: Any,
-    weight: Any,
+    options: LossOptions,
     *,
-    options: dict[str, Any],
     max_bytes: int,
     skip_below: float,
 ) -> Tensor:
     """The reduced loss, differentiable."""
     features, classifier, bias = _autocast(features, classifier, bias)
-    if intake.is_traced() and tensor.kernels_take(features, classifier, bias):
+    if is_traced() and kernels_take(features, classifier, bias):
         target = intake.beside(op, "target", target, features)
-        weight = None if weight is None else intake.beside(op, "weight", weight, features)
-        arguments = (features, classifier, target, bias, weight)
+        if options.weight is not None:
+            weight = intake.beside(op, "weight", options.weight, features)
+            options = options._replace(weight=weight)
         return operators.linear_cross_entropy(
-            op,
-            *arguments,
-            options,
-            max_bytes,
-            skip_below,
-            engine.wanted_of(features, classifier, bias),
+            op, features, classifier, target, bias, options, max_bytes, skip_below
         )
-    target, weight, problem = engine.receive(
-        op, features, classifier, target, bias, weight, options, max_bytes, skip_below
+    target, class_weight, problem = receive(
+        op, features, classifier, target, bias, options, max_bytes, skip_below
     )
-    if engine.must_compose(features, classifier, bias, target, weight):
-        return engine.compose(problem, features, classifier, bias, target, weight)
-    wanted = engine.wanted_of(features, classifier, bias)
-    result: Tensor = engine.LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        features, classifier, bias, target, weight, problem, wanted
-    )
+    tensors = (features, classifier, bias, target, class_weight)
+    if not loop_takes(*tensors):
+        return decompositions.linear_cross_entropy(problem, *tensors)
+    wanted = wanted_of(features, classifier, bias)
+    result: Tensor = autograd.LinearCrossEntropy.apply(*tensors, problem, wanted)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -64,28 +60,27 @@ def linear_cross_entropy_with_grad(
     classifier: Tensor,
     target: Any,
     bias: Any,
-    weight: Any,
+    options: LossOptions,
     *,
-    options: dict[str, Any],
     max_bytes: int,
     skip_below: float,
-    wanted: engine.Wanted,
+    wanted: Collection[str],
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-    """The reduced loss and its gradients, none with a graph."""
-    target, weight, problem = engine.receive(
-        op, features, classifier, target, bias, weight, options, max_bytes, skip_below
+    """The reduced loss and its gradients, none of them part of a graph; `wanted` names them."""
+    target, weight, problem = receive(
+        op, features, classifier, target, bias, options, max_bytes, skip_below
     )
-    engine.check_cpu(op, features)
-    wanted = (wanted[0], wanted[1], wanted[2] and bias is not None)
+    check_cpu(op, features)
     head = problem.head(features, classifier, bias, target, weight)
-    sums, held = engine.forward(head, wanted)
-    return engine.value_of(head, sums), engine.finish(held, head, 1.0)
+    has_bias = "bias" in wanted and bias is not None
+    sums, grads = autograd.forward(head, ("features" in wanted, "classifier" in wanted, has_bias))
+    return autograd.value_of(head, sums), autograd.finish(grads, head, 1.0)
 
 
 def _autocast(
     features: Tensor, classifier: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What torch's linear does with them under autocast."""
+    """The tensors as torch's linear would convert them under autocast."""
     device = features.device.type
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return features, classifier, bias

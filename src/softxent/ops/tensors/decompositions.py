@@ -1,8 +1,8 @@
-"""The formula composed of torch's own operations: for any device and any derivative.
+"""The formula decomposed into torch operations: for any device and any derivative.
 
-The class whose logit is largest is kept apart from the others, in the value and in the graph: with
-the others' mass `rest`, log p of the largest is -log1p(rest) and its derivative -rest / (1 + rest),
-both exact where p itself rounds to 1.
+The class with the largest logit is kept apart from the others, in the value and in the graph: with
+the others' tail sum `tail`, log p of the largest is -log1p(tail) and its derivative
+-tail / (1 + tail). Both stay exact where p itself rounds to 1.
 """
 
 from __future__ import annotations
@@ -10,54 +10,49 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softxent.ops import spec
+from softxent.ops.spec import Loss
+from softxent.ops.tensors.dtypes import computed
+from softxent.ops.tensors.reductions import reduce
 
 __all__ = [
     "Row",
     "binary_cross_entropy",
-    "computed",
     "cross_entropy",
     "cross_entropy_with_stats",
-    "dtype_of",
-    "expected",
     "logsumexp",
-    "pick",
-    "reduce",
-    "row_losses",
+    "nll_loss",
     "scaled",
     "softmax",
+    "weighted",
 ]
-
-
-def computed(x: Tensor) -> Tensor:
-    """Half precision is computed in float32."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def dtype_of(x: Tensor) -> torch.dtype:
-    """The dtype in which these logits are computed, which is their loss's."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def softmax(x: Tensor, axis: int, *, log: bool) -> Tensor:
     """Softmax, or its logarithm, over an axis >= 0."""
     if not log and x.device.type != "cpu":
-        return torch.softmax(x, axis)  # one kernel; on a CPU it adds up a long row one by one
-    u = Row(computed(x.movedim(axis, -1)))
-    result = u.below - u.log_sum[..., None] if log else u.below.exp() / (1 + u.rest[..., None])
+        return torch.softmax(x, axis)  # one kernel; on a CPU it sums a long row one by one
+    row = Row(computed(x.movedim(axis, -1)))
+    if log:
+        result = row.below - row.log_sum[..., None]
+    else:
+        result = row.below.exp() / (1 + row.tail[..., None])
     return result.movedim(-1, axis).to(x.dtype)
 
 
 def logsumexp(x: Tensor, axis: int) -> Tensor:
     """Logsumexp over an axis >= 0."""
-    u = Row(computed(x.movedim(axis, -1)))
-    return torch.where(u.maximum.isfinite(), u.lse, u.maximum).to(x.dtype)
+    row = Row(computed(x.movedim(axis, -1)))
+    return torch.where(row.maximum.isfinite(), row.lse, row.maximum).to(x.dtype)
 
 
 class Row:
-    """What a row u comes to: its maximum, u below it, and log sum exp(u - maximum).
+    """The sums of rows u (..., C): what softmax, loss and entropy are computed from.
 
-    `rest` is that sum without the maximum's own term.
+    Attributes:
+        maximum: (...), the largest u.
+        below: (..., C), u - maximum.
+        tail: (...), the sum of exp(below) without the largest class's own term.
+        log_sum: (...), log sum exp(below) = log1p(tail).
     """
 
     def __init__(self, u: Tensor) -> None:  # (..., C), float32 or float64
@@ -65,20 +60,20 @@ class Row:
             nothing = u.sum(dim=-1)
             self.maximum = nothing - torch.inf
             self.below = u
-            self.rest = self.log_sum = nothing + torch.nan
+            self.tail = self.log_sum = nothing + torch.nan
             return
         maximum, at = u.max(dim=-1, keepdim=True)
         # A row without a finite maximum is NaN, and so is all of its gradient.
         broken = torch.where(maximum.isfinite(), 0.0, torch.nan)
         u = u + broken
-        top = torch.arange(u.shape[-1], device=u.device) == at
-        # At the top the difference is 0 whatever the logits: it is taken out of the graph, or
-        # autograd would add 1 - rest / (1 + rest) to -1 and lose rest.
-        self.below = torch.where(top, torch.zeros_like(u), u - maximum)
-        rest = torch.where(top, torch.zeros_like(u), self.below.exp()).sum(dim=-1)
+        largest = torch.arange(u.shape[-1], device=u.device) == at
+        # At the largest class the difference is 0 for any logits. It is taken out of the graph:
+        # otherwise autograd would add 1 - tail / (1 + tail) to -1 and lose the tail.
+        self.below = torch.where(largest, torch.zeros_like(u), u - maximum)
+        tail = torch.where(largest, torch.zeros_like(u), self.below.exp()).sum(dim=-1)
         self.maximum = maximum.squeeze(-1)
-        self.rest = rest + broken.squeeze(-1)
-        self.log_sum = self.rest.log1p()
+        self.tail = tail + broken.squeeze(-1)
+        self.log_sum = self.tail.log1p()
 
     @property
     def lse(self) -> Tensor:
@@ -89,20 +84,20 @@ class Row:
     def entropy(self) -> Tensor:
         """-sum p log p."""
         cost = self.log_sum[..., None] - self.below
-        return expected((-cost).exp(), self)
+        return _expected_cost((-cost).exp(), self)
 
 
-def cross_entropy(loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+def cross_entropy(loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     """The reduced loss."""
-    losses, _, denominator = row_losses(loss, logits, target, weight)
+    losses, _, denominator = _row_losses(loss, logits, target, weight)
     return reduce(loss, losses, denominator)
 
 
 def cross_entropy_with_stats(
-    loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None, k: int
+    loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None, k: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The reduced loss; and a row its lse, its entropy, its largest class, and whether it hits."""
-    losses, row, denominator = row_losses(loss, logits, target, weight)
+    """The reduced loss; per row lse, entropy, argmax, and whether the target is in the top k."""
+    losses, row, denominator = _row_losses(loss, logits, target, weight)
     z = logits.detach().movedim(loss.axis, -1)
     kept = None
     if loss.target_kind == "index":
@@ -110,7 +105,7 @@ def cross_entropy_with_stats(
         y = torch.where(kept, target, torch.zeros_like(target)).long()
     else:
         y = target.detach().movedim(loss.axis, -1).argmax(dim=-1)
-    argmax, hits = z.argmax(dim=-1), _before(z, y) < k
+    argmax, hits = z.argmax(dim=-1), _rank(z, y) < k
     lse, entropy = row.lse, row.entropy
     if kept is not None:
         zero = torch.zeros_like(lse)
@@ -119,8 +114,8 @@ def cross_entropy_with_stats(
     return reduce(loss, losses, denominator), lse, entropy, argmax, hits
 
 
-def _before(z: Tensor, y: Tensor) -> Tensor:
-    """How many classes come before class y: larger, or as large and earlier; NaN is the largest."""
+def _rank(z: Tensor, y: Tensor) -> Tensor:
+    """How many classes precede class y: larger, or equal and earlier; NaN is the largest."""
     at = z.gather(-1, y[..., None])
     larger = (z > at) | (z.isnan() & ~at.isnan())
     equal = (z == at) | (z.isnan() & at.isnan())
@@ -128,10 +123,11 @@ def _before(z: Tensor, y: Tensor) -> Tensor:
     return (larger | (equal & earlier)).sum(dim=-1)
 
 
-def row_losses(
-    loss: spec.Loss, logits: Tensor, target: Tensor, weight: Tensor | None
+def _row_losses(
+    loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None
 ) -> tuple[Tensor, Row, Tensor | float]:
-    """Losses a row, what is known of the rows, and what `mean` divides by."""
+    """Losses per row, the rows' sums, and the denominator of `mean`."""
+    options = loss.options
     z = computed(logits.movedim(loss.axis, -1))
     w = None if weight is None else weight.to(z.dtype)
     kept: Tensor | None = None
@@ -139,50 +135,51 @@ def row_losses(
     if loss.target_kind == "index":
         target = target.long()
         kept = _kept(loss, target)
-        # An ignored row may hold anything: it leaves the graph before it is used.
+        # An ignored row may hold NaN or inf: it leaves the graph before it is used.
         z = torch.where(kept[..., None], z, torch.zeros_like(z))
         target = torch.where(kept, target, torch.zeros_like(target))
     row = Row(scaled(loss, z))
 
-    e = loss.label_smoothing
+    e = options.label_smoothing
     if kept is None:
         q = target.movedim(loss.axis, -1).to(z.dtype)
-        mass = q if e == 0 else (1 - e) * q + e / loss.classes
-        losses = expected(mass if w is None else w * mass, row)
+        t = q if e == 0 else (1 - e) * q + e / loss.classes
+        losses = _expected_cost(t if w is None else w * t, row)
         denominator = losses.numel()
     else:
-        at_target = torch.ones_like(row.log_sum) if w is None else _at(w.expand_as(z), target)
-        losses = at_target * (row.log_sum - _at(row.below, target))
+        w_y = torch.ones_like(row.log_sum) if w is None else _at(w.expand_as(z), target)
+        losses = w_y * (row.log_sum - _at(row.below, target))
         # A class of weight 0 costs nothing, even where it is masked.
-        losses = torch.where((at_target == 0) & row.log_sum.isfinite(), 0.0, losses)
+        losses = torch.where((w_y == 0) & row.log_sum.isfinite(), 0.0, losses)
         if e != 0:
             uniform = torch.ones_like(z) if w is None else w.expand_as(z)
-            losses = (1 - e) * losses + e / loss.classes * expected(uniform, row)
-        denominator = torch.where(kept, at_target, torch.zeros_like(at_target)).sum()
-    if loss.z_loss != 0:
-        losses = losses + loss.z_loss * row.lse**2
+            losses = (1 - e) * losses + e / loss.classes * _expected_cost(uniform, row)
+        denominator = torch.where(kept, w_y, torch.zeros_like(w_y)).sum()
+    if options.z_loss != 0:
+        losses = losses + options.z_loss * row.lse**2
     if kept is not None:
         losses = torch.where(kept, losses, torch.zeros_like(losses))
     return losses, row, denominator
 
 
-def scaled(loss: spec.Loss, z: Tensor) -> Tensor:
-    """The logits under temperature and softcap."""
-    u = z if loss.temperature == 1 else z / loss.temperature
-    return u if loss.softcap is None else loss.softcap * torch.tanh(u / loss.softcap)
+def scaled(loss: Loss, z: Tensor) -> Tensor:
+    """The logits under temperature and softcap: u."""
+    options = loss.options
+    u = z if options.temperature == 1 else z / options.temperature
+    return u if options.softcap is None else options.softcap * torch.tanh(u / options.softcap)
 
 
-def expected(mass: Tensor, row: Row) -> Tensor:
-    """sum_j t_j (lse - u_j), with 0 log 0 = 0."""
-    if mass.shape[-1] == 0:
+def _expected_cost(t: Tensor, row: Row) -> Tensor:
+    """sum_j t_j (lse - u_j) of a target distribution t, with 0 log 0 = 0."""
+    if t.shape[-1] == 0:
         return row.log_sum
     cost = row.log_sum[..., None] - row.below
-    masked = (mass == 0) & cost.isposinf()
-    return torch.where(masked, 0.0, mass * torch.where(masked, 0.0, cost)).sum(dim=-1)
+    masked = (t == 0) & cost.isposinf()
+    return torch.where(masked, 0.0, t * torch.where(masked, 0.0, cost)).sum(dim=-1)
 
 
-def pick(loss: spec.Loss, log_probs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    """The reduced mean of -w_y log p_y, classes last."""
+def nll_loss(loss: Loss, log_probs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """The reduction of -w_y log p_y of log-probabilities (..., C)."""
     target = target.long()
     kept = _kept(loss, target)
     index = torch.where(kept, target, torch.zeros_like(target))
@@ -191,53 +188,43 @@ def pick(loss: spec.Loss, log_probs: Tensor, target: Tensor, weight: Tensor | No
         w = _at(weight.to(log_probs.dtype).expand_as(log_probs), index)
     w = torch.where(kept, w, torch.zeros_like(w))
     picked = torch.where(w == 0, torch.zeros_like(w), _at(log_probs, index))
-    return reduce(loss, 0 - w * picked, w.sum())  # 0.0 for a certain row, never -0.0
+    return reduce(loss, 0 - w * picked, w.sum())  # 0.0 for log p = 0, never -0.0
 
 
 def binary_cross_entropy(
-    loss: spec.Loss,
+    loss: Loss,
     logits: Tensor,
     target: Tensor,
-    positive_weight: Tensor | None,
+    pos_weight: Tensor | None,
     weight: Tensor | None,
 ) -> Tensor:
-    """The reduced loss of two classes with the logits [0, x] and the mass [1 - y, v y]."""
+    """The reduced loss of two classes: logits [0, x], target distribution [1 - y, v y]."""
     x = computed(logits)
     y = target.to(x.dtype)
     pairs = torch.stack([torch.zeros_like(x), x], -1)
-    mass = torch.stack([1 - y, weighted(y, positive_weight)], -1)
-    losses = weighted(expected(mass, Row(pairs)), weight)
+    t = torch.stack([1 - y, weighted(y, pos_weight)], -1)
+    losses = weighted(_expected_cost(t, Row(pairs)), weight)
     return reduce(loss, losses, losses.numel())
 
 
 def weighted(x: Tensor, weight: Tensor | None) -> Tensor:
-    """Each element times its weight; 0 where that is 0."""
+    """Each element times its weight; 0 where the weight is 0, even of inf."""
     if weight is None:
         return x
     zero = torch.zeros_like(x)
     return torch.where(weight == 0, zero, torch.where(weight == 0, zero, x) * weight)
 
 
-def reduce(loss: spec.Loss, losses: Tensor, denominator: Tensor | float) -> Tensor:
-    """Losses a row as the caller wants them: each, their sum, or the sum over a denominator."""
-    if loss.reduction == "none":
-        return losses
-    total = losses.sum()
-    if loss.reduction == "sum":
-        return total
-    # Over nothing: NaN, where Python would refuse to divide by 0.
-    return (
-        total / denominator if isinstance(denominator, Tensor) or denominator else total * torch.nan
-    )
-
-
-def _kept(loss: spec.Loss, target: Tensor) -> Tensor:
-    if loss.ignore_index is None:
+def _kept(loss: Loss, target: Tensor) -> Tensor:
+    """Which rows aren't ignored."""
+    ignore_index = loss.options.ignore_index
+    if ignore_index is None:
         return torch.ones_like(target, dtype=torch.bool)
-    return target.ne(loss.ignore_index)
+    return target.ne(ignore_index)
 
 
 def _at(x: Tensor, index: Tensor) -> Tensor:
+    """One entry of each row (..., C)."""
     if x.shape[-1] == 0:  # every row is ignored
         return x.sum(dim=-1)
     return x.gather(-1, index[..., None]).squeeze(-1)

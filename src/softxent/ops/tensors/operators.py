@@ -1,7 +1,7 @@
-"""The kernels as operators of torch.library: what torch.compile and torch.export put in a graph.
+"""The kernels as operators of torch.library: what torch.compile and torch.export record.
 
-An operator checks everything itself, labels included, when the graph runs; while it is recorded
-its shapes are checked.
+An operator checks everything each time the graph runs, labels included; while the graph is
+recorded, its shapes are checked.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softxent.ops import composed, engine, spec
-from softxent.ops import tensor_intake as intake
+from softxent.ops import checks
+from softxent.ops.options import SCHEMA, LossOptions
+from softxent.ops.spec import Loss
+from softxent.ops.tensors import intake, kernels
+from softxent.ops.tensors.routing import is_traced, on_cpu
 
-__all__ = ["check_target", "cross_entropy", "logsumexp", "softmax"]
+__all__ = ["check_binary_target", "check_target", "cross_entropy", "logsumexp", "softmax"]
 
 
 # --- softmax ---
@@ -24,7 +27,7 @@ __all__ = ["check_target", "cross_entropy", "logsumexp", "softmax"]
 @torch.library.custom_op("softxent::softmax", mutates_args=(), device_types="cpu")
 def softmax(x: Tensor, axis: int, log: bool) -> Tensor:
     """Softmax, or its logarithm."""
-    return engine.softmax(x, axis, log=log)
+    return kernels.softmax(x, axis, log=log)
 
 
 @softmax.register_fake
@@ -32,23 +35,23 @@ def _(x: Tensor, axis: int, log: bool) -> Tensor:
     return torch.empty_like(x)
 
 
-def _keep_result(ctx: Any, inputs: Any, output: Tensor) -> None:
+def _save_result(ctx: Any, inputs: Any, output: Tensor) -> None:
     _, ctx.axis, ctx.log = inputs
     ctx.save_for_backward(output)
 
 
 def _softmax_gradient(ctx: Any, upstream: Tensor) -> Any:
     (result,) = ctx.saved_tensors
-    return engine.softmax_gradient(upstream, result, ctx.axis, ctx.log), None, None
+    return kernels.softmax_gradient(upstream, result, ctx.axis, ctx.log), None, None
 
 
-softmax.register_autograd(_softmax_gradient, setup_context=_keep_result)
+softmax.register_autograd(_softmax_gradient, setup_context=_save_result)
 
 
 @torch.library.custom_op("softxent::logsumexp", mutates_args=(), device_types="cpu")
 def logsumexp(x: Tensor, axis: int) -> Tensor:
     """Logsumexp."""
-    return engine.logsumexp(x, axis)
+    return kernels.logsumexp(x, axis)
 
 
 @logsumexp.register_fake
@@ -56,7 +59,7 @@ def _(x: Tensor, axis: int) -> Tensor:
     return x.new_empty(x.shape[:axis] + x.shape[axis + 1 :])
 
 
-def _keep_input(ctx: Any, inputs: Any, output: Tensor) -> None:
+def _save_input(ctx: Any, inputs: Any, output: Tensor) -> None:
     x, ctx.axis = inputs
     ctx.save_for_backward(x)
 
@@ -66,32 +69,44 @@ def _logsumexp_gradient(ctx: Any, upstream: Tensor) -> Any:
     return upstream.unsqueeze(ctx.axis) * softmax(x, ctx.axis, False), None
 
 
-logsumexp.register_autograd(_logsumexp_gradient, setup_context=_keep_input)
+logsumexp.register_autograd(_logsumexp_gradient, setup_context=_save_input)
 
 
-# --- cross-entropy ---
+# --- checks of values ---
 
 
-def check_target(
-    target: Tensor, op: str, kind: str, classes: int, ignore_index: int | None
-) -> Tensor:
-    """The target, whose values are checked when the graph runs."""
-    checked: Tensor = _checked_target(target, op, kind, classes, ignore_index)
-    return checked
+def check_target(loss: Loss, target: Tensor) -> Tensor:
+    """The target, its values checked: now, or each time the graph runs that is being recorded."""
+    if is_traced() and on_cpu(target):
+        checked: Tensor = _checked_target(
+            target, loss.op, loss.target_kind, loss.classes, loss.options.ignore_index
+        )
+        return checked
+    intake.check_target(loss, target)
+    return target
+
+
+def check_binary_target(op: str, target: Tensor) -> Tensor:
+    """The same for a binary target."""
+    if is_traced() and on_cpu(target):
+        checked: Tensor = _checked_target(target, op, "binary", 2, None)
+        return checked
+    if (numbers := intake.values(target)) is not None:
+        checks.check_binary_values(op, numbers)
+    return target
 
 
 @torch.library.custom_op("softxent::checked_target", mutates_args=(), device_types="cpu")
 def _checked_target(
     target: Tensor, op: str, kind: str, classes: int, ignore_index: int | None
 ) -> Tensor:
-    # A copy: an operator may not return its input.
     if kind == "index":
         intake.check_indices(op, target, classes, ignore_index)
     elif kind == "probabilities":
-        spec.check_masses(op, intake.values(target))
+        checks.check_soft_target(op, intake.values(target))
     else:
-        spec.check_binary_values(op, intake.values(target))
-    return target.clone()
+        checks.check_binary_values(op, intake.values(target))
+    return target.clone()  # an operator may not return its input
 
 
 @_checked_target.register_fake
@@ -99,205 +114,121 @@ def _(target: Tensor, op: str, kind: str, classes: int, ignore_index: int | None
     return torch.empty_like(target)
 
 
-def _nothing_to_keep(ctx: Any, inputs: Any, output: Tensor) -> None:
+def _save_nothing(ctx: Any, inputs: Any, output: Tensor) -> None:
     pass
 
 
-def _as_it_came(ctx: Any, upstream: Tensor) -> Any:
+def _pass_through(ctx: Any, upstream: Tensor) -> Any:
     return upstream, None, None, None, None
 
 
-_checked_target.register_autograd(_as_it_came, setup_context=_nothing_to_keep)
+_checked_target.register_autograd(_pass_through, setup_context=_save_nothing)
 
 
 @_checked_target.register_vmap
 def _(info: Any, in_dims: Any, target: Tensor, *rest: Any) -> tuple[Tensor, Any]:
-    checked: Tensor = _checked_target(target, *rest)  # every sample's at once
+    checked: Tensor = _checked_target(target, *rest)  # all samples at once
     return checked, in_dims[0]
+
+
+# --- cross-entropy ---
 
 
 def cross_entropy(
     op: str,
     logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    dtype: torch.dtype | None,
+    target: Any,
+    options: LossOptions,
+    axis: int,
+    dtype: torch.dtype,
     any_weight: bool,
-    options: dict[str, Any],
 ) -> Tensor:
     """The reduced loss, differentiable in the logits."""
-    value, _ = _forward(
-        logits,
-        target,
-        weight,
-        op,
-        dtype or composed.dtype_of(logits),
-        any_weight,
-        options["axis"],
-        options["ignore_index"],
-        options["reduction"],
-        options["label_smoothing"],
-        options.get("z_loss", 0.0),
-        options.get("softcap"),
-        options.get("temperature", 1.0),
-    )
+    target = intake.beside(op, "target", target, logits)
+    if options.weight is not None:
+        options = options._replace(weight=intake.beside(op, "weight", options.weight, logits))
+    value, _ = _forward(logits, target, op, dtype, any_weight, axis, *options)
     result: Tensor = value
     return result
 
 
-@torch.library.custom_op("softxent::cross_entropy", mutates_args=(), device_types="cpu")
-def _forward(
+_CALL = (
+    f"Tensor logits, Tensor target, str op, ScalarType dtype, bool any_weight, int axis, {SCHEMA}"
+)
+
+
+def _receive(
     logits: Tensor,
     target: Tensor,
-    weight: Tensor | None,
     op: str,
     dtype: torch.dtype,
     any_weight: bool,
     axis: int,
-    ignore_index: int,
-    reduction: str,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    temperature: float,
-) -> tuple[Tensor, Tensor]:
-    target, weight, loss = _receive(
-        op,
-        any_weight,
-        logits,
-        target,
-        weight,
-        axis,
-        ignore_index,
-        reduction,
-        label_smoothing,
-        z_loss,
-        softcap,
-        temperature,
+    *options: Any,
+) -> tuple[Tensor, Tensor | None, Loss]:
+    return intake.receive_loss(
+        op, logits, target, LossOptions(*options), axis, any_weight=any_weight
     )
+
+
+@torch.library.custom_op(
+    "softxent::cross_entropy",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({_CALL}) -> (Tensor, Tensor)",
+)
+def _forward(*call: Any) -> tuple[Tensor, Tensor]:
+    """The reduced loss, and the saved statistics of the rows."""
+    target, weight, loss = _receive(*call)
+    logits, dtype = call[0], call[3]
     intake.check_target(loss, target)
-    value, summary = engine.loss_and_summary(loss, logits, target, weight, dtype)
-    # As bits, of which a NaN equals itself.
-    return value, torch.from_numpy(summary.view(np.int64))
+    value, saved = kernels.loss_and_saved(loss, logits, target, weight, dtype)
+    # As integers: a NaN would not be equal to itself in the checks of torch.library.
+    return value, torch.from_numpy(saved.view(np.int64))
 
 
 @_forward.register_fake
-def _(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    op: str,
-    dtype: torch.dtype,
-    any_weight: bool,
-    axis: int,
-    ignore_index: int,
-    reduction: str,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    temperature: float,
-) -> tuple[Tensor, Tensor]:
-    target, weight, loss = _receive(
-        op,
-        any_weight,
-        logits,
-        target,
-        weight,
-        axis,
-        ignore_index,
-        reduction,
-        label_smoothing,
-        z_loss,
-        softcap,
-        temperature,
-    )
+def _(*call: Any) -> tuple[Tensor, Tensor]:
+    _, _, loss = _receive(*call)
+    logits, dtype = call[0], call[3]
     rows = logits.numel() // loss.classes if loss.classes else 0
     return (
-        logits.new_empty(loss.rows if reduction == "none" else (), dtype=dtype),
+        logits.new_empty(loss.rows if loss.options.reduction == "none" else (), dtype=dtype),
         logits.new_empty((rows, 2), dtype=torch.int64),
     )
 
 
-@torch.library.custom_op("softxent::cross_entropy_backward", mutates_args=(), device_types="cpu")
-def _backward(
-    upstream: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    summary: Tensor,
-    axis: int,
-    ignore_index: int,
-    reduction: str,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    temperature: float,
-) -> Tensor:
-    target, weight, loss = _receive(
-        "cross_entropy",
-        True,
-        logits,
-        target,
-        weight,
-        axis,
-        ignore_index,
-        reduction,
-        label_smoothing,
-        z_loss,
-        softcap,
-        temperature,
-    )
-    return engine.gradient(
-        loss,
-        logits,
-        target,
-        weight,
-        engine.array(summary).view(np.float64),
-        upstream,
-        out=engine.empty_like(logits),
+@torch.library.custom_op(
+    "softxent::cross_entropy_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor upstream, Tensor saved, {_CALL}) -> Tensor",
+)
+def _backward(upstream: Tensor, saved: Tensor, *call: Any) -> Tensor:
+    target, weight, loss = _receive(*call)
+    logits = call[0]
+    rows = kernels.as_array(saved).view(np.float64)
+    return kernels.gradient(
+        loss, logits, target, weight, rows, upstream, out=kernels.empty_like(logits)
     )
 
 
 @_backward.register_fake
-def _(upstream: Tensor, logits: Tensor, *rest: Any) -> Tensor:
+def _(upstream: Tensor, saved: Tensor, logits: Tensor, *rest: Any) -> Tensor:
     return torch.empty_like(logits)
 
 
-def _receive(
-    op: str,
-    any_weight: bool,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    axis: int,
-    ignore_index: int,
-    reduction: str,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float | None,
-    temperature: float,
-) -> tuple[Tensor, Tensor | None, spec.Loss]:
-    options = {
-        "axis": axis,
-        "ignore_index": ignore_index,
-        "reduction": reduction,
-        "label_smoothing": label_smoothing,
-        "z_loss": z_loss,
-        "softcap": softcap,
-        "temperature": temperature,
-    }
-    return intake.receive_loss(op, logits, target, weight, options, any_weight=any_weight)
-
-
-def _keep_summary(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
-    logits, target, weight, _, _, _, *ctx.options = inputs
+def _save_call(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+    logits, target, *ctx.arguments, weight = inputs[:7]
+    ctx.options = inputs[7:]
     ctx.save_for_backward(logits, target, weight, output[1])
 
 
 def _cross_entropy_gradient(ctx: Any, upstream: Tensor, *unused: Any) -> Any:
-    logits, target, weight, summary = ctx.saved_tensors
-    grad = _backward(upstream, logits, target, weight, summary, *ctx.options)
-    return grad, *[None] * 12
+    logits, target, weight, saved = ctx.saved_tensors
+    options = LossOptions(weight, *ctx.options)
+    grad = _backward(upstream, saved, logits, target, *ctx.arguments, *options)
+    return grad, *[None] * (len(ctx.arguments) + len(options) + 1)
 
 
-_forward.register_autograd(_cross_entropy_gradient, setup_context=_keep_summary)
+_forward.register_autograd(_cross_entropy_gradient, setup_context=_save_call)

@@ -175,7 +175,7 @@ def logits_as_log_probabilities(case: LossArguments) -> Evidence | None:
         return None
     if not case.rows.size or np.isnan(case.rows).any() or case.normalized_axis is not None:
         return None
-    lse = ops.logsumexp(case.rows)
+    lse = np.asarray(ops.logsumexp(case.rows))
     worst = float(lse[np.abs(lse).argmax()])
     # The logsumexp of log(p + eps) is about C eps: that is the mistake of log-of-softmax.
     if case.rows.max() <= 1e-3 and abs(worst) < 0.01:

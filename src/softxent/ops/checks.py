@@ -1,0 +1,160 @@
+"""Checks of values: class indices, class probabilities, weights, binary targets.
+
+Each takes a plain NumPy view, so that arrays and tensors are refused with the same words. Shapes
+and options are checked in `softxent.ops.spec`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from softxent.errors import OptionError, ProbabilityError, ShapeError, TargetError
+from softxent.ops.spec import describe
+
+__all__ = [
+    "check_binary_values",
+    "check_element_weight",
+    "check_indices",
+    "check_probabilities",
+    "check_soft_target",
+    "check_unit_interval",
+    "check_weight",
+]
+
+Array = npt.NDArray[Any]
+
+
+def _first(bad: npt.NDArray[np.bool_]) -> int:
+    """The flat position of the first True."""
+    return int(bad.reshape(-1).argmax())
+
+
+def _position(name: str, flat: int, shape: Sequence[int]) -> str:
+    """An element as Python would index it: `target[3, 1]`."""
+    if not shape:
+        return name
+    return f"{name}[{', '.join(str(i) for i in np.unravel_index(flat, tuple(shape)))}]"
+
+
+def check_indices(op: str, target: Array, classes: int, ignore_index: int | None) -> None:
+    """Every class index is in [0, classes) or equals ignore_index.
+
+    Args:
+        op: the public function's name.
+        target: integers of any dtype and shape.
+        classes: C.
+        ignore_index: the value that is accepted as well, or None.
+
+    Raises:
+        TargetError: naming the first position, its value and the range.
+    """
+    if target.size == 0:
+        return
+    low, high = int(target.min()), int(target.max())
+    if low >= 0 and high < classes:
+        return
+    bad = (target < 0) | (target >= classes)
+    if ignore_index is not None:
+        bad &= target != ignore_index
+    flat = _first(bad)
+    if not bad.reshape(-1)[flat]:
+        return
+    value = int(target.reshape(-1)[flat])
+    also = "" if ignore_index is None else f" (or ignore_index={ignore_index})"
+    valid = f"valid targets are 0 to {classes - 1}{also}" if classes else "no target is valid"
+    message = (
+        f"[{op}] {_position('target', flat, target.shape)} is {value}, but there "
+        f"{'is 1 class' if classes == 1 else f'are {classes} classes'}: {valid}."
+    )
+    if value == classes > 0 and (low >= 1 or (ignore_index is not None and low == ignore_index)):
+        message += " Labels that start at 1? Subtract 1."
+    elif value < 0 and ignore_index is not None:
+        message += f" Padding? Pass ignore_index={value}."
+    raise TargetError(message)
+
+
+def check_soft_target(op: str, target: Array) -> None:
+    """Class probabilities as a target are >= 0 and finite; they need not add up to 1."""
+    bad = ~((target >= 0) & (target < np.inf))
+    if bad.any():
+        flat = _first(bad)
+        raise TargetError(
+            f"[{op}] {_position('target', flat, target.shape)} is {target.reshape(-1)[flat]}: "
+            "class probabilities are finite and >= 0. Are logits and target in this order?"
+        )
+
+
+def check_weight(op: str, shape: Sequence[int], values: Array, classes: int) -> None:
+    """Class weights have shape (C,) and are finite and >= 0."""
+    if tuple(shape) != (classes,):
+        raise ShapeError(
+            f"[{op}] weight has shape {describe(shape)}: pass one weight per class, "
+            f"shape ({classes},)."
+        )
+    bad = ~((values >= 0) & (values < np.inf))
+    if bad.any():
+        flat = _first(bad)
+        raise OptionError(f"[{op}] weight[{flat}] is {values[flat]}: weights are finite and >= 0.")
+
+
+def check_element_weight(op: str, weight: Array, shape: Sequence[int]) -> Array:
+    """Weights per element: finite, >= 0; returned broadcast to `shape`."""
+    try:
+        wide = np.broadcast_to(weight, tuple(shape))
+    except ValueError:
+        raise ShapeError(
+            f"[{op}] a weight of shape {describe(weight.shape)} doesn't broadcast to the shape "
+            f"{describe(shape)}."
+        ) from None
+    if not ((weight >= 0) & (weight < np.inf)).all():
+        raise OptionError(
+            f"[{op}] a weight is negative or not finite: weights are finite and >= 0."
+        )
+    return wide
+
+
+def check_probabilities(op: str, probs: Array, axis: int, epsilon: float) -> None:
+    """Each row holds probabilities: in [0, 1], with the sum 1.
+
+    The sum may be off by the square root of the dtype's epsilon, as scikit-learn allows. float64
+    numbers get the tolerance of float32: they often were float32 once, or come from a file with a
+    few digits.
+    """
+    check_unit_interval(op, probs, hint=" Logits? Use cross_entropy.")
+    total = probs.sum(axis=axis, dtype=np.float64)
+    bad = np.abs(total - 1) > math.sqrt(max(epsilon, 2.0**-23))
+    if bad.any():
+        flat = _first(bad)
+        where = _position("probs", flat, total.shape) if total.ndim else "probs"
+        raise ProbabilityError(
+            f"[{op}] the row {where} adds up to {total.reshape(-1)[flat]:.6g}: the probabilities "
+            "of a row add up to 1. Logits? Use cross_entropy. Are the classes on another axis? "
+            "Pass axis=."
+        )
+
+
+def check_unit_interval(op: str, probs: Array, hint: str = "") -> None:
+    """Every number is in [0, 1]; NaN isn't."""
+    bad = ~((probs >= 0) & (probs <= 1))
+    if bad.any():
+        flat = _first(bad)
+        raise ProbabilityError(
+            f"[{op}] {_position('probs', flat, probs.shape)} is {probs.reshape(-1)[flat]:.6g}: "
+            f"probabilities are in [0, 1].{hint}"
+        )
+
+
+def check_binary_values(op: str, target: Array) -> None:
+    """Binary targets are in [0, 1]."""
+    bad = ~((target >= 0) & (target <= 1))
+    if bad.any():
+        flat = _first(bad)
+        raise TargetError(
+            f"[{op}] {_position('target', flat, target.shape)} is {target.reshape(-1)[flat]}: "
+            "a binary target is in [0, 1]. More than two classes? Use cross_entropy."
+        )

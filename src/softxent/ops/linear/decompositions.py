@@ -1,0 +1,78 @@
+"""The linear head and its loss decomposed into torch operations: any device, any derivative."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from softxent.ops.linear.problem import Problem, Wanted
+from softxent.ops.spec import size_of
+from softxent.ops.tensors import decompositions, torch_private
+from softxent.ops.tensors.reductions import reduce
+from softxent.ops.tensors.routing import is_traced
+
+__all__ = ["gradients", "in_chunks", "linear_cross_entropy"]
+
+
+def linear_cross_entropy(
+    problem: Problem,
+    features: Tensor,
+    classifier: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    weight: Tensor | None,
+) -> Tensor:
+    """The reduced loss, from all logits; on an accelerator from those of a chunk at a time."""
+    accelerator = features.device.type not in ("cpu", "meta") and not is_traced()
+    if accelerator and not torch_private.transforms_active():
+        return in_chunks(problem, features, classifier, bias, target, weight)
+    logits = F.linear(features, classifier, bias)
+    return decompositions.cross_entropy(problem.loss, logits, target, weight)
+
+
+def in_chunks(
+    problem: Problem,
+    features: Tensor,
+    classifier: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    weight: Tensor | None,
+) -> Tensor:
+    """The same a chunk of rows at a time; backward computes the chunk's logits again."""
+    loss = problem.loss
+    count = size_of(loss.rows)
+    row = loss.classes * 4 * max(4, features.element_size())  # bytes that autograd keeps per row
+    size = max(1, problem.max_bytes // row)
+    x = features.reshape(count, features.shape[-1])
+    y = target.reshape(count, *target.shape[len(loss.rows) :])
+    per_row = loss.options._replace(reduction="none")
+
+    def losses(x: Tensor, y: Tensor) -> Tensor:
+        part = replace(loss, axis=1, rows=(len(x),), options=per_row)
+        return decompositions.cross_entropy(part, F.linear(x, classifier, bias), y, weight)
+
+    parts: list[Tensor] = [
+        checkpoint(losses, x[i : i + size], y[i : i + size], use_reentrant=False)
+        for i in range(0, max(1, count), size)
+    ]
+    denominator: Tensor | float = float(count)
+    if loss.target_kind == "index":
+        ignore_index = loss.options.ignore_index
+        kept = y if ignore_index is None else y[y != ignore_index]
+        denominator = float(len(kept)) if weight is None else weight[kept.long()].sum()
+    return reduce(loss, torch.cat(parts).view(loss.rows), denominator)
+
+
+def gradients(
+    problem: Problem, saved: tuple[Any, ...], upstream: Tensor, wanted: Wanted
+) -> tuple[Tensor | None, ...]:
+    """The wanted gradients as part of the graph."""
+    value = linear_cross_entropy(problem, *saved)
+    inputs = [x for x, is_wanted in zip(saved, wanted, strict=False) if is_wanted]
+    grads = iter(torch.autograd.grad(value, inputs, upstream, create_graph=True))
+    return tuple(next(grads) if is_wanted else None for is_wanted in wanted)

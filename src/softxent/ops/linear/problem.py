@@ -1,0 +1,135 @@
+"""A linear head on tensors, checked: what autograd functions and operators pass along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softxent.errors import DTypeError, OptionError
+from softxent.ops import spec
+from softxent.ops.linear.loop import LinearHead
+from softxent.ops.linear.torch_matmuls import TorchMatmuls
+from softxent.ops.options import LossOptions
+from softxent.ops.spec import Loss, size_of
+from softxent.ops.tensors import intake
+from softxent.ops.tensors.kernels import as_array
+from softxent.ops.tensors.routing import kernels_take, wants_gradient
+
+__all__ = ["NOTHING", "Problem", "Wanted", "check_cpu", "loop_takes", "receive", "wanted_of"]
+
+Wanted = tuple[bool, bool, bool]  # the gradients of features, classifier, bias
+NOTHING: Wanted = (False, False, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A checked loss and its limits."""
+
+    loss: Loss
+    max_bytes: int
+    skip_below: float
+
+    def head(
+        self,
+        features: Tensor,
+        classifier: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        weight: Tensor | None,
+    ) -> LinearHead:
+        """The loop over these tensors, without autograd."""
+        matmuls = TorchMatmuls(features.dtype)
+        x = features.detach()
+        if x.ndim < 2 or x.is_contiguous():  # otherwise rows are copied a chunk at a time
+            x = x.reshape(size_of(self.loss.rows), x.shape[-1])
+        if self.loss.target_kind == "index":
+            rows = as_array(target.reshape(-1).long().contiguous())
+        else:
+            if not target.is_floating_point():  # one-hot rows of integers
+                target = target.to(matmuls.sum_dtype)
+            rows = as_array(target.detach().reshape(-1, self.loss.classes))
+        if weight is not None:
+            weight = weight.detach().to(matmuls.sum_dtype).contiguous()
+        return LinearHead(
+            loss=self.loss,
+            matmuls=matmuls,
+            features=x,
+            classifier=classifier.detach(),
+            bias=None if bias is None else bias.detach(),
+            target=rows,
+            weight=None if weight is None else as_array(weight),
+            max_bytes=self.max_bytes,
+            skip_below=self.skip_below,
+        )
+
+
+def receive(
+    op: str,
+    features: Tensor,
+    classifier: Any,
+    target: Any,
+    bias: Any,
+    options: LossOptions,
+    max_bytes: int,
+    skip_below: float,
+) -> tuple[Tensor, Tensor | None, Problem]:
+    """Target and class weights as tensors, and everything checked, values where there are any."""
+    for name, x in (("features", features), ("classifier", classifier), ("bias", bias)):
+        if x is None and name == "bias":
+            continue
+        if not isinstance(x, Tensor):
+            raise DTypeError(f"[{op}] {name} is a {type(x).__name__}, features are a tensor.")
+        intake.check_floating(op, name, x)
+        if x.dtype != features.dtype:
+            raise DTypeError(
+                f"[{op}] {name} has dtype {x.dtype}, features have {features.dtype}: convert one, "
+                f"e.g. {name}.to(features.dtype), or use torch.autocast."
+            )
+    shape = spec.check_linear(
+        op, features.shape, classifier.shape, None if bias is None else bias.shape
+    )
+    logits = features.new_empty(()).expand(shape)  # their shape, without their memory
+    target, weight, loss = intake.receive_loss(op, logits, target, options, axis=-1)
+    intake.check_target(loss, target)
+    if loss.target_kind == "probabilities" and not target.is_floating_point():
+        target = target.to(features.dtype)  # one-hot rows of integers
+    problem = Problem(
+        loss, spec.check_max_bytes(op, max_bytes), spec.check_skip_below(op, skip_below)
+    )
+    return target, weight, problem
+
+
+def wanted_of(features: Tensor, classifier: Tensor, bias: Tensor | None) -> Wanted:
+    """The gradients that autograd will need."""
+    if not torch.is_grad_enabled():
+        return NOTHING
+    return (
+        features.requires_grad,
+        classifier.requires_grad,
+        bias is not None and bias.requires_grad,
+    )
+
+
+def loop_takes(
+    features: Tensor,
+    classifier: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    weight: Tensor | None,
+) -> bool:
+    """Whether the loop serves these; otherwise the loss is decomposed into torch operations."""
+    if torch.is_grad_enabled() and wants_gradient(target, weight):
+        return False
+    return kernels_take(features, classifier, bias, target, weight)
+
+
+def check_cpu(op: str, features: Tensor) -> None:
+    """The loop is for CPU tensors."""
+    if features.device.type != "cpu":
+        raise OptionError(
+            f"[{op}] features are on {features.device}: only CPU tensors are served here; use "
+            "linear_cross_entropy and its backward."
+        )

@@ -1,0 +1,193 @@
+"""The options of a cross-entropy, each written once.
+
+`LossOptions` is the record that every public function fills from its keyword arguments and that
+everything below passes on whole. Public signatures, the schemas of torch.library operators and the
+command line's help are tested against it, so a new option starts here, and the tests name every
+place that lacks it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, cast, get_args, get_type_hints
+
+from softxent.errors import OptionError
+
+__all__ = [
+    "DEFAULTS",
+    "DETAILS",
+    "IGNORE_INDEX",
+    "SCHEMA",
+    "LossKeywords",
+    "LossOptions",
+    "Option",
+    "Reduction",
+    "check_reduction",
+    "integer",
+    "number",
+    "positive",
+]
+
+Reduction = Literal["none", "mean", "sum"]
+IGNORE_INDEX = -100
+
+
+# Checks of single values, each with the name of the function and of the argument for the message.
+
+
+def integer(op: str, name: str, value: Any) -> int:
+    """The value as a Python integer; floats are refused."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise OptionError(f"[{op}] {name} is {value!r}: pass an integer.") from None
+
+
+def number(op: str, name: str, value: Any, low: float = 0.0, high: float = math.inf) -> float:
+    """The value as a finite float in [low, high]."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        raise OptionError(f"[{op}] {name} is {value!r}: pass a number.") from None
+    if not low <= result <= high or result == math.inf:
+        upper = "" if high == math.inf else f" and <= {high}"
+        raise OptionError(f"[{op}] {name} is {result}: valid values are >= {low}{upper}, finite.")
+    return result
+
+
+def positive(op: str, name: str, value: Any) -> float:
+    """The value as a finite float > 0."""
+    result = number(op, name, value, 0)
+    if result == 0:
+        raise OptionError(f"[{op}] {name} is 0: valid values are > 0, finite.")
+    return result
+
+
+def check_reduction(op: str, value: Any) -> Reduction:
+    """One of the three reductions."""
+    if value not in get_args(Reduction):
+        raise OptionError(
+            f"[{op}] reduction is {value!r}: valid are 'none' (one loss per row), 'mean', 'sum'."
+        )
+    return cast(Reduction, value)
+
+
+def _reduction(op: str, name: str, value: Any) -> Reduction:
+    return check_reduction(op, value)
+
+
+def _ignore_index(op: str, name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    index = integer(op, name, value)
+    if not -(2**63) <= index < 2**63:
+        raise OptionError(f"[{op}] {name} is {index}: pass an integer of 64 bits.")
+    return index
+
+
+def _softcap(op: str, name: str, value: Any) -> float | None:
+    return None if value is None else positive(op, name, value)
+
+
+def _fraction(op: str, name: str, value: Any) -> float:
+    return number(op, name, value, 0, 1)
+
+
+def _unchecked(op: str, name: str, value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What the package knows about one option, beside its name, type and default.
+
+    Attributes:
+        schema: its type in the schema of a torch.library operator.
+        help: one line, as the command line prints it.
+        check: (op, name, value) -> the valid value, or an `OptionError`.
+    """
+
+    schema: str
+    help: str
+    check: Callable[[str, str, Any], Any]
+
+
+class LossOptions(NamedTuple):
+    """The options of a cross-entropy, with their defaults.
+
+    A named tuple, since a record that is built with each call must cost less than a microsecond.
+
+    Attributes:
+        weight: (C,) class weights w, or None for ones. They are an array or a tensor, so they are
+            checked where they are received (`checks.check_weight`), not here.
+        ignore_index: rows with this class index add nothing; None to keep every row.
+        reduction: "none" (one loss per row), "sum", or "mean".
+        label_smoothing: e in [0, 1]; the target distribution becomes (1 - e) q + e / C.
+        z_loss: factor of lse^2, which keeps the logits from drifting, >= 0.
+        softcap: bound of |u|, > 0, or None for none.
+        temperature: divides the logits, > 0.
+    """
+
+    weight: Annotated[
+        Any,
+        Option("Tensor?", "class weights, one per class", _unchecked),
+    ] = None
+    ignore_index: Annotated[
+        int | None,
+        Option("int?", "a class index whose rows are left out", _ignore_index),
+    ] = IGNORE_INDEX
+    reduction: Annotated[
+        Reduction,
+        Option("str", "'none' (one loss per row), 'mean' or 'sum'", _reduction),
+    ] = "mean"
+    label_smoothing: Annotated[
+        float,
+        Option("float", "share of the target spread over all classes, 0 to 1", _fraction),
+    ] = 0.0
+    z_loss: Annotated[
+        float,
+        Option("float", "factor of logsumexp squared in the loss", number),
+    ] = 0.0
+    softcap: Annotated[
+        float | None,
+        Option("float?", "bound of the logits: softcap * tanh(z / softcap)", _softcap),
+    ] = None
+    temperature: Annotated[
+        float,
+        Option("float", "divides the logits", positive),
+    ] = 1.0
+
+    @classmethod
+    def of_module(cls, module: Any) -> LossOptions:
+        """The options that a module holds as attributes of the same names."""
+        return cls(*[getattr(module, name) for name in cls._fields])
+
+    def checked(self, op: str) -> LossOptions:
+        """The same options as valid Python numbers, or an `OptionError` that names one."""
+        return LossOptions(
+            *(DETAILS[name].check(op, name, value) for name, value in self._asdict().items())
+        )
+
+
+DEFAULTS = LossOptions()
+DETAILS: dict[str, Option] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(LossOptions, include_extras=True).items()
+}
+SCHEMA = ", ".join(f"{DETAILS[name].schema} {name}" for name in LossOptions._fields)
+
+
+class LossKeywords(TypedDict, total=False):
+    """Keywords of typing overloads: every option but `weight` and `reduction`.
+
+    `weight` is positional as well, and the type of a result depends on `reduction`.
+    """
+
+    ignore_index: int | None
+    label_smoothing: float
+    z_loss: float
+    softcap: float | None
+    temperature: float

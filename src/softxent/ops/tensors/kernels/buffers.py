@@ -1,0 +1,56 @@
+"""Tensors' memory as the compiled kernels take it, and memory for results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from softxent.ops.arrays.memory import uninitialized
+from softxent.ops.spec import size_of
+from softxent.ops.tensors.dtypes import NUMPY
+
+__all__ = ["Array", "as_array", "empty", "empty_like", "is_plain_memory"]
+
+Array = npt.NDArray[Any]
+
+
+def as_array(x: Tensor) -> Array:
+    """A tensor's own memory as an array; bfloat16, which NumPy doesn't know, as uint16."""
+    if x.requires_grad:
+        x = x.detach()
+    if x.is_neg():  # the sign is a flag of the view and not yet in memory
+        x = x.resolve_neg()
+    if x.dtype is torch.bfloat16:
+        x = x.view(torch.uint16)
+    result: Array = x.numpy()
+    return result if result.ndim <= 9 else np.ascontiguousarray(result)
+
+
+def is_plain_memory(x: Tensor) -> bool:
+    """Whether the tensor is contiguous and aligned, so that its address alone describes it."""
+    return x.is_contiguous() and not x.is_neg() and x.data_ptr() % x.itemsize == 0
+
+
+def empty_like(x: Tensor) -> Tensor:
+    """An uninitialized tensor of the shape and layout of x, in memory of released results."""
+    dtype = NUMPY.get(x.dtype)
+    if dtype is None or not x.is_contiguous():
+        return torch.empty_like(x, requires_grad=False)
+    return torch.from_numpy(uninitialized(tuple(x.shape), dtype))
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype, *, keep: bool = True) -> Tensor:
+    """An uninitialized tensor of any dtype; a large one in memory of released results.
+
+    Fresh pages for a classifier's gradient can cost as much as one of the matmuls. With
+    `keep=False` a large one comes from the system and goes back there.
+    """
+    if 0 in shape:
+        return torch.empty(shape, dtype=dtype)
+    size = size_of(shape) * dtype.itemsize
+    memory = uninitialized((size,), np.dtype(np.uint8), keep=keep)
+    return torch.from_numpy(memory).view(dtype).view(shape)
