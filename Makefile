@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-NATIVE := $(wildcard native/*.h native/*.cc)
+NATIVE := $(wildcard native/*.h native/*.cc native/*/*.h native/*/*.cc native/*/*/*.h)
 
 CHECKS := check-format check-lint check-types check-imports check-commits
 

@@ -1,4 +1,4 @@
-// Which instruction set's kernels run: the best that this processor has, unless one is named.
+// Chooses the kernels of the best instruction set that this processor has, unless one is named.
 #include <atomic>
 #include <cstring>
 
@@ -13,12 +13,13 @@ struct Level {
   Kernels kernels;
 };
 
-#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                             \
-  Level {                                                                                        \
-    name, runs_here, {                                                                           \
-      level::softmax, level::logsumexp, level::cross_entropy, level::cross_entropy_gradient,     \
-          level::cross_entropy_stats, level::targets_of, level::sum, level::binary_cross_entropy \
-    }                                                                                            \
+#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                         \
+  Level {                                                                                    \
+    name, runs_here, {                                                                       \
+      level::softmax, level::logsumexp, level::cross_entropy, level::cross_entropy_gradient, \
+          level::cross_entropy_stats, level::check_targets, level::sum,                      \
+          level::binary_cross_entropy                                                        \
+    }                                                                                        \
   }
 
 const Level kLevels[] = {

@@ -1,8 +1,9 @@
-// The namespace of one instruction set: each operation's file is compiled once for each of them.
+// The namespaces of the instruction sets. Each file in operations/ is compiled once for each of
+// them.
 //
-// Kernel files include no header with inline functions that could be emitted out of line: the
-// linker would keep one copy for all, and it could be one that this processor can't run. What they
-// share is in unnamed namespaces.
+// Everything that those files share is in unnamed namespaces. An inline function with external
+// linkage could be emitted by every one of them; the linker would keep a single copy for all,
+// perhaps one that this processor can't run.
 #pragma once
 
 #include "kernels.h"
@@ -16,7 +17,7 @@
   void cross_entropy_gradient(const CrossEntropyTask&); \
   void gradient_of_difference(const CrossEntropyTask&); \
   void cross_entropy_stats(const StatsTask&);           \
-  Targets targets_of(const CrossEntropyTask&);          \
+  TargetCheck check_targets(const CrossEntropyTask&);   \
   double sum(const double*, int64_t);                   \
   void binary_cross_entropy(const BinaryTask&);         \
   }                                                     \

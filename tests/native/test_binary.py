@@ -130,7 +130,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         with pytest.raises(ValueError, match="contiguous"):
             _native.binary_cross_entropy(x, y, **{name: wrong})
     for name in ("loss", "grad"):
-        with pytest.raises(BufferError, match="lies on another"):
+        with pytest.raises(BufferError, match="another array"):
             _native.binary_cross_entropy(x, y, **{name: x})
         with pytest.raises(TypeError):
             _native.binary_cross_entropy(x, y, **{name: np.zeros(8, int)})

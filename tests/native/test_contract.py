@@ -321,22 +321,22 @@ def test_what_would_touch_other_memory_is_refused() -> None:
         here[::-1],
         here[:, ::-1],
     ):
-        with pytest.raises(BufferError, match="lies on another"):
+        with pytest.raises(BufferError, match="another array"):
             _native.softmax(here, there)
-        with pytest.raises(BufferError, match="lies on another"):
+        with pytest.raises(BufferError, match="another array"):
             _native.cross_entropy(here, index=y, grad=there)
     _native.softmax(here, memory[12:].reshape(3, 4))
-    with pytest.raises(ValueError, match="lies on itself"):
+    with pytest.raises(ValueError, match="itself"):
         _native.softmax(x, np.lib.stride_tricks.as_strided(out, (3, 4), (0, 4)))
     loss = np.zeros(3)
     for given in ({"upstream": loss}, {"index": loss.view(np.int64)}, {"index": y, "summary": (
         np.zeros(8).reshape(4, 2)[:3]
     )}):  # fmt: skip
         shared = given.get("summary", loss).reshape(-1)[:3]
-        with pytest.raises(BufferError, match="lies on another"):
+        with pytest.raises(BufferError, match="another array"):
             _native.cross_entropy(x, **{"index": y, **given}, loss=shared)
     q = np.full((3, 4), 0.25, np.float32)
-    with pytest.raises(BufferError, match="lies on another"):
+    with pytest.raises(BufferError, match="another array"):
         _native.cross_entropy(x, probabilities=q, grad=q)
     with pytest.raises(ValueError, match="fit"):
         _native.logsumexp(x, np.empty(2))

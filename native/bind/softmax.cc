@@ -1,0 +1,41 @@
+#include "bind/arrays.h"
+#include "bind/operations.h"
+
+namespace softxent::bind {
+namespace {
+
+void softmax(In x, Out out, int64_t axis, bool log) {
+  SoftmaxTask task{};
+  task.log = log;
+  Layout layout(x, axis);
+  layout.add(x, task.x);
+  layout.add(out, task.out);
+  task.shape = layout.shape();
+  check_distinct(out);
+  check_in_place(out, x);
+  nb::gil_scoped_release release;
+  kernels().softmax(task);
+}
+
+void logsumexp(In x, Numbers<double> out, int64_t axis) {
+  LogSumExpTask task{};
+  Layout layout(x, axis);
+  layout.add(x, task.x);
+  task.shape = layout.shape();
+  task.out = numbers(out, task.shape.rows);
+  check_apart(out, x);
+  nb::gil_scoped_release release;
+  kernels().logsumexp(task);
+}
+
+}  // namespace
+
+void bind_softmax(nb::module_& m) {
+  using nb::arg;
+  m.def("softmax", &softmax, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),
+        arg("axis") = -1, arg("log") = false);
+  m.def("logsumexp", &logsumexp, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),
+        arg("axis") = -1);
+}
+
+}  // namespace softxent::bind

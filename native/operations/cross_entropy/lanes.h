@@ -1,0 +1,490 @@
+// Cross-entropy with one row in each lane of a vector, for few classes and for adjacent rows.
+//
+// Rows that lie one after another and near 0 take the fast path (compute_adjacent): exponentials
+// are computed in place, and only the sums need a row to a lane. All others are transposed into a
+// tile (compute_transposed). Both give a row the same bits.
+#pragma once
+
+#include "lanes/adjacent.h"
+#include "operations/cross_entropy/lane_rows.h"
+#include "operations/cross_entropy/loss.h"
+#include "operations/cross_entropy/target.h"
+
+namespace softxent {
+namespace SOFTXENT_LEVEL {
+namespace {
+
+// A call. `dense` targets have a probability on every class: soft targets and label smoothing.
+template <class T, bool dense>
+class alignas(4096) CrossEntropyLanes {
+ public:
+  CrossEntropyLanes(const CrossEntropyTask& task, bool from_saved)
+      : task_(task),
+        scale_{task.softcap, task.temperature},
+        from_saved_(from_saved),
+        n_(task.shape.classes),
+        width_(tile_width<T>(task.shape, task.logits)),
+        workers_(tile_workers(task.shape, width_)),
+        adjacent_(!dense && !task.from_maximum && scale_.identity() &&
+                  rows_are_adjacent<T>(task.shape, task.logits) &&
+                  (!task.grad.data || rows_are_adjacent<T>(task.shape, task.grad))),
+        head_(adjacent_ && sizeof(T) == 4 && task.shape.batch_dims == 1 &&
+                      task.shape.rows >= kManyTiles * width_
+                  ? rows_before_line(task.shape, task.grad.data ? task.grad : task.logits)
+                  : 0),
+        row_of_(adjacent_ ? n_ : 0),
+        exponentials_(workers_, adjacent_ ? width_ * n_ : 0),
+        scratch_(workers_, width_ * n_),
+        extra_(workers_, task.probabilities.data || task.softcap != 0 ? width_ * n_ : 0),
+        sums_(2, tiles_of(task.shape, width_, head_)),
+        weight_(task),
+        is_plain_nll_(!dense && !task.weight && task.z_loss == 0),
+        keep_(static_cast<T>(1 - task.label_smoothing)),
+        spread_(static_cast<T>(task.label_smoothing / static_cast<double>(n_))),
+        scale_of_grad_(task.softcap == 0 ? task.scale / task.temperature : task.scale),
+        scale_high_(static_cast<T>(scale_of_grad_)),
+        scale_low_(static_cast<T>(scale_of_grad_ - static_cast<double>(scale_high_))) {}
+
+  // Returns the sum of the losses, added tile by tile in their order.
+  double run() const {
+    for_each_tile<T>(task_.shape, width_, head_, scratch_, workers_,
+                     [this](int worker, const Tile<T>& tile) { compute(worker, tile); });
+    const int64_t tiles = tiles_of(task_.shape, width_, head_);
+    return from_saved_ ? NAN : sum(sums_.of(0), tiles) + sum(sums_.of(1), tiles);
+  }
+
+ private:
+  static constexpr int L = kLanes<T>;
+  static constexpr int64_t kManyTiles = 8;  // with so many, one more costs nothing
+  using Index = typename Vector<T>::index;
+  using Rows = LaneRows<T>;
+
+  void compute(int worker, const Tile<T>& tile) const {
+    Rows rows;
+    find_targets(tile, rows);
+    for (int64_t l = 0; task_.upstream && l < width_; ++l) {
+      rows.upstream[l] = l < tile.rows ? task_.upstream[tile.row + l] * scale_of_grad_ : 0;
+    }
+    for (int64_t l = 0; from_saved_ && l < width_; ++l) {
+      rows.saved[l] = l < tile.rows ? task_.saved[tile.row + l] : SavedStatistics{};
+    }
+    if (adjacent_ && tile.rows == width_ && compute_adjacent(tile, exponentials_.of(worker), rows))
+      return;
+    compute_transposed(tile, extra_.of(worker), rows);
+  }
+
+  // The fast path. Returns false, with nothing written, where some logit isn't near 0; the general
+  // path gives the other rows the same bits.
+  bool compute_adjacent(const Tile<T>& tile, T* e, Rows& rows) const {
+    const T* const x = at(task_.logits, tile, task_.shape);
+    T* const grad = task_.grad.data ? at(task_.grad, tile, task_.shape) : nullptr;
+    if (!exp_unshifted<T>(x, e, n_ * width_)) return false;
+    LaneSums<T> lanes[kMaxWidth / L];
+    for (int64_t l = 0; l < width_; l += L) {
+      LaneSums<T>& lane = lanes[l / L];
+      lane.max = gather<T>(x + l * n_, rows.row_positions(l, n_));
+      store(rows.logit + l, lane.max);
+      store(rows.e + l, gather<T>(e + l * n_, rows.row_positions(l, n_)));
+      Rows::store_numbers(rows.unshifted + l, Mask<T>{} == 0);
+      lane.top = load(rows.e + l);
+      if (from_saved_) {
+        rows.load_saved(l, lane);
+        lane.top = UnshiftedExp<T>().exp(lane.max);
+      } else {
+        read_transposed(e + l * n_, n_, n_, tile.data + l, width_);
+      }
+    }
+    CompensatedSum<T> sums[kMaxWidth / L];
+    if (!from_saved_) sum_exponentials(tile, rows, lanes, sums);
+    if (!from_saved_ && is_plain_nll_ && !task_.loss && !rows.ignored) {
+      store_sum(tile, total_loss(lanes, sums, rows));
+      write_saved(tile, rows);
+    } else if (!from_saved_) {
+      store_losses(lanes, sums, rows);
+      write_losses(tile, rows);
+    }
+    if (grad) {
+      Gradient gradients[kMaxWidth / L];
+      Mask<T> extreme{};
+      for (int64_t l = 0; l < width_; l += L) {
+        Gradient& g = gradients[l / L];
+        gradient_of(lanes[l / L], rows, l, g);
+        extreme |= exceeds_range<T>(g.factor.hi, g.given);
+      }
+      if (!all_lanes<T>(extreme == 0)) return false;
+      for (int64_t l = 0; l < width_; l += L) {
+        const Gradient& g = gradients[l / L];
+        T* const first = grad + l * n_;
+        row_of_.multiply(e + l * n_, g.factor, first, n_ * width_);
+        alignas(64) Index spot[L];
+        alignas(64) T at_target[L];
+        Rows::store_numbers(spot, rows.row_positions(l, n_));
+        store(at_target, g.at_target);
+#pragma GCC unroll 16
+        for (int k = 0; k < L; ++k) first[spot[k]] = at_target[k];
+      }
+      each_ignored(tile, rows, [&](int64_t l) {
+        for (int64_t j = 0; j < n_; ++j) grad[l * n_ + j] = 0;
+      });
+    }
+    return true;
+  }
+
+  // The general path.
+  void compute_transposed(const Tile<T>& tile, T* buffer, Rows& rows) const {
+    read_tile(task_.shape, task_.logits, tile);
+    if (!scale_.identity()) scale_.apply(tile.data, n_ * width_);
+    Tile<T> extra = tile;  // the target probabilities, or the logits once more
+    extra.data = buffer;
+    if (task_.probabilities.data) read_tile(task_.shape, task_.probabilities, extra);
+    const TilePrefetch in = prefetch_after(task_.shape, task_.logits, tile);
+    const TilePrefetch out = prefetch_after(task_.shape, task_.grad, tile);
+    // The exponentials overwrite the logits; what needs the logits comes first.
+    if (dense) sum_targets(tile, extra, rows);
+    LaneSums<T> lanes[kMaxWidth / L];
+    if (dense && !from_saved_) {
+      task_.grad.data ? sum_lanes<T, true>(tile, in, out, lanes)
+                      : sum_lanes<T, false>(tile, in, out, lanes);
+    } else {
+      compute_exponentials(tile, in, out, rows, lanes);
+      if (!from_saved_) {
+        CompensatedSum<T> sums[kMaxWidth / L];
+        sum_exponentials(tile, rows, lanes, sums);
+        store_losses(lanes, sums, rows);
+      }
+    }
+    for (int64_t l = 0; l < width_ && dense && !from_saved_; l += L) {
+      const LaneSums<T>& lane = lanes[l / L];
+      const OnePlus<T> whole(lane.tail_sum.hi, lane.tail_sum.lo);
+      store_losses(log_in_parts<T>(whole.u, whole.lost, lane.tail_sum.hi, lane.tail_sum.lo),
+                   lane.max, rows, l);
+      if (task_.saved) rows.store_saved(lane, l);
+    }
+    for (int64_t l = 0; l < width_ && task_.grad.data; l += L) {
+      write_gradient(tile, extra, lanes[l / L], rows, l);
+    }
+    if (!from_saved_) write_losses(tile, rows);
+    if (task_.grad.data) write_tile_gradient(tile, extra, rows);
+  }
+
+  // Replaces the logits by their exponentials. The base of a row is the saved one, or the target
+  // where UnshiftedExp covers the row, or else the maximum.
+  void compute_exponentials(const Tile<T>& tile, const TilePrefetch& in, const TilePrefetch& out,
+                            Rows& rows, LaneSums<T>* lanes) const {
+    V<T> most[kMaxWidth / L], least[kMaxWidth / L];
+    range_of_lanes(tile, most, least);
+    for (int64_t l = 0; l < width_; l += L) {
+      const int64_t k = l / L;
+      const V<T> logit = dense ? V<T>{} : gather<T>(tile.data, rows.tile_positions(l, width_));
+      store(rows.logit + l, logit);
+      const Mask<T> unshifted = fits_unshifted<T>(least[k], most[k]);
+      store(rows.max + l, most[k]);
+      Rows::store_numbers(rows.unshifted + l, unshifted);
+      lanes[k].max = unshifted ? logit : most[k];
+      if (from_saved_) rows.load_saved(l, lanes[k]);
+    }
+    exp_lanes<T>(tile, least, most, in, out, lanes);
+    for (int64_t l = 0; l < width_ && !dense; l += L) {
+      store(rows.e + l, gather<T>(tile.data, rows.tile_positions(l, width_)));
+    }
+  }
+
+  // Adds the exponentials of a tile: all of them, to `sums`, and the tails beside the bases. Each
+  // step is done for all lanes before the next.
+  void sum_exponentials(const Tile<T>& tile, Rows& rows, LaneSums<T>* lanes,
+                        CompensatedSum<T>* sums) const {
+    LaneTotal<T> totals[kMaxWidth / L];
+    total_lanes(tile, totals);
+    for (int64_t k = 0; k < width_ / L; ++k) {
+      const V<T> top = lanes[k].top;
+      const CompensatedSum<T> tail = totals[k].tail_without(top);
+      lanes[k].tail_sum = relative_tail<T>(tail, top);
+      sums[k] = {top, tail.lo};
+      sums[k].add(tail.hi);
+    }
+    for (int64_t k = 0; k < width_ / L && task_.saved; ++k) {
+      if (task_.from_maximum) {
+        const V<T> top = totals[k].largest, max = load(rows.max + k * L);
+        rows.store_saved({max, top, relative_tail<T>(totals[k].tail_without(top), top)}, k * L);
+      } else {
+        rows.store_saved(lanes[k], k * L);
+      }
+    }
+  }
+
+  void store_losses(const LaneSums<T>* lanes, const CompensatedSum<T>* sums, Rows& rows) const {
+    for (int64_t l = 0; l < width_; l += L) {
+      const LaneSums<T>& lane = lanes[l / L];
+      const Mask<T> by_sum = rows.is_unlikely(lane, l);
+      const CompensatedSum<T> sum =
+          sums[l / L].scaled(broadcast(ExpConstants<T>::kUndoUnshiftedBias));
+      const OnePlus<T> whole(lane.tail_sum.hi, lane.tail_sum.lo);
+      const V<T> u = by_sum ? sum.hi : whole.u, lost = by_sum ? sum.lo : whole.lost;
+      const V<T> y = by_sum ? sum.hi - 1 : lane.tail_sum.hi,
+                 y_lost = by_sum ? sum.lo : lane.tail_sum.lo;
+      store_losses(log_in_parts<T>(u, lost, y, y_lost), by_sum ? V<T>{} : lane.max, rows, l);
+    }
+  }
+
+  // The sum of a tile's losses as the logarithm of a product: one logarithm for each lane instead
+  // of one for each row. Powers of two are taken out of the factors and summed separately.
+  DoubleDouble total_loss(const LaneSums<T>* lanes, const CompensatedSum<T>* sums,
+                          const Rows& rows) const {
+    ProductOfOnePlus<T> product;
+    CompensatedSum<T> logits;
+    V<T> exponents{};
+    for (int64_t l = 0; l < width_; l += L) {
+      const LaneSums<T>& lane = lanes[l / L];
+      const Mask<T> by_sum = rows.is_unlikely(lane, l);
+      const NormalizedSum<T> sum(sums[l / L]);
+      product.times({by_sum ? sum.y.hi : lane.tail_sum.hi, by_sum ? sum.y.lo : lane.tail_sum.lo});
+      exponents += by_sum ? sum.exponent : V<T>{};
+      logits.add(by_sum ? -load(rows.logit + l) : V<T>{});
+    }
+    const OnePlus<T> whole(product.y.hi, product.y.lo);
+    const LogParts<T> log = log_in_parts<T>(whole.u, whole.lost, product.y.hi, product.y.lo);
+    logits.add(log.large);
+    logits.lo += log.small;
+    DoubleDouble total = logits.total();
+    total.add(horizontal_sum(exponents) * 0.69314718055994530942);
+    return total;
+  }
+
+  void find_targets(const Tile<T>& tile, Rows& rows) const {
+    const int64_t known = task_.index ? tile.rows : 0;
+    Index ignored = 0;
+    for (int64_t l = 0; l < known; ++l) {
+      const int64_t y = task_.index[tile.row + l];
+      ignored |= y == task_.ignore_index;
+      rows.target[l] = static_cast<Index>(y == task_.ignore_index ? 0 : y);
+    }
+    rows.ignored = ignored != 0;
+    for (int64_t l = known; l < width_; ++l) rows.target[l] = 0;
+    for (int64_t l = 0; !dense && !is_plain_nll_ && l < width_; ++l) {
+      rows.target_sum[l] = weight_.data() ? static_cast<double>(weight_.data()[rows.target[l]]) : 1;
+    }
+  }
+  // The address of the tile's first number.
+  static T* at(const Array& a, const Tile<T>& tile, const Shape& shape) {
+    return static_cast<T*>(a.data) + row_offset(shape, a, tile.row);
+  }
+  bool is_ignored(const Tile<T>& tile, int64_t l) const {
+    return task_.index && task_.index[tile.row + l] == task_.ignore_index;
+  }
+
+  // The target t_j of class j in the lanes from l on.
+  V<T> target_of(const Tile<T>& extra, const Rows& rows, int64_t j, int64_t l) const {
+    V<T> t;
+    if (task_.probabilities.data) {
+      t = keep_ * load(extra.at(j) + l) + spread_;
+    } else {
+      t = rows.targets(l) == static_cast<Index>(j) ? broadcast(spread_ + keep_)
+                                                   : broadcast(spread_);
+    }
+    return weight_.data() ? t * weight_.data()[j] : t;
+  }
+
+  void sum_targets(const Tile<T>& tile, const Tile<T>& extra, Rows& rows) const {
+    const V<T> zero{};
+    for (int64_t l = 0; l < width_; l += L) {
+      V<T> max = broadcast(static_cast<T>(-INFINITY));
+      for (int64_t j = 0; j < n_; ++j) max = maximum<T>(load(tile.at(j) + l), max);
+      CompensatedSum<T> sum, gap;
+      for (int64_t j = 0; j < n_; ++j) {
+        const V<T> t = target_of(extra, rows, j, l);
+        sum.add(t);
+        gap.add(t == zero ? zero : t * (max - load(tile.at(j) + l)));
+      }
+      const auto total = [](V<double> hi, V<double> lo) {
+        return hi - hi == 0 ? hi + lo : hi;  // where hi is infinite, lo is NaN
+      };
+      for_each_part<T>([&](auto part) {
+        constexpr int p = decltype(part)::index;
+        store(rows.target_sum + l + part.begin, total(widen<p>(sum.hi), widen<p>(sum.lo)));
+        store(rows.gap + l + part.begin, total(widen<p>(gap.hi), widen<p>(gap.lo)));
+      });
+    }
+  }
+
+  // Stores the losses of the lanes from l on, from log_sum = lse - base.
+  void store_losses(const LogParts<T>& log_sum, V<T> base, Rows& rows, int64_t l) const {
+    const V<T> logit = dense ? V<T>{} : load(rows.logit + l);
+    for_each_part<T>([&](auto part) {
+      constexpr int p = decltype(part)::index;
+      const int64_t k = l + part.begin;
+      const V<double> max = widen<p>(base), zero{};
+      const V<double> log = widen<p>(log_sum.large) + widen<p>(log_sum.small);
+      // The logarithm may be much larger than the loss: its small part is added last.
+      const V<double> tail = widen<p>(log_sum.large) + (max - widen<p>(logit));
+      const V<double> nll = tail + widen<p>(log_sum.small);
+      if (is_plain_nll_) {
+        store(rows.loss + k, nll);
+        return;
+      }
+      const V<double> s = load(rows.target_sum + k);
+      store(rows.loss + k, dense ? loss_of<V<double>>(task_, max, log, s, load(rows.gap + k))
+                                 : loss_of<V<double>>(task_, max + log, s == 0 ? zero : s * nll));
+    });
+  }
+
+  CompensatedSum<T> target_sum_at(const Rows& rows, int64_t l) const {
+    if (is_plain_nll_) return {broadcast(T(1)), V<T>{}};
+    return split_doubles<T>(rows.target_sum + l);
+  }
+  CompensatedSum<T> upstream_at(const Rows& rows, int64_t l) const {
+    if (!task_.upstream) return {broadcast(scale_high_), broadcast(scale_low_)};
+    return split_doubles<T>(rows.upstream + l);
+  }
+
+  V<T> z_term(const LaneSums<T>& lanes) const {  // 2 z_loss lse
+    if (task_.z_loss == 0) return V<T>{};
+    return static_cast<T>(2 * task_.z_loss) * (lanes.max + lanes.log_sum());
+  }
+
+  // The gradient of a row: the factor of its exponentials, the value at the target, and what the
+  // factor was made of.
+  struct Gradient {
+    CompensatedSum<T> factor;
+    V<T> at_target, given;
+  };
+  // Filled in place: returning it would copy it through memory.
+  SOFTXENT_INLINE void gradient_of(const LaneSums<T>& lanes, const Rows& rows, int64_t l,
+                                   Gradient& g) const {
+    const CompensatedSum<T> reciprocal_sum = lanes.reciprocal_sum(), tail = lanes.tail(),
+                            upstream = upstream_at(rows, l);
+    const CompensatedSum<T> kept =
+        is_plain_nll_ ? upstream : upstream.times(target_sum_at(rows, l));
+    const V<T> more = z_term(lanes) * upstream.hi;
+    const CompensatedSum<T> factor = reciprocal_sum.times({kept.hi + more, kept.lo});
+    // p_factor p - t. Where the base is the target, p_factor (p - 1) is computed as -p_factor tail
+    // / sum, which keeps its digits.
+    const V<T> low = multiply_add(tail.hi, factor.lo, tail.lo * factor.hi);
+    const V<T> at_top = more - multiply_add(tail.hi, factor.hi, low);
+    const V<T> e = load(rows.e + l);  // of the target
+    const V<T> below = multiply_add(e, factor.hi, -kept.hi) + (e * factor.lo - kept.lo);
+    g.factor.hi = factor.hi;
+    g.factor.lo = factor.lo;
+    g.at_target = e == lanes.top ? at_top : below;
+    g.given = kept.hi;
+  }
+
+  // Replaces the exponentials of the lanes from l on by the gradient.
+  void write_gradient(const Tile<T>& tile, const Tile<T>& extra, LaneSums<T>& lanes,
+                      const Rows& rows, int64_t l) const {
+    if (dense) {
+      const V<T> more = z_term(lanes);
+      const CompensatedSum<T> reciprocal_sum = lanes.reciprocal_sum(), tail = lanes.tail(),
+                              upstream = upstream_at(rows, l);
+      const CompensatedSum<T> target_sum = target_sum_at(rows, l),
+                              p_factor{target_sum.hi + more, target_sum.lo};
+      const V<T> p_max_minus_1 = -(tail.times(reciprocal_sum).hi * p_factor.hi);
+      CompensatedSum<T> factor = reciprocal_sum.times(p_factor);
+      V<T> at_target{};
+      recompute_extreme(tile, rows, l, V<T>{}, p_factor.hi, lanes, factor, at_target);
+      const DenseFactors<T> factors{factor.hi,     factor.lo,     lanes.top, p_max_minus_1,
+                                    target_sum.hi, target_sum.lo, more,      upstream.hi};
+      for (int64_t j = 0; j < n_; ++j) {
+        T* const to = tile.at(j) + l;
+        store(to, factors.gradient(load(to), target_of(extra, rows, j, l)));
+      }
+    } else {
+      Gradient g;
+      gradient_of(lanes, rows, l, g);
+      recompute_extreme(tile, rows, l, load(rows.e + l), g.given, lanes, g.factor, g.at_target);
+      multiply_lanes(tile, l, g.factor);
+      scatter<T>(tile.data, rows.tile_positions(l, width_), g.at_target);
+    }
+  }
+
+  // Recomputes factors outside the range in which T holds all their digits: in double, and with
+  // exponentials multiplied by a power of two.
+  void recompute_extreme(const Tile<T>& tile, const Rows& rows, int64_t l, V<T> e, V<T> given,
+                         LaneSums<T>& lanes, CompensatedSum<T>& factor, V<T>& at_target) const {
+    const Mask<T> extreme = exceeds_range<T>(factor.hi, given);
+    if (all_lanes<T>(extreme == 0)) return;
+    for (int k = 0; k < L; ++k) {
+      if (extreme[k] == 0 || l + k >= tile.rows) continue;
+      const double top = static_cast<double>(lanes.top[k]);
+      const double tail_sum =
+          static_cast<double>(lanes.tail_sum.hi[k]) + static_cast<double>(lanes.tail_sum.lo[k]);
+      const double reciprocal_sum = 1 / (1 + tail_sum);
+      const double lse = static_cast<double>(lanes.max[k]) + log1p(tail_sum);
+      const double upstream = task_.upstream ? task_.upstream[tile.row + l + k] : 1;
+      const GradientFactors f(task_, scale_, upstream, tail_sum, lse,
+                              is_plain_nll_ ? 1 : rows.target_sum[l + k]);
+      const Normalizer<T> exact(top, tail_sum, dense ? f.p_factor : f.p_factor * f.upstream);
+      factor.hi[k] = static_cast<T>(exact.hi);
+      factor.lo[k] = static_cast<T>(exact.hi - static_cast<double>(factor.hi[k]) + exact.lo);
+      at_target[k] = static_cast<T>(
+          f.at_target(e[k] == lanes.top[k], static_cast<double>(e[k]) / top * reciprocal_sum));
+      if (exact.prescale == 1) continue;
+      const T prescale = static_cast<T>(exact.prescale);
+      lanes.top[k] *= prescale;
+      for (int64_t j = 0; j < n_; ++j) tile.at(j)[l + k] *= prescale;
+    }
+  }
+
+  template <class F>
+  void each_ignored(const Tile<T>& tile, const Rows& rows, const F& f) const {
+    for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
+      if (is_ignored(tile, l)) f(l);
+    }
+  }
+
+  // Writes the tile's losses to the outputs.
+  void write_losses(const Tile<T>& tile, Rows& rows) const {
+    each_ignored(tile, rows, [&](int64_t l) {
+      rows.loss[l] = 0;
+      rows.saved[l] = {NAN, NAN};
+    });
+    for (int64_t l = tile.rows; l < width_; ++l) rows.loss[l] = 0;
+    CompensatedSum<double> sum;
+    for (int64_t l = 0; l < width_; l += kLanes<double>) sum.add(load(rows.loss + l));
+    store_sum(tile, sum.total());
+    double* const loss = task_.loss ? task_.loss + tile.row : nullptr;
+    for (int64_t l = 0; loss && l < tile.rows; ++l) loss[l] = rows.loss[l];
+    write_saved(tile, rows);
+  }
+  void store_sum(const Tile<T>& tile, DoubleDouble total) const {
+    sums_.of(0)[tile.number] = total.hi;
+    sums_.of(1)[tile.number] = total.hi - total.hi == 0 ? total.lo : 0;
+  }
+  void write_saved(const Tile<T>& tile, const Rows& rows) const {
+    SavedStatistics* const saved = task_.saved ? task_.saved + tile.row : nullptr;
+    for (int64_t l = 0; saved && l < tile.rows; ++l) saved[l] = rows.saved[l];
+  }
+  void write_tile_gradient(const Tile<T>& tile, const Tile<T>& extra, const Rows& rows) const {
+    const auto clear = [&](T* data) {
+      each_ignored(tile, rows, [&](int64_t l) {
+        for (int64_t j = 0; j < n_; ++j) data[j * width_ + l] = 0;
+      });
+    };
+    clear(tile.data);
+    if (scale_.softcap != 0) {
+      read_tile(task_.shape, task_.logits, extra);
+      clear(extra.data);  // NaN would turn the zeros into NaN
+      scale_.apply_derivative(extra.data, tile.data, n_ * width_);
+    }
+    write_tile(task_.shape, task_.grad, tile);
+  }
+
+  const CrossEntropyTask task_;
+  const LogitTransform scale_;
+  const bool from_saved_;
+  const int64_t n_, width_;
+  const int workers_;
+  const bool adjacent_;
+  const int64_t head_;
+  const RowOfElement<T> row_of_;
+  const Scratch<T> exponentials_, scratch_, extra_;
+  const Scratch<double> sums_;  // of each tile's losses, as double-double numbers
+  const ClassWeights<T> weight_;
+  const bool is_plain_nll_;  // unweighted class indices without z_loss
+  const T keep_, spread_;
+  const double scale_of_grad_;
+  const T scale_high_, scale_low_;
+};
+
+}  // namespace
+}  // namespace SOFTXENT_LEVEL
+}  // namespace softxent

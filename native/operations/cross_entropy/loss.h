@@ -1,0 +1,105 @@
+// The loss of a row and the factors of its gradient, from its saved statistics.
+#pragma once
+
+#include "kernels.h"
+#include "math/compensated_sum.h"
+#include "math/log.h"
+#include "math/logit_transform.h"
+
+namespace softxent {
+namespace SOFTXENT_LEVEL {
+namespace {
+
+// loss = sum_j t_j (lse - u_j) + z_loss lse^2, with lse - u_j = log_sum + (max - u_j) >= 0: no term
+// is negative. D is double, or V<double> for one row in each lane.
+template <class D>
+D loss_of(const CrossEntropyTask& task, D lse, D nll) {
+  const D zero{}, z_term = task.z_loss == 0 ? zero : task.z_loss * lse * lse;
+  return lse != lse ? zero + NAN : nll + z_term;
+}
+template <class D>
+D loss_of(const CrossEntropyTask& task, D max, D log_sum, D target_sum, D gap) {
+  const D spread = target_sum == 0 ? D{} : target_sum * log_sum;
+  return loss_of<D>(task, max + log_sum, spread + gap);
+}
+
+// Collects rows until there is a vector of them: one logarithm takes as long as a vector of
+// logarithms.
+class LossBatch {
+ public:
+  explicit LossBatch(const CrossEntropyTask& task) : task_(task) {}
+  ~LossBatch() { flush(); }
+  LossBatch(const LossBatch&) = delete;
+  void operator=(const LossBatch&) = delete;
+
+  void add(int64_t row, double max, double tail_sum, double target_sum, double gap) {
+    if (!task_.loss) return;
+    row_[count_] = row;
+    max_[count_] = max;
+    ratio_[count_] = tail_sum;
+    target_[count_] = target_sum;
+    gap_[count_] = gap;
+    if (++count_ == kLanes<double>) flush();
+  }
+
+ private:
+  void flush() {
+    const V<double> loss = loss_of<V<double>>(task_, load(max_), log1p<double>(load(ratio_)),
+                                              load(target_), load(gap_));
+    for (int k = 0; k < count_; ++k) task_.loss[row_[k]] = loss[k];
+    count_ = 0;
+  }
+
+  const CrossEntropyTask& task_;
+  int count_ = 0;
+  int64_t row_[kLanes<double>];
+  double max_[kLanes<double>]{}, ratio_[kLanes<double>]{};
+  double target_[kLanes<double>]{}, gap_[kLanes<double>]{};
+};
+
+// The gradient of a row is (p_factor p - t) upstream, with p_factor = s + 2 z_loss lse.
+//
+// At the maximum, p - 1 = -tail_sum / (1 + tail_sum) keeps its digits where p rounds to 1. There,
+// p_factor p - t = p_factor (p - 1) + (s - t) + 2 z_loss lse.
+struct GradientFactors {
+  double target_sum, p_factor, extra, tail_sum, upstream;
+
+  GradientFactors() = default;
+  GradientFactors(const CrossEntropyTask& task, const LogitTransform& scale, double given,
+                  double ratio_, double lse, double target_)
+      : target_sum(target_),
+        extra(task.z_loss == 0 ? 0 : 2 * task.z_loss * lse),
+        tail_sum(ratio_),
+        upstream(given * task.scale) {
+    p_factor = target_sum + extra;
+    if (scale.softcap == 0 && scale.temperature != 1) upstream /= scale.temperature;
+  }
+
+  double p_max_minus_1() const { return -tail_sum / (1 + tail_sum); }
+  // At the class that has the whole target: s - t = 0.
+  double at_one_hot(double p, double p_minus_1) const {
+    return upstream * (target_sum * p_minus_1 + extra * p);
+  }
+  double at_target(bool at_max, double p) const {
+    return at_one_hot(p, at_max ? p_max_minus_1() : p - 1);
+  }
+};
+
+// The same for targets with a probability on every class.
+template <class T>
+struct DenseFactors {
+  V<T> high, low;  // p_factor / sum_j exp(u_j - max)
+  V<T> top, p_factor_above, target_sum_high, target_sum_low, extra, upstream;
+
+  V<T> gradient(V<T> e, V<T> t) const {
+    const V<T> below = dot2<T>(e, high, e, low) - t;
+    const V<T> half_target_sum = target_sum_high / 2;
+    const V<T> at_top = p_factor_above + (((target_sum_high - t) + target_sum_low) + extra);
+    // The form with p - 1 helps only where nearly all of p and of t is on this class.
+    return ((e == top) & (t > half_target_sum) ? at_top : below) * upstream;
+  }
+};
+
+}  // namespace
+}  // namespace SOFTXENT_LEVEL
+}  // namespace softxent
