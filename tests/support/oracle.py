@@ -86,12 +86,25 @@ class Result:
     """The loss of one row and its gradient.
 
     Attributes:
-        terms: the larger of the two terms whose difference each entry of the gradient is.
+        grad_u: the derivatives pull p_j - t_j by u_j, where pull = sum_j t_j + 2 z_loss lse.
+        terms_u: the larger of pull p_j and t_j.
+        slope: du_j/dz_j.
     """
 
     loss: Any
-    grad: list[Any]
-    terms: list[Any]
+    grad_u: list[Any]
+    terms_u: list[Any]
+    slope: list[Any]
+
+    @property
+    def grad(self) -> list[Any]:
+        """The gradient by the logits."""
+        return [g * s for g, s in zip(self.grad_u, self.slope, strict=True)]
+
+    @property
+    def terms(self) -> list[Any]:
+        """The larger of the two terms whose difference each entry of the gradient is."""
+        return [t * s for t, s in zip(self.terms_u, self.slope, strict=True)]
 
 
 def cross_entropy(
@@ -129,9 +142,9 @@ def cross_entropy(
         cost = [t_j * (lse - v) for t_j, v in zip(t, u, strict=True) if t_j != 0]
         loss = mp.fsum(cost) + mp.mpf(z_loss) * lse**2
         pull = mp.fsum(t) + 2 * mp.mpf(z_loss) * lse
-        grad = [(pull * p_j - t_j) * s for p_j, t_j, s in zip(p, t, slope, strict=True)]
-        terms = [max(abs(pull * p_j), t_j) * s for p_j, t_j, s in zip(p, t, slope, strict=True)]
-        return Result(loss, grad, terms)
+        grad_u = [pull * p_j - t_j for p_j, t_j in zip(p, t, strict=True)]
+        terms_u = [max(abs(pull * p_j), t_j) for p_j, t_j in zip(p, t, strict=True)]
+        return Result(loss, grad_u, terms_u, slope)
 
 
 def ulps(got: Any, expected: Any, of: Any = None, dtype: Any = None) -> float:
@@ -156,9 +169,17 @@ def ulps(got: Any, expected: Any, of: Any = None, dtype: Any = None) -> float:
 def _ulps(got: float, expected: Any, of: Any, info: Any) -> float:
     if not mp.isfinite(expected) or not math.isfinite(got):
         return 0.0 if mp.mpf(got) == expected else math.inf
-    exponent = mp.frexp(of)[1] - 1 if of else info.minexp
-    ulp = mp.mpf(2) ** (max(exponent, int(info.minexp)) - int(info.nmant))
-    return float(abs(mp.mpf(got) - expected) / ulp)
+    return float(abs(mp.mpf(got) - expected) / _ulp(of, info))
+
+
+def ulp(value: Any, dtype: Any) -> Any:
+    """The unit in the last place of a number, had it this dtype."""
+    return _ulp(value, np.finfo(dtype))
+
+
+def _ulp(value: Any, info: Any) -> Any:
+    exponent = mp.frexp(value)[1] - 1 if value else info.minexp
+    return mp.mpf(2) ** (max(int(exponent), int(info.minexp)) - int(info.nmant))
 
 
 def rounded(value: Any, dtype: Any) -> Any:
