@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_a_target_that_is_no_class(capsys: pytest.CaptureFixture[str], target: i
 
 
 def test_every_option_reaches_the_library(capsys: pytest.CaptureFixture[str]) -> None:
-    options = {"temperature": 2.0, "softcap": 3.0, "label_smoothing": 0.1, "z_loss": 0.01}
+    options: Any = {"temperature": 2.0, "softcap": 3.0, "label_smoothing": 0.1, "z_loss": 0.01}
     typed = [part for name, v in options.items() for part in (f"--{name.replace('_', '-')}", v)]
     out = shown(capsys, 2, -1, 0.1, "--target", 1, "--weight", "1,2,4", *typed)
     assert out == str(softxent.explain([2, -1, 0.1], 1, [1, 2, 4], **options)) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import softxent
-from softxent import explain
 from softxent.errors import OptionError, ShapeError
 from softxent.explain import WhatIf
+
+# Untyped: some arguments are wrong on purpose, and attributes are None only without a target.
+explain: Any = softxent.explain
 
 
 def flat(text: object) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from softxent import Trace, explain
+import softxent
+from softxent import Trace
+
+# Untyped: some arguments are wrong on purpose, and attributes are None only without a target.
+explain: Any = softxent.explain
 
 NOTE = np.array([2, -1, 0.1], np.float32)  # a float32 tensor in the note
 

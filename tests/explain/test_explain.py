@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 import unicodedata
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -16,8 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import softxent
-from softxent import Mean, Trace, explain
+from softxent import Mean, Trace
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
+
+# Untyped: some arguments are wrong on purpose, and attributes are None only without a target.
+explain: Any = softxent.explain
 
 # The example of the first note. Its exponentials are those of a float32 tensor, so that 0.1 is
 # 0.10000000149011612.
@@ -37,7 +41,14 @@ def width(line: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
 
 
-def by_hand(z, t, *, temperature=1.0, softcap=None, z_loss=0.0):
+def by_hand(
+    z: Any,
+    t: Any,
+    *,
+    temperature: float = 1.0,
+    softcap: float | None = None,
+    z_loss: float = 0.0,
+) -> tuple[list[float], float, list[float]]:
     """Probabilities, loss and gradient of one row in 50 digits, as the formula is printed."""
     with mpmath.workdps(50):
         z, t = [mpmath.mpf(float(x)) for x in z], [mpmath.mpf(float(x)) for x in t]
@@ -338,7 +349,9 @@ def test_no_target_shows_the_probabilities_alone() -> None:
         (([2, -1, 0.1], 0), {"classes": ["a", "b"]}, ShapeError),
     ],
 )
-def test_errors_are_one_line(arguments: tuple, options: dict, error: type) -> None:
+def test_errors_are_one_line(
+    arguments: tuple[Any, ...], options: dict[str, Any], error: type[Exception]
+) -> None:
     with pytest.raises(error) as caught:
         explain(*arguments, **options)
     assert str(caught.value).startswith("[explain] ")
@@ -352,7 +365,7 @@ def test_a_trace_is_immutable() -> None:
     logits = np.array([2.0, -1.0, 0.1])
     trace = explain(logits, 2)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        trace.value = 0.0  # type: ignore[misc]
+        trace.value = 0.0
     for field in dataclasses.fields(Trace):
         value = getattr(trace, field.name)
         if isinstance(value, np.ndarray):
@@ -410,9 +423,13 @@ WIDE_NAMES = ["日本語の名前はとても長いです", "x" * 50, "naïve"]
             [-1.2345678901234567e-05, -123456.78901234567], 1, [3, 1 / 3], classes=["x" * 50] * 2
         ),
         explain([-1.2345678901234567e-05, -1 / 3], [1 / 3, 1 / 7], classes=["x" * 50] * 2),
-        explain(np.float32([-1.2345678e-05, -123456.79, -123456.78]), 1, classes=["x" * 50] * 3),
-        explain(np.float32(LOTS) * 30, 17),
-        explain(np.float16(LOTS).reshape(-1, 5) * 5, np.arange(200) % 5),
+        explain(
+            np.array([-1.2345678e-05, -123456.79, -123456.78], np.float32),
+            1,
+            classes=["x" * 50] * 3,
+        ),
+        explain(LOTS.astype(np.float32) * 30, 17),
+        explain(LOTS.astype(np.float16).reshape(-1, 5) * 5, np.arange(200) % 5),
     ],
 )
 def test_the_text_fits_into_80_columns(trace: Trace) -> None:
@@ -449,7 +466,7 @@ def test_of_many_classes_the_most_probable_and_the_target_are_shown() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.5}])
-def test_of_many_classes_the_target_is_shown_with_any_weight(options: dict) -> None:
+def test_of_many_classes_the_target_is_shown_with_any_weight(options: dict[str, Any]) -> None:
     weight = np.ones(1000)
     weight[17] = 0
     assert "class 17 " in explain(LOTS, 17, weight, **options).text()

@@ -12,7 +12,8 @@ from softxent.metrics import Calibration, measure, measure_calibration, wilson_i
 
 def losses(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(target)), target]
+    lse = np.log(np.exp(shifted).sum(axis=1))
+    return np.asarray(lse - shifted[np.arange(len(target)), target])
 
 
 def some_logits(rows: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

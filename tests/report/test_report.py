@@ -35,7 +35,8 @@ from softxent.report.png import encode
 
 def losses(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(target)), target]
+    lse = np.log(np.exp(shifted).sum(axis=1))
+    return np.asarray(lse - shifted[np.arange(len(target)), target])
 
 
 def an_epoch(number: int, train: float | None, test: float | None, rows: int = 100) -> Epoch:
