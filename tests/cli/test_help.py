@@ -8,6 +8,7 @@ the words.
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 import softxent
 from softxent.cli import build_parser, main
+from softxent.ops.options import DETAILS, LossOptions
 
 FROZEN = Path(__file__).with_name("frozen_help.txt")
 
@@ -50,6 +52,14 @@ def test_the_command_line_is_as_frozen() -> None:
 
 def test_every_option_is_explained() -> None:
     assert "default=None required=False choices=None: None" not in current()
+
+
+def test_the_loss_options_of_explain_are_those_of_the_library() -> None:
+    (commands,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    options = {action.dest: action for action in commands.choices["explain"]._actions}
+    for name in set(LossOptions._fields) - {"ignore_index", "reduction"}:
+        assert (options[name].help or "").startswith(DETAILS[name].help)
+        assert name in inspect.signature(softxent.explain).parameters
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import softxent
 from softxent import Mean, Trace
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
+from softxent.ops.options import LossOptions
 
 # Untyped: some arguments are wrong on purpose, and attributes are None only without a target.
 explain: Any = softxent.explain
@@ -373,6 +374,15 @@ def test_a_trace_is_immutable() -> None:
     logits[0] = 7
     assert trace.logits[0, 0] == 2
     assert logits.flags.writeable
+
+
+def test_a_trace_has_every_option_of_the_loss() -> None:
+    options = {"label_smoothing": 0.1, "z_loss": 0.01, "softcap": 3.0, "temperature": 2.0}
+    trace = explain([2, -1, 0.1], 2, [1, 2, 4], ignore_index=-1, reduction="sum", **options)
+    assert set(LossOptions._fields) <= {field.name for field in dataclasses.fields(Trace)}
+    expected = options | {"ignore_index": -1, "reduction": "sum"}
+    assert {name: getattr(trace.options, name) for name in expected} == expected
+    assert trace.options.weight.tolist() == [1, 2, 4]
 
 
 def test_repr_is_one_line() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from softxent.cli.explain_numbers import trace_of_numbers
 from softxent.cli.explain_run import is_run, trace_of_run
+from softxent.cli.loss_options import add_loss_options
 from softxent.cli.typed_numbers import parse_change
 from softxent.errors import OptionError
 from softxent.render.terminal import supports_colour
@@ -63,18 +64,7 @@ def add_parser(commands: Any) -> None:
         action="append",
         help="compare with the loss for another logit; may be repeated",
     )
-    parser.add_argument("--weight", metavar="W,W,...", help="one weight per class (default ones)")
-    parser.add_argument("--temperature", type=float, help="divide the logits by this (default 1)")
-    parser.add_argument("--softcap", type=float, help="limit the logits to this by tanh")
-    parser.add_argument(
-        "--label-smoothing",
-        type=float,
-        metavar="SHARE",
-        help="share of the target spread over all classes, 0 to 1 (default 0)",
-    )
-    parser.add_argument(
-        "--z-loss", type=float, metavar="FACTOR", help="add this times lse^2 (default 0)"
-    )
+    add_loss_options(parser)
     parser.add_argument(
         "--dtype",
         choices=("float64", "float32", "float16"),

@@ -6,6 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
+from softxent.cli.loss_options import given_loss_options
 from softxent.cli.numpy_file import is_numpy_file, load
 from softxent.cli.typed_numbers import parse_number, parse_numbers
 from softxent.errors import OptionError
@@ -39,18 +40,15 @@ def trace_of_numbers(args: argparse.Namespace) -> Trace:
                 f"{len(logits):,}: choose one with --row NUMBER, or name a NumPy file of targets."
             )
         target = [target]
-    # An option that isn't given has the default of `explain`.
-    names = ("temperature", "softcap", "label_smoothing", "z_loss")
-    options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    options = given_loss_options(args)
     if args.row is not None and _is_ignored(target):
         # The mean over this row alone would be 0/0; in the batch its loss is 0.
         options["reduction"] = "none"
-    weight = None if args.weight is None else parse_numbers("--weight", args.weight)
-    return explain(logits, target, weight, **options)
+    return explain(logits, target, **options)
 
 
 def _is_ignored(target: Any) -> bool:
-    from softxent.ops.spec import IGNORE_INDEX
+    from softxent.ops.options import IGNORE_INDEX
 
     is_index = getattr(target, "shape", None) == () and target.dtype.kind == "i"
     return is_index and int(target) == IGNORE_INDEX

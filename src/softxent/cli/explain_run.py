@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from softxent.cli.loss_options import LOSS_OPTIONS
 from softxent.cli.numpy_file import is_numpy_file
 from softxent.errors import OptionError
 from softxent.render.text import shorten
@@ -16,16 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_run", "trace_of_run"]
 
-# A row of a run has its own logits and target, and was trained without these options.
-_NOT_FOR_RUNS = (
-    "target",
-    "weight",
-    "temperature",
-    "softcap",
-    "label_smoothing",
-    "z_loss",
-    "dtype",
-)
+_NOT_FOR_RUNS = ("target", *LOSS_OPTIONS, "dtype")  # a row of a run has its own
 _NAME_WIDTH = 60
 
 
