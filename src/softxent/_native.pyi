@@ -1,3 +1,9 @@
+"""The compiled kernels; tests/native/test_stub.py compares this file with the module.
+
+softxent.ops checks the arguments that users pass. The module itself checks only what memory safety
+needs. `uint16` arrays are taken as the bits of bfloat16 numbers.
+"""
+
 from typing import Any
 
 import numpy as np
@@ -5,6 +11,7 @@ import numpy.typing as npt
 
 _Array = npt.NDArray[Any]
 _Float64s = npt.NDArray[np.float64]
+_Int64s = npt.NDArray[np.int64]
 
 def softmax(x: _Array, out: _Array, *, axis: int = -1, log: bool = False) -> None: ...
 def logsumexp(x: _Array, out: _Float64s, *, axis: int = -1) -> None: ...
@@ -12,7 +19,7 @@ def cross_entropy(
     logits: _Array,
     *,
     axis: int = -1,
-    index: npt.NDArray[np.int64] | None = None,
+    index: _Int64s | None = None,
     probabilities: _Array | None = None,
     weight: _Array | None = None,
     ignore_index: int = -100,
@@ -29,14 +36,16 @@ def cross_entropy(
     grad: _Array | None = None,
     k: int = 1,
     entropy: _Float64s | None = None,
-    argmax: npt.NDArray[np.int64] | None = None,
+    argmax: _Int64s | None = None,
     hits: npt.NDArray[np.bool_] | None = None,
-) -> tuple[float, float]: ...
+) -> tuple[float, float]:
+    """Write loss, saved statistics and gradient; return the losses' sum and a mean's divisor."""
+
 def plain_cross_entropy(
     logits: int,
     index: int,
     grad: int,
-    summary: int,
+    saved: int,
     type: int,
     rows: int,
     classes: int,
@@ -44,18 +53,20 @@ def plain_cross_entropy(
     label_smoothing: float,
     mean: bool,
     scale: float,
-) -> float: ...
+    /,
+) -> float:
+    """Return the reduced loss of contiguous rows, which are given by their addresses."""
+
 def reduced_cross_entropy(
     logits: _Array,
-    index: npt.NDArray[np.int64],
+    index: _Int64s,
     grad: _Array | None,
     ignore_index: int,
     label_smoothing: float,
     mean: bool,
-) -> float: ...
-def plain_binary_cross_entropy(
-    logits: int, target: int, grad: int, type: int, count: int, scale: float, value: bool
-) -> float: ...
+) -> float:
+    """Return the reduced loss of contiguous rows with the classes last."""
+
 def binary_cross_entropy(
     logits: _Array,
     target: _Array,
@@ -68,12 +79,21 @@ def binary_cross_entropy(
     grad: _Array | None = None,
     value: bool = True,
 ) -> float: ...
-def empty(bytes: int, keep: bool) -> npt.NDArray[np.uint8]: ...
+def plain_binary_cross_entropy(
+    logits: int, target: int, grad: int, type: int, count: int, scale: float, value: bool, /
+) -> float: ...
+def empty(bytes: int, keep: bool) -> npt.NDArray[np.uint8]:
+    """Return an array whose memory comes from the cache of results, and returns there if kept."""
+
 def held_memory() -> int: ...
 def release_memory() -> None: ...
-def levels() -> list[str]: ...
+def levels() -> list[str]:
+    """Return the instruction sets that this processor can run, best first."""
+
 def current_level() -> str: ...
-def select_level(name: str) -> bool: ...
+def select_level(name: str, /) -> bool: ...
 def processors_granted(root: str = "") -> int: ...
+def last_streamed() -> bool: ...
+def streaming_turns(calls: list[tuple[int, int, float, float]]) -> list[bool]: ...
 def get_num_threads() -> int: ...
-def set_num_threads(count: int) -> None: ...
+def set_num_threads(count: int, /) -> None: ...
