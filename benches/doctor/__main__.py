@@ -1,10 +1,10 @@
-"""How often the doctor is right: false alarms on healthy set-ups, and mistakes found.
+"""How often the doctor is right: false alarms on healthy set-ups, and detected mistakes.
 
     python -m benches.doctor [--data DIR] [--seed 0] [--write docs/doctor/rates.md]
 
-A healthy set-up is a data set, an architecture and a state of training, looked at in every way that
-the doctor offers, or a log; it must not be given anything above a note. A mistake is generated in
-some dozens of instances from the same models; it counts as found where its own rule says so.
+A healthy set-up is a data set, an architecture and a state of training, examined in every way that
+the doctor offers, or a log; it must not get a finding above a note. Each mistake is generated in up
+to 40 instances from the same models; it counts as found if its own rule reports it.
 """
 
 from __future__ import annotations
@@ -28,35 +28,36 @@ from benches.doctor.watching import Cost, costs
 def page(
     result: dict[str, Any], counts: dict[str, Count], formats: dict[str, Count], watch: list[Cost]
 ) -> str:
-    """The page of the docs."""
+    """The page in the docs."""
     setups, disturbed = result["setups"], result["disturbed"]
     notes = ", ".join(f"{k} ({n})" for k, n in result["notes"].most_common()) or "none"
     instances = sum(one.instances for one in counts.values())
     found = sum(one.found for one in counts.values())
-    said = sum(one.said for one in counts.values())
+    undecided = sum(one.undecided for one in counts.values())
     prose = textwrap.fill(
-        f"{setups} set-ups, looked at {result['diagnoses']} times in some twenty ways: "
+        f"{setups} set-ups got {result['diagnoses']} diagnoses, in about twenty ways: "
         f"**{disturbed} of {setups} had a finding above a note**. They are data sets "
         f"({'; '.join(result['sources'])}) with five or six architectures, untrained, after "
-        f"{STEPS[1]} and after {STEPS[2]} steps, two seeds; sequences, segmentation, one "
-        f"logit, soft targets, class weights, frozen parts; and {result['logs']} logs, in "
-        f"{len(FORMATS)} formats with 12 courses each: accuracies as fractions and in percent, "
-        "auxiliary terms, label smoothing, class weights, mixup, resumed and short runs, and some "
-        f"of regression, detection and language models. Notes that were given: {notes}.",
+        f"{STEPS[1]} and after {STEPS[2]} steps, with two seeds; sequences, segmentation, one "
+        f"logit, soft targets, class weights, frozen layers; and {result['logs']} logs, in "
+        f"{len(FORMATS)} formats with 12 learning curves each: accuracies as fractions and as "
+        "percentages, auxiliary terms, label smoothing, class weights, mixup, resumed and short "
+        "runs, and logs of regression, detection and language models. Notes that were reported: "
+        f"{notes}.",
         100,
     )
     weak = textwrap.fill(
         f"{found} of {instances} generated instances were found by their own rule "
-        f"({found / instances:.1%}). Of {said} more the diagnosis says, among what it did not look "
-        "at, that they can't be told: an untrained model, or one of a few steps, goes with another "
-        "order of its columns as well, by chance.",
+        f"({found / instances:.1%}). For {undecided} more the diagnosis lists the mistake as not "
+        "checked: with an untrained model, or after a few steps, another order of the columns fits "
+        "the labels as well by chance.",
         100,
     )
     return "\n".join(
         [
             "# How often the doctor is right",
             "",
-            "Made by `python -m benches.doctor --data DIR --write docs/doctor/rates.md`, seed "
+            "Written by `python -m benches.doctor --data DIR --write docs/doctor/rates.md`, seed "
             f"{result['seed']}.",
             "",
             "## Healthy set-ups",
@@ -71,16 +72,16 @@ def page(
             "",
             *_table("rule", counts, link=True),
             "",
-            "The broken logs by format, all rules together:",
+            "The logs with a mistake by format, all rules together:",
             "",
             *_table("format", formats, link=False),
             "",
-            "## What watching costs",
+            "## The cost of watching",
             "",
-            "Loops with `doctor.watch` and without took turns; what counts is processor time. The",
-            "share is the median of the ratios, less 1.",
+            "Loops with and without `doctor.watch` alternate; processor time is measured. The",
+            "share is the median of the ratios, minus 1.",
             "",
-            "| loop | steps | a step | watching adds | quartiles |",
+            "| loop | steps | time per step | watching adds | quartiles |",
             "| --- | ---: | ---: | ---: | ---: |",
             *(
                 f"| {c.name} | {c.steps:,} | {c.step:,.0f} µs | {c.share:.2%} | {c.low:.2%} to "
@@ -93,7 +94,7 @@ def page(
 
 
 def _table(head: str, counts: dict[str, Count], *, link: bool) -> Iterator[str]:
-    yield f"| {head} | instances | found | as warning or error | said to be undecided |"
+    yield f"| {head} | instances | found | as warning or error | not checked |"
     yield "| --- | ---: | ---: | ---: | ---: |"
     for name, one in counts.items():
         shown = name
@@ -101,12 +102,13 @@ def _table(head: str, counts: dict[str, Count], *, link: bool) -> Iterator[str]:
             rule, comma, state = name.partition(",")
             shown = f"[{rule}]({rule}.md){comma}{state}"
         share = f" ({one.found / one.instances:.0%})" if one.instances else ""
-        yield f"| {shown} | {one.instances} | {one.found}{share} | {one.above} | {one.said or ''} |"
+        numbers = f"{one.instances} | {one.found}{share} | {one.above} | {one.undecided or ''}"
+        yield f"| {shown} | {numbers} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder with mnist, otto, letter")
+    parser.add_argument("--data", type=Path, help="a folder with mnist, otto and letter")
     parser.add_argument("--seed", type=int, default=0, help="other data, weights and mistakes")
     parser.add_argument("--write", type=Path, help="where to write the page")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Healthy set-ups, looked at in every way that the doctor offers."""
+"""Healthy set-ups, examined in every way that the doctor offers."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from softxent import doctor
 from softxent.errors import DataError
 
 
-def looks(
+def diagnoses_of(
     model: nn.Module, data: Data, rng: np.random.Generator
 ) -> Iterator[tuple[str, doctor.Diagnosis]]:
-    """Every way to look at a healthy set-up."""
+    """(how, diagnosis) for every way to examine a healthy set-up."""
     held_out = 4 * len(data.x) // 5
     x, y = data.x[held_out:], data.y[held_out:]
     model.eval()
@@ -74,7 +74,7 @@ def looks(
 def healthy(
     folder: Path | None, base: int, alarms: collections.Counter[str], pool: list[Scored]
 ) -> dict[str, Any]:
-    """Look at every healthy set-up; count what was said."""
+    """Examine every healthy set-up, and count the findings."""
     notes: collections.Counter[str] = collections.Counter()
     disturbed, setups, diagnoses = 0, 0, 0
     rng = np.random.default_rng(base)
@@ -91,7 +91,7 @@ def healthy(
                     with doctor.watch(model, loss) as watching:
                         train(model, data, steps - done, loss, lines, done)
                     done = steps
-                    found = list(looks(model, data, rng))
+                    found = list(diagnoses_of(model, data, rng))
                     if steps:
                         found.append(("watch", watching.diagnosis))
                     setups += 1
@@ -110,7 +110,7 @@ def healthy(
     for how, text, classes in healthy_logs(histories, pool):
         try:
             logs.append((how, doctor.audit_log(text, classes=classes)))
-        except DataError:  # names that mean no cross-entropy are not read
+        except DataError:  # names that aren't those of a cross-entropy are not read
             unread.append(how)
     assert all("detection" in how for how in unread), unread
     for how, diagnosis in [*other_kinds(base), *logs]:
@@ -127,7 +127,7 @@ def healthy(
 
 
 class Tagger(nn.Module):
-    """Tokens to a class for each place, in torch's (N, C, L)."""
+    """Tokens to one class for each position, in torch's (N, C, L)."""
 
     def __init__(self, body: nn.Module, width: int, classes: int) -> None:
         super().__init__()
@@ -137,7 +137,8 @@ class Tagger(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         hidden = self.body(self.words(tokens))
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-        return self.last(hidden).permute(0, 2, 1)
+        logits: Tensor = self.last(hidden)
+        return logits.permute(0, 2, 1)
 
 
 def other_kinds(base: int) -> Iterator[tuple[str, doctor.Diagnosis]]:

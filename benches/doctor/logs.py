@@ -1,7 +1,7 @@
-"""Logs as people have them: healthy courses of training, and broken ones, in every format.
+"""Training logs in many formats: healthy learning curves, and curves with a seeded mistake.
 
-A course is a list of epochs. Its numbers are computed from real trainings; a format turns it into
-text. Formats that print counts are those of the notes; all others print an accuracy alone.
+A curve is a list of epochs, with numbers from real trainings; a format turns it into text. The
+first two formats print counts of rows, all others print only an accuracy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benches.doctor.setups import Scored
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is printed of an epoch; `test` is the held-out loss."""
+    """The numbers of an epoch; `test` is the held-out loss."""
 
     train: float
     test: float
@@ -33,60 +33,60 @@ class Epoch:
         return self.correct / self.rows * self.scale
 
 
-Course = Sequence[Epoch]
-Format = Callable[[Course], str]
+Curve = Sequence[Epoch]
+Format = Callable[[Curve], str]
 
 
-# Formats.
+# Formats
 
 
-def note(course: Course) -> str:
+def mnist_example(curve: Curve) -> str:
     return "".join(
         f"Train Epoch: {i} [0/60000 (0%)]\tLoss: {e.train:.6f}\n"
         f"Train Epoch: {i} [59520/60000 (99%)]\tLoss: {e.train:.6f}\n"
         f"\nTest set: Average loss: {e.test:.4f}, Accuracy: {e.correct:.0f}/{e.rows} "
         f"({100 * e.correct / e.rows:.0f}%)\n\n"
-        for i, e in enumerate(course, 1)
+        for i, e in enumerate(curve, 1)
     )
 
 
-def counted(course: Course) -> str:
+def counted(curve: Curve) -> str:
     return "\n".join(
-        f"epoch {i}/{len(course)}  train loss {e.train:.4f}  test loss {e.test:.4f}  "
+        f"epoch {i}/{len(curve)}  train loss {e.train:.4f}  test loss {e.test:.4f}  "
         f"accuracy {e.correct:.0f}/{e.rows} ({100 * e.correct / e.rows:.2f}%)"
-        for i, e in enumerate(course, 1)
+        for i, e in enumerate(curve, 1)
     )
 
 
-def keras(course: Course) -> str:
+def keras(curve: Curve) -> str:
     bar = "\b" * 60
     return "\n".join(
-        f"Epoch {i}/{len(course)}\n\r 1/25 [>....] - ETA: 3s - loss: {1.3 * e.train:.4f} - "
+        f"Epoch {i}/{len(curve)}\n\r 1/25 [>....] - ETA: 3s - loss: {1.3 * e.train:.4f} - "
         f"accuracy: 0.1250{bar}\r25/25 [=====] - 1s 2ms/step - loss: {e.train:.4f} - accuracy: "
         f"{0.98 * e.accuracy:.4f} - val_loss: {e.test:.4f} - val_accuracy: {e.accuracy:.4f}"
-        for i, e in enumerate(course, 1)
+        for i, e in enumerate(curve, 1)
     )
 
 
-def keras_plain(course: Course) -> str:
+def keras_plain(curve: Curve) -> str:
     return "\n".join(
-        f"Epoch {i}/{len(course)}\n25/25 - 1s - loss: {e.train:.4f} - val_loss: {e.test:.4f} - "
+        f"Epoch {i}/{len(curve)}\n25/25 - 1s - loss: {e.train:.4f} - val_loss: {e.test:.4f} - "
         f"val_accuracy: {e.accuracy:.4f} - lr: 0.0010"
-        for i, e in enumerate(course, 1)
+        for i, e in enumerate(curve, 1)
     )
 
 
-def lightning_bar(course: Course) -> str:
+def lightning_bar(curve: Curve) -> str:
     return "\n".join(
         f"Epoch {i}: 100%|██████████| 25/25 [00:01<00:00, 20.41it/s, v_num=3, "
         f"train_loss={e.train:.3f}, val_loss={e.test:.3f}, val_acc={e.accuracy:.3f}]"
-        for i, e in enumerate(course)
+        for i, e in enumerate(curve)
     )
 
 
-def lightning_csv(course: Course) -> str:
+def lightning_csv(curve: Curve) -> str:
     lines = ["epoch,step,train_loss_step,val_acc,val_loss,lr-Adam"]
-    for i, e in enumerate(course):
+    for i, e in enumerate(curve):
         lines += [
             f"{i},{25 * i + 24},{e.train},,,0.001",
             f"{i},{25 * i + 24},,{e.accuracy},{e.test},",
@@ -94,8 +94,8 @@ def lightning_csv(course: Course) -> str:
     return "\n".join(lines)
 
 
-def lightning_table(course: Course) -> str:
-    e = course[-1]
+def lightning_table(curve: Curve) -> str:
+    e = curve[-1]
     return (
         f"Epoch 9: 100%|██| 25/25 [00:01<00:00, 20.41it/s, train_loss={e.train:.3f}]\n"
         "┏━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━┓\n┃   Test metric   ┃  DataLoader 0   ┃\n"
@@ -105,10 +105,10 @@ def lightning_table(course: Course) -> str:
     )
 
 
-def hugging_face(course: Course) -> str:
+def hugging_face(curve: Curve) -> str:
     lines = []
-    for i, e in enumerate(course, 1):
-        rate = 5e-5 * (1 - i / (len(course) + 1))
+    for i, e in enumerate(curve, 1):
+        rate = 5e-5 * (1 - i / (len(curve) + 1))
         entry: dict[str, Any] = {
             "loss": round(e.train, 4),
             "grad_norm": 3.17,
@@ -117,12 +117,12 @@ def hugging_face(course: Course) -> str:
         lines.append(str(entry | {"epoch": float(i)}))
         entry = {"eval_loss": e.test, "eval_accuracy": e.accuracy, "eval_runtime": 1.2371}
         lines.append(str(entry | {"eval_samples_per_second": 808.1, "epoch": float(i)}))
-    return "\n".join([*lines, f"{{'train_runtime': 71.3, 'train_loss': {course[-1].train}}}"])
+    return "\n".join([*lines, f"{{'train_runtime': 71.3, 'train_loss': {curve[-1].train}}}"])
 
 
-def trainer_state(course: Course) -> str:
+def trainer_state(curve: Curve) -> str:
     history = []
-    for i, e in enumerate(course, 1):
+    for i, e in enumerate(curve, 1):
         history.append({"epoch": i, "learning_rate": 1e-5, "loss": e.train, "step": 25 * i})
         history.append(
             {"epoch": i, "eval_loss": e.test, "eval_accuracy": e.accuracy, "step": 25 * i}
@@ -130,38 +130,38 @@ def trainer_state(course: Course) -> str:
     return json.dumps({"best_metric": 0.9, "log_history": history, "max_steps": 500}, indent=2)
 
 
-def history(course: Course) -> str:
+def history(curve: Curve) -> str:
     return json.dumps(
         {
-            "loss": [e.train for e in course],
-            "val_loss": [e.test for e in course],
-            "val_accuracy": [e.accuracy for e in course],
-            "learning_rate": [1e-3 for _ in course],
+            "loss": [e.train for e in curve],
+            "val_loss": [e.test for e in curve],
+            "val_accuracy": [e.accuracy for e in curve],
+            "learning_rate": [1e-3 for _ in curve],
         }
     )
 
 
-def json_lines(course: Course) -> str:
+def json_lines(curve: Curve) -> str:
     return "\n".join(
         json.dumps({"epoch": i, "lr": 1e-3, "train": {"loss": e.train}})
         + "\n"
         + json.dumps({"epoch": i, "val": {"loss": e.test, "acc": e.accuracy, "time": 1.2}})
-        for i, e in enumerate(course)
+        for i, e in enumerate(curve)
     )
 
 
-def table(course: Course) -> str:
+def table(curve: Curve) -> str:
     return "epoch,train_loss,val_loss,val_acc,lr\n" + "\n".join(
-        f"{i},{e.train:.6f},{e.test:.6f},{e.accuracy:.4f},0.001" for i, e in enumerate(course, 1)
+        f"{i},{e.train:.6f},{e.test:.6f},{e.accuracy:.4f},0.001" for i, e in enumerate(curve, 1)
     )
 
 
-def decimal_commas(course: Course) -> str:
-    lines = [f"{i};{e.train:.4f};{e.test:.4f};{e.accuracy:.4f}" for i, e in enumerate(course, 1)]
+def decimal_commas(curve: Curve) -> str:
+    lines = [f"{i};{e.train:.4f};{e.test:.4f};{e.accuracy:.4f}" for i, e in enumerate(curve, 1)]
     return "epoch;train_loss;val_loss;val_acc\n" + "\n".join(lines).replace(".", ",")
 
 
-def markdown(course: Course) -> str:
+def markdown(curve: Curve) -> str:
     head = "| Training Loss | Epoch | Step | Validation Loss | Accuracy |\n"
     return (
         head
@@ -169,29 +169,29 @@ def markdown(course: Course) -> str:
         + "|\n"
         + "\n".join(
             f"| {e.train:.4f} | {i}.0 | {25 * i} | {e.test:.4f} | {e.accuracy:.4f} |"
-            for i, e in enumerate(course, 1)
+            for i, e in enumerate(curve, 1)
         )
     )
 
 
-def logger(course: Course) -> str:
+def logger(curve: Curve) -> str:
     return "\n".join(
         f"2026-01-02 10:1{i % 10}:12,345 INFO trainer: epoch={i} train_loss={e.train:.5f} "
         f"val_loss={e.test:.5f} val_acc={e.accuracy:.4f} lr=3.0e-04"
-        for i, e in enumerate(course, 1)
+        for i, e in enumerate(curve, 1)
     )
 
 
-def quickstart(course: Course) -> str:
+def quickstart(curve: Curve) -> str:
     return "\n".join(
         f"Epoch {i}\n-------------------------------\nloss: {e.train:>7f}  [   64/60000]\n"
         f"loss: {e.train:>7f}  [57664/60000]\nTest Error: \n "
         f"Accuracy: {100 * e.correct / e.rows:>0.1f}%, Avg loss: {e.test:>8f} \n"
-        for i, e in enumerate(course, 1)
+        for i, e in enumerate(curve, 1)
     )
 
 
-def skorch(course: Course) -> str:
+def skorch(curve: Curve) -> str:
     head = "  epoch    train_loss    valid_acc    valid_loss     dur\n"
     return (
         head
@@ -199,12 +199,12 @@ def skorch(course: Course) -> str:
         + "\n".join(
             f"{i:7d}        \x1b[36m{e.train:.4f}\x1b[0m       {e.accuracy:.4f}        {e.test:.4f}"
             "  0.1012"
-            for i, e in enumerate(course, 1)
+            for i, e in enumerate(curve, 1)
         )
     )
 
 
-COUNTED: dict[str, Format] = {"the note's lines": note, "counts a line": counted}
+COUNTED: dict[str, Format] = {"PyTorch MNIST example": mnist_example, "counts": counted}
 FORMATS: dict[str, Format] = COUNTED | {
     "Keras progress lines": keras,
     "Keras, verbose=2": keras_plain,
@@ -217,18 +217,18 @@ FORMATS: dict[str, Format] = COUNTED | {
     "nested JSON lines": json_lines,
     "CSV": table,
     "CSV with decimal commas": decimal_commas,
-    "model card's table": markdown,
-    "key=value with times": logger,
+    "model card table": markdown,
+    "key=value with timestamps": logger,
     "PyTorch quickstart": quickstart,
-    "skorch's table": skorch,
+    "skorch table": skorch,
 }
 
 
-# Healthy courses.
+# Healthy curves
 
 
-def course_of(lines: list[dict[str, float]], key: str = "test") -> list[Epoch]:
-    """A training's numbers."""
+def curve_of(lines: list[dict[str, float]], key: str = "test") -> list[Epoch]:
+    """The curve of one training."""
     return [Epoch(x["train"], x[key], int(x["rows"]), x["correct"]) for x in lines]
 
 
@@ -236,8 +236,8 @@ def _losses(s: Scored, **options: Any) -> float:
     return float(softxent.cross_entropy(s.logits.astype(float), s.target, **options))
 
 
-def _scored_course(states: Sequence[Scored], **options: Any) -> list[Epoch]:
-    """A course whose losses have options, computed from the scores themselves."""
+def _scored_curve(states: Sequence[Scored], **options: Any) -> list[Epoch]:
+    """A curve whose losses have options, recomputed from the logits."""
     return [
         Epoch(
             _losses(s, **options),
@@ -249,41 +249,41 @@ def _scored_course(states: Sequence[Scored], **options: Any) -> list[Epoch]:
     ]
 
 
-def healthy_courses(course: list[Epoch], states: Sequence[Scored]) -> dict[str, list[Epoch]]:
-    """What is healthy, and looks odd in one way or another."""
+def healthy_curves(curve: list[Epoch], states: Sequence[Scored]) -> dict[str, list[Epoch]]:
+    """Healthy curves, each unusual in one way."""
     classes = states[0].classes
     weight = 1 / np.maximum(np.bincount(states[0].target, minlength=classes), 1)
-    extra = np.linspace(1.7, 0.9, len(course))
-    falling = [math.exp(-i / 4) for i in range(len(course))]
+    extra = np.linspace(1.7, 0.9, len(curve))
+    falling = [math.exp(-i / 4) for i in range(len(curve))]
     return {
-        "as it is": course,
-        "accuracies in percent": [replace(e, scale=100.0) for e in course],
+        "unchanged": curve,
+        "accuracies in percent": [replace(e, scale=100.0) for e in curve],
         "an auxiliary term in both losses": [
             replace(e, train=e.train + x, test=e.test + x)
-            for e, x in zip(course, extra, strict=True)
+            for e, x in zip(curve, extra, strict=True)
         ],
-        "weight decay in the training loss": [replace(e, train=e.train + 2.0) for e in course],
-        "mixup in training": [replace(e, train=max(e.train, 4 * e.test, 0.3)) for e in course],
-        "label smoothing": _scored_course(states, label_smoothing=0.1),
-        "class weights": _scored_course(states, weight=weight),
-        "resumed from the middle": [*course, *course[len(course) // 2 :]],
-        "a single epoch": course[-1:],
+        "weight decay in the training loss": [replace(e, train=e.train + 2.0) for e in curve],
+        "mixup in training": [replace(e, train=max(e.train, 4 * e.test, 0.3)) for e in curve],
+        "label smoothing": _scored_curve(states, label_smoothing=0.1),
+        "class weights": _scored_curve(states, weight=weight),
+        "resumed from the middle": [*curve, *curve[len(curve) // 2 :]],
+        "a single epoch": curve[-1:],
         "nearly perfect": [
             replace(e, train=1e-3 * x, test=1e-3 * x, correct=e.rows)
-            for e, x in zip(course, falling, strict=True)
+            for e, x in zip(curve, falling, strict=True)
         ],
         "overfitted": [
             replace(e, train=e.train * x, test=e.test + i / 10)
-            for i, (e, x) in enumerate(zip(course, falling, strict=True))
+            for i, (e, x) in enumerate(zip(curve, falling, strict=True))
         ],
         "not shuffled, noisy": [
-            replace(e, train=e.train * (0.3 if i % 2 else 2.5)) for i, e in enumerate(course)
+            replace(e, train=e.train * (0.3 if i % 2 else 2.5)) for i, e in enumerate(curve)
         ],
     }
 
 
 def without_accuracy(seed: int) -> Iterator[tuple[str, str]]:
-    """Logs of something else than classification: no loss of theirs is a cross-entropy's."""
+    """Logs of other tasks, whose losses are not cross-entropies of classes."""
     rng = np.random.default_rng(seed)
     errors = 0.2 * np.exp(-np.arange(12) / 4) + 0.01 * rng.random(12)
     errors = errors.tolist()
@@ -323,33 +323,33 @@ def without_accuracy(seed: int) -> Iterator[tuple[str, str]]:
 def healthy_logs(
     histories: Sequence[list[dict[str, float]]], pool: Sequence[Scored]
 ) -> Iterator[tuple[str, str, int | None]]:
-    """(what it is, the log, the number of classes or None); every format with every course."""
+    """(description, log, number of classes or None): every format with every curve."""
     long = [i for i, lines in enumerate(histories) if len(lines) > 3]
     for k, (name, write) in enumerate(FORMATS.items()):
         for j in range(12):
             i = long[(12 * k + j) % len(long)]
             states = pool[3 * i : 3 * i + 3]  # three states of the same model
-            what, course = list(healthy_courses(course_of(histories[i]), states).items())[j]
-            yield f"log, {name}: {what}", write(course), states[0].classes if j % 2 else None
+            what, curve = list(healthy_curves(curve_of(histories[i]), states).items())[j]
+            yield f"log, {name}: {what}", write(curve), states[0].classes if j % 2 else None
     for seed in range(4):
         for what, text in without_accuracy(seed):
             yield f"log of {what}", text, None
 
 
-# Broken logs.
+# Logs with a mistake
 
 
 def broken_logs(
     lines: list[dict[str, float]], k: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, str, str]]:
-    """(rule, format, log): a mistake of one training's numbers, in the k-th format."""
+    """(rule, format, log): the mistakes in the log of one training, in the k-th format."""
     names = list(FORMATS)
     name = names[k % len(names)]
     write = FORMATS[name]
     counts = list(COUNTED)[k % len(COUNTED)]
-    course = course_of(lines)
-    rows = course[0].rows
-    sums = [replace(e, test=x["sum of means"] / rows) for e, x in zip(course, lines, strict=True)]
+    curve = curve_of(lines)
+    rows = curve[0].rows
+    sums = [replace(e, test=x["sum of means"] / rows) for e, x in zip(curve, lines, strict=True)]
     wrong = [e for e in sums if e.correct < 0.97 * rows]
     if wrong:
         yield "impossible-loss", name, write(wrong)
@@ -357,28 +357,28 @@ def broken_logs(
         f"epoch {i}  train loss {e.train:.4f}  test loss {e.test:.5f}"
         for i, e in enumerate(sums, 1)
     )
-    yield "small-held-out-loss", "losses alone", bare
-    if any(100 * e.correct / rows % 1 > 0.5 for e in course):
+    yield "small-held-out-loss", "losses only", bare
+    if any(100 * e.correct / rows % 1 > 0.5 for e in curve):
         cut = "\n".join(
             f"test loss {e.test:.4f} accuracy {e.correct:.0f}/{rows} "
             f"({100 * int(e.correct) // rows}%)"
-            for e in course
+            for e in curve
         )
-        yield "cut-percentage", "counts a line", cut
-    shifted = FORMATS[counts](course[-1:])
+        yield "cut-percentage", "counts", cut
+    shifted = FORMATS[counts](curve[-1:])
     at = shifted.rindex("(") + 1
     yield (
         "wrong-percentage",
         counts,
-        shifted[:at] + ("1" if course[-1].correct else "5") + shifted[at:],
+        shifted[:at] + ("1" if curve[-1].correct else "5") + shifted[at:],
     )
     above = [
-        replace(e, correct=rows + int(rng.integers(rows // 10, rows)), scale=100) for e in course
+        replace(e, correct=rows + int(rng.integers(rows // 10, rows)), scale=100) for e in curve
     ]
     yield "accuracy-above-one", name, write(above)
-    yield "negative-loss", name, write([replace(e, test=-e.correct / rows - 0.01) for e in course])
-    middle = len(course) // 2
-    nans = [replace(e, test=math.nan) if i >= middle else e for i, e in enumerate(course)]
+    yield "negative-loss", name, write([replace(e, test=-e.correct / rows - 0.01) for e in curve])
+    middle = len(curve) // 2
+    nans = [replace(e, test=math.nan) if i >= middle else e for i, e in enumerate(curve)]
     yield "loss-not-finite", name, write(nans)
-    if write is not lightning_table:  # two zeros are too few to say anything
-        yield "zero-loss", name, write([replace(e, train=0.0, test=0.0) for e in course])
+    if write is not lightning_table:  # its two losses are too few for a finding
+        yield "zero-loss", name, write([replace(e, train=0.0, test=0.0) for e in curve])

@@ -1,44 +1,52 @@
-"""Instances of every mistake, generated from the same models."""
+"""Instances of every rule's mistake, generated from the models and logs of the healthy set-ups.
+
+Every rule needs a mistake here: tests/doctor/test_rates.py names those that have none.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import softxent
-from benches.doctor.logs import broken_logs, counted, course_of
+from benches.doctor.logs import broken_logs, counted, curve_of
 from benches.doctor.setups import (
     BATCH,
     INSTANCES,
     Data,
     Scored,
+    Values,
     blobs,
     real,
     train,
 )
 from softxent import doctor
+from softxent.doctor import Diagnosis
 from softxent.errors import DataError
-
-
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-z.astype(np.float64)))
-
 
 BINARY = "binary_cross_entropy_with_logits"
 
+# The name of the rule, with the state of the model if it matters, and the doctor's answer.
+Mistake: TypeAlias = tuple[str, Callable[[], Diagnosis]]
 
-def in_arrays(s: Scored, rng: np.random.Generator) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """(rule, how to make the mistake) on one model's scores."""
+
+def sigmoid(z: Values) -> Values:
+    return np.asarray(1 / (1 + np.exp(-z.astype(np.float64))))
+
+
+def in_arrays(s: Scored, rng: np.random.Generator) -> Iterator[Mistake]:
+    """(rule, how to make the mistake) in the arguments of a loss, from the logits of one model."""
     z, t, c, check = s.logits, s.target, s.classes, doctor.check
     n = len(t)
-    yes = (t == t[0]).astype(np.float32)
+    positive = (t == t[0]).astype(np.float32)
     one_hot = np.eye(c)[t]
     p = softxent.softmax(z)
     some = rng.choice(n, n // 10, replace=False)
@@ -53,7 +61,7 @@ def in_arrays(s: Scored, rng: np.random.Generator) -> Iterator[tuple[str, Callab
     yield "softmax-over-batch", lambda: check(softxent.softmax(z, 0), t, loss="log_loss")
     yield "sigmoid-before-softmax", lambda: check(sigmoid(z), t)
     yield "clipped-scores", lambda: check(np.maximum(z, 0), t)
-    yield "sigmoid-twice", lambda: check(sigmoid(z[:, t[0]]), yes, loss=BINARY)
+    yield "sigmoid-twice", lambda: check(sigmoid(z[:, t[0]]), positive, loss=BINARY)
     yield "logits-as-probabilities", lambda: check(z, t, loss="log_loss")
     yield (
         "log-probabilities-as-probabilities",
@@ -62,9 +70,11 @@ def in_arrays(s: Scored, rng: np.random.Generator) -> Iterator[tuple[str, Callab
     yield "probabilities-as-log-probabilities", lambda: check(p, t, loss="nll_loss")
     yield "logits-as-log-probabilities", lambda: check(z, t, loss="nll_loss")
     if s.trained:
-        sure = (z * 60 / z.std()).astype(np.float32)
+        confident = (z * 60 / z.std()).astype(np.float32)
         with np.errstate(divide="ignore"):
-            naive = np.log(softxent.softmax(sure) + rng.choice([0, 1e-8], 1).astype(np.float32))
+            naive = np.log(
+                softxent.softmax(confident) + rng.choice([0, 1e-8], 1).astype(np.float32)
+            )
         yield "log-of-softmax", lambda: check(naive, t, loss="nll_loss")
         if c == 10 and mean < 0.5 * math.log(c):
             square, labels = z.reshape(40, 10, 10), t.reshape(40, 10)
@@ -108,7 +118,10 @@ def in_arrays(s: Scored, rng: np.random.Generator) -> Iterator[tuple[str, Callab
     yield "swapped-arguments", lambda: check(t.astype(float), z)
     yield "swapped-arguments", lambda: check(one_hot, p, loss="log_loss")
     yield "swapped-arguments", lambda: check(smooth, p, loss="log_loss")
-    yield "swapped-arguments", lambda: check(yes, sigmoid(z[:, 0]), loss="binary_cross_entropy")
+    yield (
+        "swapped-arguments",
+        lambda: check(positive, sigmoid(z[:, 0]), loss="binary_cross_entropy"),
+    )
     yield "unfitting-shapes", lambda: check(z, t[:-1])
     yield "negative-target", lambda: check(z, one_hot - rng.choice([0.01, 0.1]))
     yield "unnormalised-target", lambda: check(z, one_hot * rng.choice([0.5, 2.0, 100.0]))
@@ -128,44 +141,48 @@ def in_arrays(s: Scored, rng: np.random.Generator) -> Iterator[tuple[str, Callab
     cut = np.sort(rng.choice(np.arange(1, n), 6, replace=False))
     parts = np.split(losses, cut)
     means, counts = [float(x.mean()) for x in parts], [len(x) for x in parts]
-    told = {
+    reported = {
         "accumulated-means": float(np.mean(means)),
         "batch-means-over-rows": sum(means) / n,
         "undivided-sum": sum(means),
     }
-    for rule, value in told.items():
-        yield rule, lambda value=value: doctor.check_mean(value, means, counts)
+    for rule, value in reported.items():
+        yield rule, functools.partial(doctor.check_mean, value, means, counts)
     whole = np.split(losses, range(48, n, 48))  # of 400 rows the last batch has 16
     each, sizes = [float(x.mean()) for x in whole], [len(x) for x in whole]
     yield "mean-of-means", lambda: doctor.check_mean(float(np.mean(each)), each, sizes)
-    unsure = z.copy()
-    unsure[32:48] = rng.random((16, c))
-    yield "guessed-probabilities", lambda: check(unsure, t)
+    guessed = z.copy()
+    guessed[32:48] = rng.random((16, c))
+    yield "guessed-probabilities", lambda: check(guessed, t)
     top = z.argmax(1)
     yield "broadcast-comparison", lambda: doctor.check_predictions(top[:, None], t)
     yield "more-correct-than-rows", lambda: doctor.check_predictions(top, t, correct=n + 1)
 
 
 class Cut(nn.Module):
-    """Layers with something wrong between them."""
+    """Two layers with a mistake between them."""
 
-    def __init__(self, features: int, classes: int, what: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, features: int, classes: int, mistake: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.first, self.last, self.what = nn.Linear(features, 32), nn.Linear(32, classes), what
+        self.first, self.last = nn.Linear(features, 32), nn.Linear(32, classes)
+        self.mistake = mistake
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.what(self.first(x).relu()))
+        logits: Tensor = self.last(self.mistake(self.first(x).relu()))
+        return logits
 
 
-def in_models(data: Data, seed: int) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """(rule, how to make the mistake) with a fresh model."""
+def in_models(data: Data, seed: int) -> Iterator[Mistake]:
+    """(rule, how to make the mistake) in a new model or its training loop."""
     torch.manual_seed(seed)
     n, c = data.x.shape[1], data.classes
     start = seed * BATCH % (len(data.x) - BATCH)
     x, y = data.x[start : start + BATCH], data.y[start : start + BATCH]
     ce = nn.CrossEntropyLoss()
 
-    def examine(model: nn.Module, inputs: Tensor = x, loss: Any = ce, target: Tensor = y) -> Any:
+    def examine(
+        model: nn.Module, inputs: Tensor = x, loss: Any = ce, target: Tensor = y
+    ) -> Diagnosis:
         return doctor.examine(model, (inputs, target), loss)
 
     def layers(*more: nn.Module, out: int = c) -> nn.Module:
@@ -185,7 +202,7 @@ def in_models(data: Data, seed: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "mixed-samples", lambda: examine(Cut(n, c, lambda h: h - h.mean(0)))
     yield "mixed-samples", lambda: examine(Cut(n, c, lambda h: h.softmax(0)))
 
-    def forgotten() -> Any:
+    def wrong_optimizer() -> Diagnosis:
         model = nn.Linear(n, c)
         optimizer = torch.optim.SGD(nn.Linear(n, c).parameters(), lr=0.1)
         with doctor.watch(model, ce) as watching:
@@ -194,21 +211,23 @@ def in_models(data: Data, seed: int) -> Iterator[tuple[str, Callable[[], Any]]]:
                 optimizer.step()
         return watching.diagnosis
 
-    def exploded() -> Any:
+    def exploding_step() -> Diagnosis:
         model = nn.Linear(n, c)
         with doctor.watch(model, ce) as watching:
             for step in range(6):
                 ce(model(x), y).backward()
                 with torch.no_grad():
-                    model.weight -= (1e38 if step == 4 else 0.1) * model.weight.grad * 1e3
+                    gradient = model.weight.grad
+                    assert gradient is not None
+                    model.weight -= (1e38 if step == 4 else 0.1) * gradient * 1e3
         return watching.diagnosis
 
-    yield "never-updated", forgotten
-    yield "parameters-not-finite", exploded
+    yield "never-updated", wrong_optimizer
+    yield "parameters-not-finite", exploding_step
 
 
-def in_trainings(data: Data, seed: int) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """(rule, how to make the mistake) with a model that is trained wrongly, and logs it."""
+def in_trainings(data: Data, seed: int) -> Iterator[Mistake]:
+    """(rule, how to make the mistake) in the log of a model that is trained wrongly."""
     torch.manual_seed(seed)
     n, c = data.x.shape[1], data.classes
 
@@ -216,24 +235,24 @@ def in_trainings(data: Data, seed: int) -> Iterator[tuple[str, Callable[[], Any]
         lines: list[dict[str, float]] = []
         first = f"step 0 loss {loss(model(data.x[:512]), data.y[:512]).item():.4f}\n"
         train(model, data, steps, loss, lines, 0)
-        return first + counted(course_of(lines))
+        return first + counted(curve_of(lines))
 
-    def twice() -> Any:
+    def double_softmax() -> Diagnosis:
         model = nn.Sequential(nn.Linear(n, 64), nn.ReLU(), nn.Linear(64, c), nn.Softmax(1))
-        known = c if seed % 2 else None  # else it has to be read off the first loss
+        known = c if seed % 2 else None  # None: it has to be inferred from the first loss
         return doctor.audit_log(log(model, 600, nn.CrossEntropyLoss()), classes=known)
 
-    def stuck() -> Any:
+    def no_gradient() -> Diagnosis:
         model = nn.Sequential(nn.Linear(n, 32), nn.ReLU(), nn.Linear(32, c))
         loss = nn.CrossEntropyLoss()
         return doctor.audit_log(log(model, 400, lambda s, t: loss(0.01 * s.detach() + 0 * s, t)))
 
-    yield "loss-floor", twice
-    yield "stuck-loss", stuck
+    yield "loss-floor", double_softmax
+    yield "stuck-loss", no_gradient
 
 
-# What a diagnosis says where the arithmetic can't tell, among what it did not look at.
-_SAID = {
+# What a diagnosis lists as not checked if nothing distinguishes the mistake from a healthy set-up.
+_UNDECIDED = {
     "column-order": "the order of the columns",
     "swapped-arguments": "the order of the arguments",
 }
@@ -241,35 +260,36 @@ _SAID = {
 
 @dataclass
 class Count:
-    """Instances of a mistake: how many were found, above a note, or said to be undecided."""
+    """Instances of a mistake: how many were found, above a note, or listed as undecided."""
 
     instances: int = 0
     found: int = 0
     above: int = 0
-    said: int = 0
+    undecided: int = 0
 
-    def add(self, rule: str, diagnosis: doctor.Diagnosis | None) -> bool:
-        """Count one more; None is a log that couldn't be read."""
+    def add(self, rule: str, diagnosis: Diagnosis | None) -> bool:
+        """Count one more; None stands for a log that couldn't be read."""
         self.instances += 1
         if diagnosis is None:
             return False
         found = rule in diagnosis.rules
         self.found += found
         self.above += rule in [one.rule for one in diagnosis.above_notes()]
-        words = _SAID.get(rule)
-        self.said += not found and words is not None and words in " ".join(diagnosis.not_checked)
+        words = _UNDECIDED.get(rule)
+        listed = " ".join(diagnosis.not_checked)
+        self.undecided += not found and words is not None and words in listed
         return found
 
 
 def mistakes(
     pool: list[Scored], histories: list[Any], folder: Path | None, base: int
 ) -> tuple[dict[str, Count], dict[str, Count]]:
-    """Counts by mistake, and those of the logs by format."""
+    """Counts by rule, and those of the logs by format."""
     counts = {one.name: Count() for one in doctor.all_rules()}
     formats: dict[str, Count] = {}
     rng = np.random.default_rng(base + 1)
 
-    def count(generated: Iterator[tuple[str, Callable[[], Any]]]) -> None:
+    def count(generated: Iterator[Mistake]) -> None:
         for name, make in generated:
             seen = counts.setdefault(name, Count())
             if seen.instances < INSTANCES:

@@ -1,4 +1,4 @@
-"""Data, architectures and training: what healthy set-ups and mistakes are made of."""
+"""The data, architectures and trainings from which healthy set-ups and mistakes are made."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-INSTANCES = 40
-STEPS = (0, 20, 300)  # untrained, unsure, trained
+Values: TypeAlias = npt.NDArray[Any]
+
+INSTANCES = 40  # of each mistake, at most
+STEPS = (0, 20, 300)  # untrained, hardly trained, trained
 BATCH = 64
 
 
@@ -28,10 +31,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a model on held-out rows, for the generated mistakes."""
+    """The logits of a model on held-out rows."""
 
-    logits: np.ndarray
-    target: np.ndarray
+    logits: Values
+    target: npt.NDArray[np.int64]
     steps: int  # of training
 
     @property
@@ -40,7 +43,7 @@ class Scored:
 
     @property
     def classes(self) -> int:
-        return self.logits.shape[1]
+        return int(self.logits.shape[1])
 
 
 def blobs(classes: int, seed: int, features: int = 24) -> Data:
@@ -52,7 +55,9 @@ def blobs(classes: int, seed: int, features: int = 24) -> Data:
     return scaled(f"blobs, {classes} classes", x, y, classes)
 
 
-def scaled(name: str, x: np.ndarray, y: np.ndarray, classes: int, image: Any = None) -> Data:
+def scaled(
+    name: str, x: Values, y: Values, classes: int, image: tuple[int, int] | None = None
+) -> Data:
     x = np.asarray(x, np.float32)
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-2)
     order = np.random.default_rng(0).permutation(len(x))
@@ -89,7 +94,7 @@ def real(folder: Path | None) -> Iterator[Data]:
 
 
 class Residual(nn.Module):
-    """A residual block that starts at zero, and a last layer that does too."""
+    """A residual block and a last layer that are both initialized to zero."""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
@@ -99,7 +104,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.first(x).relu()
-        return self.last(hidden + self.gain * self.block(hidden).relu())
+        logits: Tensor = self.last(hidden + self.gain * self.block(hidden).relu())
+        return logits
 
 
 def convolutional(height: int, width: int, classes: int) -> nn.Module:
@@ -132,7 +138,7 @@ def architectures(data: Data) -> Iterator[tuple[str, nn.Module]]:
 def train(
     model: nn.Module, data: Data, steps: int, loss: Any, lines: list[dict[str, float]], first: int
 ) -> None:
-    """Adam on shuffled batches of all but the last fifth; a line of the log every 20 steps."""
+    """Train with Adam on random batches of the first 80% of the rows; log every 20 steps."""
     held_out = 4 * len(data.x) // 5
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(first)
@@ -150,15 +156,16 @@ def train(
 
 
 def evaluate(model: nn.Module, data: Data, loss: Any) -> dict[str, float]:
-    """Held-out sums by batches, as loops have them."""
+    """The held-out loss and accuracy, from batch means as training loops compute them."""
     held_out = 4 * len(data.x) // 5
     model.eval()
     with torch.no_grad():
         scores, y = model(data.x[held_out:]), data.y[held_out:]
         means = [
-            float(loss(s, t)) for s, t in zip(scores.split(BATCH), y.split(BATCH), strict=True)
+            float(loss(s, t))
+            for s, t in zip(torch.split(scores, BATCH), torch.split(y, BATCH), strict=True)
         ]
-        sizes = [len(t) for t in y.split(BATCH)]
+        sizes = [len(t) for t in torch.split(y, BATCH)]
     return {
         "rows": len(y),
         "correct": int((scores.argmax(1) == y).sum()),

@@ -1,4 +1,4 @@
-"""What `doctor.watch` costs: loops with it and without, in turn, in one process."""
+"""The cost of `doctor.watch`: alternate loops with it and without it, in one process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ROUNDS = 15
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a loop of so many steps: processor time a step, and the share that watching adds.
+    """The processor time of one step of a loop, and the share that watching adds.
 
     Attributes:
-        name, steps: the loop.
-        step: microseconds a step, the median of the loops that nobody watches.
-        share: the median of the ratios of neighbouring loops, less 1.
-        low, high: the quartiles of these.
+        name, steps: the loop and its number of steps.
+        step: microseconds per step, the median of the unwatched loops.
+        share: the median of the ratios of neighbouring loops, minus 1.
+        low, high: the quartiles of these ratios, minus 1.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Cost:
 
 
 def costs() -> list[Cost]:
-    """Four loops, from the smallest step that there is to that of a small network."""
+    """Four loops, from the shortest possible step to that of a small network."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     widths = (784, 520, 320, 240, 120, 10)
@@ -47,14 +47,14 @@ def costs() -> list[Cost]:
     digits, ten = torch.randn(64, 64), torch.randint(0, 10, (64,))
     small = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
     images, labels = torch.randn(64, 784), torch.randint(0, 10, (64,))
-    note = nn.Sequential(*layers[:-1], layers[-1][0])
+    mnist = nn.Sequential(*layers[:-1], layers[-1][0])
     return [
         _cost(
             "one layer, BCEWithLogitsLoss", nn.Linear(8, 1), nn.BCEWithLogitsLoss(), few, yes, 9000
         ),
         _cost("two layers, CrossEntropyLoss", hidden, nn.CrossEntropyLoss(), few, three, 6000),
         _cost("two layers for small digits", small, nn.CrossEntropyLoss(), digits, ten, 4000),
-        _cost("the last note's five layers", note, nn.CrossEntropyLoss(), images, labels, 400),
+        _cost("five layers for MNIST", mnist, nn.CrossEntropyLoss(), images, labels, 400),
     ]
 
 
@@ -74,7 +74,7 @@ def _cost(name: str, model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, st
     loop()
     watched()
     plain, shares = [], []
-    for _ in range(_ROUNDS):  # each watched loop stands between two that aren't
+    for _ in range(_ROUNDS):  # each watched loop is between two unwatched ones
         first = _seconds(loop)
         between = _seconds(watched)
         last = _seconds(loop)
@@ -85,7 +85,7 @@ def _cost(name: str, model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, st
 
 
 def _seconds(run: Callable[[], None]) -> float:
-    """Of the processor, for this thread: what others do meanwhile doesn't count."""
+    """Processor time of this thread, which other processes hardly affect."""
     began = time.thread_time()
     run()
     return time.thread_time() - began

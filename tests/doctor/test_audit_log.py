@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 
 from softxent import doctor
-from softxent.cli import main
 from softxent.doctor.logs.read_log import read
 from softxent.errors import DataError, OptionError
 
@@ -234,42 +232,6 @@ def test_text_is_plain_and_narrow() -> None:
     assert not any("\x1b" in line for line in lines)
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = tmp_path / "train.log"
-    log.write_text(NOTE)
-    assert main(["doctor", str(log)]) == 1
-    assert "10000/157 = 63.7" in " ".join(capsys.readouterr().out.split())
-    assert main(["doctor", str(log), "--batch-size", "100"]) == 1
-    assert "10000/100 = 100.0" in " ".join(capsys.readouterr().out.split())
-
-    log.write_text("epoch 1 train loss 0.51 test loss 0.48 accuracy 870/1000 (87%)\n")
-    assert main(["doctor", str(log)]) == 0
-    assert "Nothing found" in " ".join(capsys.readouterr().out.split())
-
-    log.write_text("epoch 1 train loss 0.51 test loss 0.48 accuracy 879/1000 (87%)\n")
-    assert main(["doctor", str(log)]) == 0, "a warning is no failure"
-    assert "truncated" in " ".join(capsys.readouterr().out.split())
-
-
-def test_command_reads_standard_input(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import io
-
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(NOTE.encode() + b"\xff")))
-    assert main(["doctor", "-"]) == 1
-    assert "standard input" in " ".join(capsys.readouterr().out.split())
-
-
-def test_command_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", str(tmp_path / "missing.log")]) == 2
-    (tmp_path / "empty.log").write_text("")
-    assert main(["doctor", str(tmp_path / "empty.log")]) == 2
-    errors = capsys.readouterr().err.strip().split("\n")
-    assert len(errors) == 2
-    assert "holds no loss" in errors[1]
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -417,13 +379,3 @@ def test_a_training_sum_is_not_laid_on_the_held_out_loss() -> None:
     assert finding.rule == "small-held-out-loss"
     assert "like a sum over about" in finding.evidence
     assert "len(loader)" in finding.remedy
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
-def test_the_command_line_reads_what_shells_write(
-    encoding: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    log = tmp_path / "log.txt"
-    log.write_bytes("Über Test set: Average loss: 0.0017, Accuracy: 9696/10000\n".encode(encoding))
-    assert main(["doctor", str(log)]) == 1
-    assert "[impossible-loss]" in capsys.readouterr().out

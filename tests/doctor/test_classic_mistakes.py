@@ -1,4 +1,4 @@
-"""The twenty-five classic mistakes that people report, on plain instances, each by its rule."""
+"""The twenty-five classic mistakes that users report: each is detected by its rule."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ def _tokens() -> tuple[np.ndarray, np.ndarray]:
     return 6 * np.eye(5)[target] + rng.standard_normal((40, 5, 5)), target
 
 
+TOKENS = _tokens()
+
+
 def _guessed() -> np.ndarray:
     logits = LOGITS.copy()
     logits[32:64] = np.random.default_rng(3).random((32, 5))
@@ -36,7 +39,7 @@ def _guessed() -> np.ndarray:
 
 def _naive() -> np.ndarray:
     with np.errstate(divide="ignore"):
-        return np.log(softxent.softmax((60 * LOGITS).astype(np.float32)))
+        return np.asarray(np.log(softxent.softmax((60 * LOGITS).astype(np.float32))))
 
 
 MISTAKES: dict[str, tuple[str, Callable[[], Diagnosis]]] = {
@@ -120,11 +123,11 @@ MISTAKES: dict[str, tuple[str, Callable[[], Diagnosis]]] = {
     ),
     "19 (N, L, C)": (
         "ambiguous-axis",
-        lambda: (lambda z, y: check(torch.from_numpy(z), torch.from_numpy(y)))(*_tokens()),
+        lambda: check(torch.from_numpy(TOKENS[0]), torch.from_numpy(TOKENS[1])),
     ),
     "19 view for permute": (
         "view-for-permute",
-        lambda: (lambda z, y: check(np.tile(z, 2).reshape(40, 10, 5), y, axis=1))(*_tokens()),
+        lambda: check(np.tile(TOKENS[0], 2).reshape(40, 10, 5), TOKENS[1], axis=1),
     ),
     "20 one sample of N classes": ("one-row", lambda: check(LOGITS[:, 0], TARGET % 2.0)),
     "20 one class": ("one-class", lambda: check(LOGITS[:, :1], np.zeros(96, int))),
@@ -156,13 +159,13 @@ MISTAKES: dict[str, tuple[str, Callable[[], Diagnosis]]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_rule_finds_it_and_says_all_there_is_to_say(mistake: str) -> None:
+def test_the_rule_detects_it_with_complete_evidence(mistake: str) -> None:
     rule, make = MISTAKES[mistake]
     diagnosis = make()
     found = {one.rule: one for one in diagnosis}
     assert rule in found, diagnosis.rules
     one = found[rule]
-    assert any(character.isdigit() for character in one.evidence), "evidence has its numbers"
+    assert any(character.isdigit() for character in one.evidence), "evidence has numbers"
     assert one.numbers
     assert one.confidence in ("certain", "likely", "possible")
     assert one.why
@@ -171,5 +174,5 @@ def test_the_rule_finds_it_and_says_all_there_is_to_say(mistake: str) -> None:
     assert one.not_checked
 
 
-def test_every_row_is_here() -> None:
+def test_every_mistake_is_covered() -> None:
     assert {int(name.split()[0]) for name in MISTAKES} == set(range(1, 26))

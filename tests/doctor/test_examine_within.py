@@ -19,7 +19,8 @@ def over_probabilities(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def with_more_on_top(scores: Tensor, target: Tensor) -> Tensor:
-    return 2 * nn.CrossEntropyLoss()(scores.softmax(dim=1), target) + 0.1 * scores.square().mean()
+    loss: Tensor = nn.CrossEntropyLoss()(scores.softmax(dim=1), target)
+    return 2 * loss + 0.1 * scores.square().mean()
 
 
 def healthy(scores: Tensor, target: Tensor) -> Tensor:

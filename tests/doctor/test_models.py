@@ -128,7 +128,8 @@ def test_other_inputs(batch: tuple[Tensor, Tensor]) -> None:
             self.words, self.last = nn.Embedding(9, 8), nn.Linear(16, 4)
 
         def forward(self, ids: Tensor, values: Tensor) -> Tensor:
-            return self.last(torch.cat([self.words(ids).mean(1), values], dim=1))
+            hidden = torch.cat([self.words(ids).mean(1), values], dim=1)
+            return self.last(hidden)  # type: ignore[no-any-return]
 
     ids = torch.arange(32)[:, None].repeat(1, 3) % 9
     for inputs in ({"ids": ids, "values": batch[0]}, (ids, batch[0]), [ids, batch[0]]):
@@ -157,8 +158,10 @@ def test_frozen_and_zero_initialised_models_are_healthy(batch: tuple[Tensor, Ten
         p.requires_grad_(False)
     assert doctor.examine(frozen, batch).above_notes() == ()
     zero = _model()
-    nn.init.zeros_(zero[4].weight)
-    nn.init.zeros_(zero[4].bias)
+    last = zero[4]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
     assert doctor.examine(zero, batch).above_notes() == ()
 
 

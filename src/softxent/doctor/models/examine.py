@@ -65,7 +65,7 @@ def examine(
 
     This checks the arguments of the loss (all rules of `check`), the last layer, the initial loss
     against ln C, whether rows influence each other, whether gradients arrive, and whether one batch
-    can be overfitted: a model that can't learn 64 rows by heart can't learn anything.
+    can be overfitted: a model that can't memorize 64 rows can't learn anything.
 
     Args:
         model: takes the inputs and returns the tensor that the loss gets. Axis 0 is the batch.

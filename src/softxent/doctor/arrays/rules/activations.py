@@ -255,7 +255,7 @@ def guessed_probabilities(case: LossArguments) -> Evidence | None:
         ),
         numbers={"batches": int(batches.sum()), "first_row": int(case.row_numbers[first])},
         confidence="possible",
-        why="it depends on the metric: one that is told what it gets is correct",
+        why="it depends on the metric: one that gets what it expects is correct",
         remedy="metric.update(logits.softmax(-1), target)",
         not_checked="which metrics are computed, and on which batches.",
     )
