@@ -53,6 +53,28 @@ def test_use_on_arrays_loads_nothing_heavy() -> None:
     assert loaded(USE, HEAVY) == []
 
 
+def test_modules_are_loaded_on_first_use() -> None:
+    """`import softxent` alone gives nn, doctor and learn, and loads torch with the first use."""
+    assert loaded("import softxent\nsoftxent.doctor.check", HEAVY) == []
+    pytest.importorskip("torch")
+    script = """
+import softxent
+assert {"nn", "doctor", "learn"} <= set(dir(softxent))
+assert "torch" not in sys.modules
+assert softxent.nn.CrossEntropyLoss()
+"""
+    assert loaded(script, ["torch", "sklearn"]) == ["torch"]
+    pytest.importorskip("safetensors")
+    assert "torch" in loaded("import softxent\nsoftxent.learn.train", HEAVY)
+
+
+def test_an_unknown_attribute_is_an_attribute_error() -> None:
+    import softxent
+
+    with pytest.raises(AttributeError, match="module 'softxent' has no attribute 'cross_entrpy'"):
+        softxent.cross_entrpy  # noqa: B018
+
+
 def test_the_check_can_fail() -> None:
     pytest.importorskip("msgspec")
     assert loaded("import softxent, colorsys", ["colorsys", "torch"]) == ["colorsys"]

@@ -1,4 +1,11 @@
-"""softxent: softmax and cross-entropy, exact, fast and explained."""
+"""softxent: softmax and cross-entropy, exact, fast and explained.
+
+`softxent.nn`, `softxent.doctor` and `softxent.learn` are loaded when they are first used; torch and
+scikit-learn are not loaded before.
+"""
+
+import importlib as _importlib
+import typing as _typing
 
 from softxent.explain import Trace as Trace
 from softxent.explain import explain as explain
@@ -22,6 +29,11 @@ from softxent.ops import (
     softmax,
     top_k,
 )
+
+if _typing.TYPE_CHECKING:
+    from softxent import doctor as doctor
+    from softxent import learn as learn
+    from softxent import nn as nn
 
 __version__ = "0.1.0"
 
@@ -47,3 +59,15 @@ __all__ = [
     "softmax",
     "top_k",
 ]
+
+_ON_FIRST_USE = ("doctor", "learn", "nn")
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in _ON_FIRST_USE:
+        return _importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ON_FIRST_USE})

@@ -1,4 +1,4 @@
-"""torch.nn's modules for softmax and its losses, computed by `softxent.nn.functional`.
+"""torch.nn's modules for softmax and its losses, computed by `softxent.nn.functions`.
 
 Each is a subclass of torch's own: it has the same arguments, attributes, buffers and repr, and
 `isinstance` checks for torch's class succeed.
@@ -10,7 +10,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from softxent.nn import functional as F
+from softxent.nn import functions as F
 from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from softxent.nn import functional
+from softxent.nn import functional, functions
 from softxent.ops.tensors import kernels_take
 
 __all__ = ["patch"]
@@ -122,7 +122,7 @@ def _serves(
     tensors = [x for x in every if isinstance(x, torch.Tensor)]
     if not (isinstance(input, torch.Tensor) and kernels_take(*tensors)):
         return False
-    if ours in (functional.softmax, functional.log_softmax):
+    if ours in (functions.softmax, functions.log_softmax):
         dim = arguments[0] if arguments else keywords.get("dim")
         dtype = arguments[2] if len(arguments) > 2 else keywords.get("dtype")
         return dim is not None and (dtype or input.dtype).is_floating_point

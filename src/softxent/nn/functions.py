@@ -1,0 +1,370 @@
+"""torch.nn.functional's softmax and its losses: the same signatures, the same results.
+
+Classes are on axis 1 (on axis 0 of a single sample). Options that torch doesn't have follow its
+arguments as keywords: `axis`, `z_loss`, `softcap`, `temperature`, `inplace_backward`. docs/torch.md
+lists the results that differ on purpose.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softxent.errors import OptionError
+from softxent.nn.stats import LossStats
+from softxent.ops import tensors
+from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "cross_entropy_with_options",
+    "cross_entropy_with_stats",
+    "log_softmax",
+    "nll_loss",
+    "softmax",
+]
+
+# Taken now: after `patch()` these names are softxent's.
+_torch_nll_loss = torch.nn.functional.nll_loss
+_torch_binary_cross_entropy = torch.nn.functional.binary_cross_entropy
+
+
+def softmax(
+    input: Tensor,
+    dim: int | None = None,
+    _stacklevel: int = 3,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """As `torch.nn.functional.softmax`.
+
+    Args:
+        input: logits, floating point.
+        dim: the class axis; without it torch's default for the shape, with a warning.
+        dtype: the input is converted to it first.
+
+    Example:
+        >>> softmax(torch.tensor([0.0, 0.0]), 0)
+        tensor([0.5000, 0.5000])
+    """
+    return _softmax("softmax", input, dim, _stacklevel, dtype)
+
+
+def log_softmax(
+    input: Tensor,
+    dim: int | None = None,
+    _stacklevel: int = 3,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """As `torch.nn.functional.log_softmax`.
+
+    Args:
+        input, dim, dtype: as `softmax`.
+
+    Example:
+        >>> log_softmax(torch.tensor([0.0, 0.0]), 0)
+        tensor([-0.6931, -0.6931])
+    """
+    return _softmax("log_softmax", input, dim, _stacklevel, dtype)
+
+
+def _softmax(
+    op: str, input: Tensor, dim: int | None, stacklevel: int, dtype: torch.dtype | None
+) -> Tensor:
+    if dim is None:
+        dim = 0 if input.ndim in (0, 1, 3) else 1
+        warnings.warn(
+            f"[{op}] without dim the classes are taken to be on axis {dim}, as in torch: "
+            f"pass dim={dim}.",
+            stacklevel=stacklevel,
+        )
+    if dtype is not None:
+        input = input.to(dtype)
+    if input.ndim == 0:  # one class
+        return tensors.softmax(op, input.reshape(1), dim, None, log=op != "softmax").reshape(())
+    return tensors.softmax(op, input, dim, None, log=op != "softmax")
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    reduce: bool | None = None,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    axis: int | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    inplace_backward: bool = False,
+) -> Tensor:
+    """As `torch.nn.functional.cross_entropy`: input (C,), (N, C) or (N, C, d1, ...).
+
+    Args:
+        input: logits.
+        target: class indices (), (N,) or (N, d1, ...), or class probabilities of input's shape.
+        weight: (C,) class weights.
+        size_average, reduce: deprecated in torch; `reduction` says the same.
+        ignore_index, reduction, label_smoothing: as `softxent.cross_entropy`.
+        axis: the class axis, where it is not torch's: -1 for logits (B, T, C) and targets (B, T).
+        z_loss, softcap, temperature: as `softxent.cross_entropy`.
+        inplace_backward: the backward pass writes the gradient over the logits, so that nothing of
+            their size is allocated. The logits are then marked as changed: using them later, in a
+            second backward pass too, raises torch's error. In a compiled graph it has no effect.
+
+    Returns:
+        The loss in nats, in the dtype that torch gives it.
+
+    Raises:
+        TargetError, ShapeError, DTypeError, OptionError: as `softxent.cross_entropy`.
+
+    Edge cases: as `softxent.cross_entropy`.
+
+    Cost: as `softxent.cross_entropy`; between forward and backward two numbers per row are saved.
+
+    Example:
+        >>> cross_entropy(torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2]))
+        tensor(2.0818)
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _legacy(size_average, reduce)
+    options = LossOptions(
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        softcap=softcap,
+        temperature=temperature,
+    )
+    return cross_entropy_with_options(
+        input, target, options, axis=axis, inplace_backward=inplace_backward
+    )
+
+
+def cross_entropy_with_options(
+    input: Tensor,
+    target: Tensor,
+    options: LossOptions,
+    *,
+    axis: int | None = None,
+    inplace_backward: bool = False,
+) -> Tensor:
+    """`cross_entropy` with its options as a record, as modules hold them."""
+    soft_target = target.is_floating_point() and target.shape == input.shape
+    if soft_target and options.ignore_index is not None and options.ignore_index >= 0:
+        raise OptionError(
+            f"[cross_entropy] ignore_index is {options.ignore_index}, but the target holds class "
+            "probabilities, of which none is an index: leave ignore_index out."
+        )
+    dtype = _result_dtype(input, target) if soft_target else _dtype_in_autocast(input.dtype, input)
+    return tensors.cross_entropy(
+        "cross_entropy",
+        input,
+        target,
+        options,
+        _class_axis(input) if axis is None else axis,
+        dtype=dtype,
+        inplace_backward=inplace_backward,
+        any_weight=True,
+    )
+
+
+def cross_entropy_with_stats(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+    axis: int | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    k: int = 1,
+) -> LossStats:
+    """`cross_entropy` with statistics of each row, from the same pass over the logits.
+
+        lse = log sum_j exp(u_j),  entropy = -sum_j p_j log p_j,  p = softmax(u)
+
+    Args:
+        input, target, weight, ignore_index, reduction, label_smoothing, axis, z_loss, softcap,
+            temperature: as `cross_entropy`.
+        k: a row is a hit where the target is among the k classes with the largest logits.
+
+    Returns:
+        `LossStats`: loss, lse, entropy, argmax, hits. The first three are differentiable.
+
+    Raises:
+        OptionError: k is less than 1 or more than there are classes; else as `cross_entropy`.
+
+    Edge cases: ignored rows, and rows that have no loss, are described at `LossStats`.
+
+    Cost: reads the logits from memory once and a second time from the cache. The gradient of the
+    loss comes from the kernels; those of lse and entropy are decomposed into torch operations.
+
+    Example:
+        >>> logits, target = torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2])
+        >>> stats = cross_entropy_with_stats(logits, target, k=2)
+        >>> stats.argmax, stats.hits
+        (tensor([0]), tensor([True]))
+    """
+    options = LossOptions(
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        softcap=softcap,
+        temperature=temperature,
+    )
+    return LossStats(
+        *tensors.cross_entropy_with_stats(
+            "cross_entropy_with_stats",
+            input,
+            target,
+            options,
+            _class_axis(input) if axis is None else axis,
+            k=k,
+            dtype=_dtype_in_autocast(input.dtype, input),
+        )
+    )
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    reduce: bool | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """As `torch.nn.functional.nll_loss`, which computes it; labels are checked first.
+
+    Args:
+        input: log-probabilities, (C,), (N, C) or (N, C, d1, ...).
+        target: class indices (), (N,) or (N, d1, ...), any integer dtype.
+        weight: (C,) class weights.
+        size_average, reduce: deprecated in torch; `reduction` says the same.
+        ignore_index, reduction: as `softxent.nll_loss`.
+
+    Raises:
+        TargetError, ShapeError, DTypeError, OptionError: as `softxent.nll_loss`.
+
+    Example:
+        >>> nll_loss(torch.tensor([[-0.5, -1.0]]), torch.tensor([1]))
+        tensor(1.)
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _legacy(size_average, reduce)
+    options = LossOptions(weight=weight, ignore_index=ignore_index, reduction=reduction)
+    index = tensors.checked_indices("nll_loss", input, target, options, _class_axis(input))
+    if weight is not None:
+        weight = weight.to(input.dtype)
+    return _torch_nll_loss(input, index, weight, ignore_index=ignore_index, reduction=reduction)
+
+
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """As `torch.nn.functional.binary_cross_entropy`, which computes it: logarithms end at -100.
+
+    Args:
+        input: probabilities of the positive class, in [0, 1].
+        target: the same shape, in [0, 1].
+        weight: broadcast against the shape.
+        size_average, reduce: deprecated in torch; `reduction` says the same.
+        reduction: as `softxent.binary_cross_entropy`.
+
+    Raises:
+        ProbabilityError, TargetError, ShapeError, DTypeError, OptionError: as
+            `softxent.binary_cross_entropy`.
+
+    Example:
+        >>> binary_cross_entropy(torch.tensor([0.5]), torch.tensor([1.0]))
+        tensor(0.6931)
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _legacy(size_average, reduce)
+    target = tensors.checked_probabilities("binary_cross_entropy", input, target, reduction)
+    return _torch_binary_cross_entropy(input, target, weight, reduction=reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Reduction = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """As `torch.nn.functional.binary_cross_entropy_with_logits`.
+
+    Args:
+        input: logits of the positive class.
+        target: the same shape, in [0, 1].
+        weight: broadcast against the shape.
+        size_average, reduce: deprecated in torch; `reduction` says the same.
+        reduction: as `softxent.binary_cross_entropy_with_logits`.
+        pos_weight: the positive class's weight, broadcast against the shape.
+
+    Raises:
+        TargetError, ShapeError, DTypeError, OptionError: as
+            `softxent.binary_cross_entropy_with_logits`.
+
+    Example:
+        >>> binary_cross_entropy_with_logits(torch.tensor([0.0]), torch.tensor([1.0]))
+        tensor(0.6931)
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _legacy(size_average, reduce)
+    loss = tensors.binary_cross_entropy_with_logits(
+        "binary_cross_entropy_with_logits",
+        input,
+        target,
+        weight,
+        pos_weight=pos_weight,
+        reduction=reduction,
+        any_weight=True,
+    )
+    return loss.to(_result_dtype(input, target))
+
+
+def _class_axis(input: Tensor) -> int:
+    return 0 if input.ndim == 1 else 1
+
+
+def _result_dtype(input: Tensor, target: Tensor) -> torch.dtype:
+    """The dtype of torch's loss: the logits', or a wider one of the target."""
+    return _dtype_in_autocast(torch.promote_types(input.dtype, target.dtype), input)
+
+
+def _dtype_in_autocast(dtype: torch.dtype, input: Tensor) -> torch.dtype:
+    if dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(input.device.type):
+        return torch.float32
+    return dtype
+
+
+def _legacy(size_average: Any, reduce: Any) -> Reduction:
+    """The `reduction` that torch's two deprecated arguments, each True by default, stand for."""
+    total: Reduction = "sum" if size_average is False else "mean"
+    reduction: Reduction = "none" if reduce is False else total
+    warnings.warn(
+        f"size_average and reduce are deprecated: pass reduction={reduction!r}.", stacklevel=3
+    )
+    return reduction
