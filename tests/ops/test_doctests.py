@@ -22,7 +22,7 @@ MODULES = {
     "softxent.ops.linear.api": {"linear_cross_entropy", "linear_cross_entropy_with_grad"},
     "softxent.ops.mean": {"Mean"},
     "softxent.ops.arrays.runtime": {"kernels"},
-    "softxent.nn.functional": {
+    "softxent.nn.functions": {
         "softmax",
         "log_softmax",
         "cross_entropy",

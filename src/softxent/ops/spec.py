@@ -152,17 +152,17 @@ _remembered = functools.lru_cache(maxsize=256, typed=True)(Loss._checked)
 
 
 def _kernel_options(options: LossOptions) -> dict[str, Any]:
-    """The options as the kernels take them: 0 for no softcap.
-
-    Without an ignore_index every class index is checked before, so -1 is never met.
-    """
+    """The options as the kernels take them, without weight and reduction."""
     return {
-        "ignore_index": -1 if options.ignore_index is None else options.ignore_index,
-        "label_smoothing": options.label_smoothing,
-        "z_loss": options.z_loss,
-        "softcap": options.softcap or 0.0,
-        "temperature": options.temperature,
+        name: _KERNEL_VALUE_OF_NONE[name] if value is None else value
+        for name, value in options._asdict().items()
+        if name not in ("weight", "reduction")
     }
+
+
+# Without an ignore_index every class index is checked before the call, so the kernels never meet
+# -1. A softcap of 0 means none.
+_KERNEL_VALUE_OF_NONE: dict[str, Any] = {"ignore_index": -1, "softcap": 0.0}
 
 
 def _target_kind(

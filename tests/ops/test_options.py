@@ -1,0 +1,251 @@
+"""One list of options: whatever repeats a part of `LossOptions` is compared with it.
+
+To add an option, add it to `LossOptions` and run this file: each failure names a place that lacks
+the option.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pytest
+
+import softxent
+from softxent import _native
+from softxent.errors import OptionError
+from softxent.ops.options import DEFAULTS, DETAILS, SCHEMA, LossKeywords, LossOptions
+from softxent.ops.spec import Loss, _kernel_options
+
+NAMES = LossOptions._fields
+SOURCES = Path(softxent.__file__).parent
+
+# Functions that take some of the options on purpose.
+SOME = {
+    "nll_loss": {"weight", "ignore_index", "reduction"},
+    "log_loss": {"weight", "reduction"},
+    "linear_log_prob_and_entropy": {"ignore_index", "softcap", "temperature"},
+}
+# Binary losses have a weight per element instead of class weights.
+BINARY = {"binary_cross_entropy", "binary_cross_entropy_with_logits", "BCELoss"}
+BINARY |= {"BCEWithLogitsLoss"}
+OTHER_DEFAULTS = {  # torch's own
+    ("nn.functional.linear_cross_entropy", "ignore_index"): None,
+    ("nn.LinearCrossEntropyLoss", "ignore_index"): None,
+}
+
+Z = np.array([[2.0, -1.0, 0.1]])
+Y = np.array([2])
+W = np.ones((3, 3))
+VALUES: dict[str, Any] = {
+    "weight": np.array([1.0, 2.0, 3.0]),
+    "ignore_index": 1,
+    "reduction": "sum",
+    "label_smoothing": 0.1,
+    "z_loss": 0.01,
+    "softcap": 5.0,
+    "temperature": 2.0,
+}
+
+
+def public_functions() -> dict[str, Callable[..., Any]]:
+    """Every public function or module of losses, by the name that users write."""
+    found = {name: getattr(softxent, name) for name in softxent.__all__}
+    try:
+        from softxent import nn
+    except ImportError:
+        return found
+    functions = nn.functional.__all__
+    found |= {f"nn.functional.{name}": getattr(nn.functional, name) for name in functions}
+    return found | {f"nn.{name}": getattr(nn, name) for name in nn.__all__ if name.endswith("Loss")}
+
+
+def takes_options(name: str, function: Any) -> bool:
+    return (
+        callable(function)
+        and name.rpartition(".")[2] not in BINARY
+        and bool(set(NAMES) & set(parameters(function)))
+    )
+
+
+def parameters(function: Any) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
+WITH_OPTIONS = {name: f for name, f in public_functions().items() if takes_options(name, f)}
+WITH_OPTIONS = {name: f for name, f in WITH_OPTIONS.items() if name not in ("Mean", "Trace")}
+WITH_ALL = {
+    name: function
+    for name, function in WITH_OPTIONS.items()
+    if name.rpartition(".")[2] not in {*SOME, "NLLLoss"}
+}
+
+
+def test_the_losses_are_found() -> None:
+    assert set(WITH_ALL) >= {
+        "cross_entropy",
+        "cross_entropy_with_grad",
+        "explain",
+        "linear_cross_entropy",
+        "linear_cross_entropy_with_grad",
+    }
+
+
+@pytest.mark.parametrize("name", WITH_ALL)
+def test_every_loss_takes_every_option(name: str) -> None:
+    missing = [option for option in NAMES if option not in parameters(WITH_ALL[name])]
+    assert not missing, f"{name} lacks {missing}"
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_some_functions_take_some_options(name: str) -> None:
+    for public, function in WITH_OPTIONS.items():
+        if public.rpartition(".")[2] == name:
+            assert set(parameters(function)) & set(NAMES) == SOME[name], public
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_defaults_and_order_are_the_records(name: str) -> None:
+    given = parameters(WITH_OPTIONS[name])
+    options = [option for option in given if option in NAMES]
+    if "size_average" not in given and "options" not in given:  # torch has its own order
+        assert options == [option for option in NAMES if option in options]
+    for option in options:
+        default = OTHER_DEFAULTS.get((name, option), getattr(DEFAULTS, option))
+        assert given[option].default == default, f"{name}: {option}"
+
+
+@pytest.mark.parametrize("name", WITH_ALL)
+def test_every_option_is_documented(name: str) -> None:
+    text = inspect.getdoc(WITH_ALL[name]) or ""
+    missing = [option for option in NAMES if not re.search(rf"\b{option}\b", text)]
+    assert not missing, f"{name} does not mention {missing}"
+
+
+class Found(Exception):
+    """Carries the options that reached the check."""
+
+
+@pytest.mark.parametrize("name", WITH_ALL)
+@pytest.mark.parametrize("option", NAMES)
+def test_every_option_is_passed_on(name: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that takes an option and then forgets it would compute another loss."""
+
+    def stop(*args: Any, options: LossOptions, **rest: Any) -> None:
+        raise Found(options)
+
+    monkeypatch.setattr(Loss, "of", stop)
+    value = VALUES[option]
+    with pytest.raises(Found) as found:
+        call(name, {option: value})
+    passed = getattr(found.value.args[0], option)
+    if option == "weight" and name == "explain":
+        return  # explain checks the weights itself; tests/explain covers them
+    np.testing.assert_array_equal(passed, value)
+
+
+def call(name: str, options: dict[str, Any]) -> None:
+    function, kind = WITH_ALL[name], name.rpartition(".")[2]
+    logits: Any = Z
+    classifier: Any = W
+    target: Any = Y
+    if name.startswith("nn."):
+        torch = pytest.importorskip("torch")
+        logits, classifier, target = map(torch.from_numpy, (Z, W, Y))
+        if "weight" in options:
+            options = {"weight": torch.from_numpy(options["weight"])}
+    if kind == "LinearCrossEntropyLoss":
+        function(3, 3, dtype=logits.dtype, **options)(logits, target)
+    elif kind == "CrossEntropyLoss":
+        function(**options)(logits, target)
+    elif kind.startswith("linear"):
+        function(logits, classifier, target, **options)
+    else:
+        function(logits, target, **options)
+
+
+def test_keywords_of_overloads() -> None:
+    ours, theirs = get_type_hints(LossOptions), get_type_hints(LossKeywords)
+    assert list(theirs) == [name for name in NAMES if name not in ("weight", "reduction")]
+    assert all(theirs[name] == ours[name] for name in theirs)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "cross_entropy",
+        "cross_entropy_backward",
+        "linear_cross_entropy",
+        "linear_cross_entropy_backward",
+    ],
+)
+def test_operators_end_with_the_options(operator: str) -> None:
+    torch = pytest.importorskip("torch")
+    import softxent.nn  # noqa: F401
+
+    schema = getattr(torch.ops.softxent, operator).default._schema
+    names = [argument.name for argument in schema.arguments]
+    assert names[-len(NAMES) :] == list(NAMES)
+    assert SCHEMA in str(schema)
+
+
+def test_the_kernels_take_the_options() -> None:
+    names = set(NAMES) - {"weight", "reduction"}
+    assert set(_kernel_options(DEFAULTS)) == names
+    signature = str(_native.cross_entropy.__doc__)
+    assert all(f"{name}: " in signature for name in names), signature
+
+
+def test_no_list_of_options_is_written_again() -> None:
+    """No dictionary with option names as keys, no tuple or list of them, outside the record."""
+    lists = []
+    for path in sorted(SOURCES.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            keys: list[Any] = []
+            if isinstance(node, ast.Dict):
+                keys = node.keys
+            elif isinstance(node, ast.Tuple | ast.List | ast.Set):
+                keys = node.elts
+            strings = {key.value for key in keys if isinstance(key, ast.Constant)}
+            if len(strings & set(NAMES)) > 3:
+                lists.append(f"{path.relative_to(SOURCES)}:{node.lineno}")
+    assert lists == []
+
+
+def test_defaults_are_valid() -> None:
+    assert DEFAULTS.checked("test") == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("ignore_index", 1.0, "ignore_index is 1.0: pass an integer"),
+        ("ignore_index", 2**63, "pass an integer of 64 bits"),
+        ("reduction", "avg", "reduction is 'avg': valid are 'none'"),
+        ("label_smoothing", 1.5, "valid values are >= 0 and <= 1"),
+        ("label_smoothing", "x", "label_smoothing is 'x': pass a number"),
+        ("z_loss", -1.0, "z_loss is -1.0: valid values are >= 0"),
+        ("z_loss", float("inf"), "z_loss is inf"),
+        ("softcap", 0.0, "softcap is 0: valid values are > 0"),
+        ("temperature", 0.0, "temperature is 0: valid values are > 0"),
+        ("temperature", float("nan"), "temperature is nan"),
+    ],
+)
+def test_values_out_of_range_are_refused(option: str, value: Any, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        DEFAULTS._replace(**{option: value}).checked("test")
+
+
+def test_every_option_has_details() -> None:
+    for name in NAMES:
+        assert DETAILS[name].help
+        assert DETAILS[name].schema
+    assert get_args(get_type_hints(LossOptions)["reduction"]) == ("none", "mean", "sum")
