@@ -68,7 +68,7 @@ def test_another_file_counts_whole(runs: Path, capsys: pytest.CaptureFixture[str
         ("flowers", "digits", "flowers.csv"),
         ("digits", "points", "8x8 pixels"),
         ("digits", "flowers.csv", "8x8 pixels"),
-        ("digits", "nothing", "no data source"),
+        ("digits", "nothing", "not a data source"),
         ("flowers", "gone.csv", "gone.csv"),
     ],
 )

@@ -73,7 +73,7 @@ def test_the_training_file_is_predicted_completely_with_a_note(
 ) -> None:
     assert main(["predict", "run", "t.csv", "-o", "out.csv"]) == 0
     assert len(rows_of(here / "out.csv")) == 90
-    assert "learned from" in capsys.readouterr().err
+    assert "was trained on" in capsys.readouterr().err
 
 
 def test_a_file_is_replaced_and_a_link_stays_a_link(here: Path) -> None:

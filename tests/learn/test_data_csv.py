@@ -1,4 +1,4 @@
-"""CSV files: what spreadsheets and scripts write is read; for what can't be, a line is named."""
+"""CSV files as spreadsheets and scripts write them, and errors that name the line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(folder: Path, content: str | bytes, name: str = "table.csv") -> Path:
 
 
 def every_row(data: Dataset) -> tuple[list[list[float]], list[str]]:
-    """Features and class names of all rows in the file's order."""
+    """Features and class names of all rows, in the order of the file."""
     rows = np.concatenate([data.train.rows, data.test.rows])
     features = np.concatenate([data.train.features, data.test.features])[np.argsort(rows)]
     assert data.train.target is not None
@@ -50,7 +50,7 @@ def every_row(data: Dataset) -> tuple[list[list[float]], list[str]]:
     ],
     ids=["plain", "no last newline", "CRLF", "CR", "BOM", "blank lines", "quotes", "spaces"],
 )
-def test_the_ways_to_write_the_same_table(tmp_path: Path, content: str) -> None:
+def test_equivalent_files_give_the_same_table(tmp_path: Path, content: str) -> None:
     data = load(write(tmp_path, content), target="y")
     features, classes = every_row(data)
     assert features == [[1, 2], [3, 4]] * 4
@@ -61,7 +61,7 @@ def test_the_ways_to_write_the_same_table(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["table.csv.gz", "table.csv", "TABLE.CSV"])
-def test_gzip_is_known_by_content_not_by_name(tmp_path: Path, name: str) -> None:
+def test_gzip_is_recognised_by_content(tmp_path: Path, name: str) -> None:
     for content in (GOOD.encode(), gzip.compress(GOOD.encode())):
         assert len(load(str(write(tmp_path, content, name)), target="y").train) == 6
 
@@ -73,7 +73,7 @@ def test_names_and_classes_are_kept_as_they_are(tmp_path: Path) -> None:
     assert info.classes == ["<i>\x1b", "one,\ntwo"]
 
 
-def test_true_and_false_are_one_and_zero_and_constants_are_fine(tmp_path: Path) -> None:
+def test_booleans_are_numbers_and_constants_are_accepted(tmp_path: Path) -> None:
     content = "a,b,c,y\n" + "true,FALSE,7,u\nfalse,True,7,v\n" * 2
     features, _ = every_row(load(write(tmp_path, content), target="y"))
     assert features == [[1, 0, 7], [0, 1, 7]] * 2
@@ -91,7 +91,7 @@ def test_true_and_false_are_one_and_zero_and_constants_are_fine(tmp_path: Path) 
         (["2020-02-01", "2020-01-01"], ["2020-01-01", "2020-02-01"]),
     ],
 )
-def test_numbers_are_sorted_as_numbers_and_text_as_text(
+def test_classes_are_sorted_by_value_or_as_text(
     tmp_path: Path, values: list[str], classes: list[str]
 ) -> None:
     content = "a,y\n" + "".join(f"1,{value}\n" for value in values * 2)
@@ -114,61 +114,76 @@ BAD = {
     "header only": ("a,b,y\n", "has a header and no rows"),
     "short row": (GOOD + "1,2\n", "line 10: has 2 fields where the header has 3 columns"),
     "long row": (GOOD + "\n\n1,2,u,\n", "line 12: has 4 fields"),
-    "text": (GOOD + "1,x,u\n1,z,u\n", "line 10: column 'b' holds 'x' where a number is needed"),
-    "text after a quoted newline": ('a,b,y\n1,2,"u\nu"\n\n1,x,u\n', "line 5: column 'b' holds 'x'"),
-    "text with escapes": (GOOD + '1,"\x1b[31m",u\n', r"column 'b' holds '\x1b[31m'"),
-    "long text": (GOOD + f"1,{'x' * 90},u\n", f"holds '{'x' * 37}...'"),
-    "date": (GOOD.replace("2", "2020-01-31"), "line 2: column 'b' holds '2020-01-31'"),
-    "thousands": (GOOD + '1,"1,500",u\n', "line 10: column 'b' holds '1,500'"),
-    "underscore": (GOOD + "1,1_0,u\n", "line 10: column 'b' holds '1_0'"),
+    "text": (
+        GOOD + "1,x,u\n1,z,u\n",
+        "line 10: column 'b' has the value 'x', which isn't a number",
+    ),
+    "text after a quoted newline": (
+        'a,b,y\n1,2,"u\nu"\n\n1,x,u\n',
+        "line 5: column 'b' has the value 'x'",
+    ),
+    "text with escapes": (GOOD + '1,"\x1b[31m",u\n', r"column 'b' has the value '\x1b[31m'"),
+    "long text": (GOOD + f"1,{'x' * 90},u\n", f"has the value '{'x' * 37}...'"),
+    "date": (GOOD.replace("2", "2020-01-31"), "line 2: column 'b' has the value '2020-01-31'"),
+    "thousands": (GOOD + '1,"1,500",u\n', "line 10: column 'b' has the value '1,500'"),
+    "underscore": (GOOD + "1,1_0,u\n", "line 10: column 'b' has the value '1_0'"),
     "missing": (GOOD + "1,,u\n,NA,u\n1,nan,u\n", "line 11: column 'a' has no value"),
     "missing, counted": (GOOD + "1,,u\n1,NA,u\n1,NaN,u\n", "; 3 values are missing"),
     "NaN in capitals": (GOOD + "1,NAN,u\n", "line 10: column 'b' has no value"),
     "all missing": ("a,b,y\n,1,u\n,2,v\n", "line 2: column 'a' has no value"),
-    "infinite": (GOOD + "1,-inf,u\n", "line 10: column 'b' holds '-inf', which is infinite"),
-    "too large": (GOOD + "1,1e39,u\n", "line 10: column 'b' holds '1e39', which is infinite or"),
+    "infinite": (
+        GOOD + "1,-inf,u\n",
+        "line 10: column 'b' has the value '-inf', which is infinite",
+    ),
+    "too large": (
+        GOOD + "1,1e39,u\n",
+        "line 10: column 'b' has the value '1e39', which is infinite or",
+    ),
     "target missing": (GOOD + "1,2,\n", "line 10: column 'y' has no value"),
     "other separator": (GOOD.replace(",", ";"), "separated by semicolons"),
     "tabs": (GOOD.replace(",", "\t"), "separated by tabs"),
-    "column twice": ("a,a,y\n1,2,u\n", "more than one column named 'a'"),
-    "target twice": ("y,a,y\n1,2,u\n", "more than one column named 'y'"),
+    "column twice": ("a,a,y\n1,2,u\n", "more than one column is named 'a'"),
+    "target twice": ("y,a,y\n1,2,u\n", "more than one column is named 'y'"),
     "no name": (",a,y\n1,2,u\n", "column 1 has no name"),
-    "no feature": ("y\nu\nv\n", "no column is left as a feature"),
+    "no feature": ("y\nu\nv\n", "no column remains as a feature"),
     "no header": ("1,2,u\n3,4,v\n", "The first line looks like data"),
-    "one class": ("a,y\n1,u\n2,u\n", "is 'u' in every row; a classifier needs two classes"),
-    "every row its own class": ("a,y\n1,u\n2,v\n", "has a class of its own"),
+    "one class": (
+        "a,y\n1,u\n2,u\n",
+        "is 'u' in every row, but a classifier needs at least two classes",
+    ),
+    "every row its own class": ("a,y\n1,u\n2,v\n", "has a different class"),
     "UTF-16": (GOOD.encode("utf-16"), "is UTF-16 text"),
-    "Latin-1": (GOOD.encode() + b"1,2,\xe9\n", "line 10: is not UTF-8 text: byte e9"),
-    "Latin-1 header": (b"\xe9" + GOOD.encode(), "line 1: is not UTF-8 text"),
-    "cut character": (GOOD.encode() + b"1,2,\xc3", "line 10: is not UTF-8 text"),
-    "NUL": (GOOD + "1,\0,u\n", "line 10: holds a NUL byte"),
-    "open quote": (GOOD + '1,2,"u\n1,2,u\n', "line 10: a quote is opened"),
+    "Latin-1": (GOOD.encode() + b"1,2,\xe9\n", "line 10: byte e9 is not UTF-8 text"),
+    "Latin-1 header": (b"\xe9" + GOOD.encode(), "line 1: byte e9 is not UTF-8 text"),
+    "cut character": (GOOD.encode() + b"1,2,\xc3", "line 10: byte c3 is not UTF-8 text"),
+    "NUL": (GOOD + "1,\0,u\n", "line 10: there is a NUL byte"),
+    "open quote": (GOOD + '1,2,"u\n1,2,u\n', "line 10: this record opens a quote"),
     "open quote in a number": (GOOD + '1,"2,u\n1,2,u\n', "line 10: has 2 fields"),
     "endless field": (GOOD + f'1,"{"x" * 5_000_000}",u\n', "line 10: field larger"),
     "endless row": (
         ",".join(f"t{index}" for index in range(90)) + ",y\n" + ("x" * 100_000 + ",") * 90 + "u\n",
         "can't be read as CSV",
     ),
-    "endless header": ("x," * 2_500_000, "its first line is longer than 4 MiB"),
-    "gzip cut": (gzip.compress(GOOD.encode())[:-9], "the file was cut short"),
+    "endless header": ("x," * 2_500_000, "the first line is longer than 4 MiB"),
+    "gzip cut": (gzip.compress(GOOD.encode())[:-9], "the gzip data are truncated"),
     "gzip damaged": (gzip.compress(GOOD.encode())[:-8] + bytes(8), "the gzip data are damaged"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_wrong_and_where(tmp_path: Path, name: str) -> None:
+def test_errors_name_the_problem_and_the_position(tmp_path: Path, name: str) -> None:
     content, message = BAD[name]
     path = write(tmp_path, content)
     with pytest.raises(DataError) as caught:
         load(path, target="y")
-    assert str(path) in str(caught.value) or "of its own" in message
+    assert str(path) in str(caught.value) or "different class" in message
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500 + len(str(path))
 
 
 @pytest.mark.parametrize("kind", ["fractions", "integers", "text"])
-def test_a_target_that_is_measured_or_an_identifier(tmp_path: Path, kind: str) -> None:
+def test_a_measurement_or_an_identifier_is_rejected_as_target(tmp_path: Path, kind: str) -> None:
     values = {
         "fractions": [f"{row % 30 / 7:.3f}" for row in range(300)],
         "integers": [str(row) for row in range(300)],
@@ -180,17 +195,17 @@ def test_a_target_that_is_measured_or_an_identifier(tmp_path: Path, kind: str) -
         load(path, target="y")
 
 
-def test_many_classes_are_fine_where_rows_share_them(tmp_path: Path) -> None:
+def test_many_classes_with_several_rows_each(tmp_path: Path) -> None:
     path = write(tmp_path, "a,y\n" + "".join(f"1,{row % 100}\n" for row in range(300)))
     assert len(load(path, target="y").info.classes) == 100
 
 
-def test_a_column_that_is_not_there_and_its_neighbours(tmp_path: Path) -> None:
+def test_similar_names_are_suggested_for_a_missing_column(tmp_path: Path) -> None:
     path = write(tmp_path, "height,width,Species \n1,2,u\n3,4,v\n")
     for target in ("species", "Speceis"):
-        with pytest.raises(DataError, match=r"Did you mean 'Species '\? Its columns are 'height'"):
+        with pytest.raises(DataError, match=r"Did you mean 'Species '\? The columns are 'height'"):
             load(path, target=target)
-    with pytest.raises(DataError, match=r"has no column 'wdith'\. Did you mean 'width'"):
+    with pytest.raises(DataError, match=r"there is no column 'wdith'\. Did you mean 'width'"):
         load(path, target="Species ", drop=["wdith"])
     with pytest.raises(OptionError, match="'height' is the target"):
         load(path, target="height", drop=["height"])
@@ -202,22 +217,22 @@ def test_many_columns_are_not_all_listed(tmp_path: Path) -> None:
         load(path, target="zzz")
 
 
-def test_a_lone_quote_within_a_text_is_no_open_quote(tmp_path: Path) -> None:
+def test_a_single_quote_within_text_is_not_an_open_quote(tmp_path: Path) -> None:
     data = load(write(tmp_path, 'a,y\n1,5" pipe\n2,v\n1,5" pipe\n2,v\n3,5" pipe\n'), target="y")
     assert data.info.classes == ['5" pipe', "v"]
 
 
-def test_lines_are_counted_across_what_is_parsed_at_a_time(tmp_path: Path) -> None:
+def test_lines_are_counted_across_blocks(tmp_path: Path) -> None:
     lines = 700_000  # some 8 MB, parsed in two pieces
     path = write(tmp_path, "a,b,y\n" + "1.25,-7,u\n2.5,8,v\n" * (lines // 2) + "1,x,u\n")
-    with pytest.raises(DataError, match=f"line {lines + 2}: column 'b' holds 'x'"):
+    with pytest.raises(DataError, match=f"line {lines + 2}: column 'b' has the value 'x'"):
         load(path, target="y")
     path = write(tmp_path, path.read_bytes() + b"\xff")
-    with pytest.raises(DataError, match=f"line {lines + 3}: is not UTF-8 text"):
+    with pytest.raises(DataError, match=f"line {lines + 3}: byte ff is not UTF-8 text"):
         load(path, target="y")
 
 
-def test_a_quoted_text_goes_on_across_what_is_parsed_at_a_time(tmp_path: Path) -> None:
+def test_quoted_text_across_blocks(tmp_path: Path) -> None:
     names = ["a\n,b\n" * 50, "c\n,d\n" * 50]
     content = "a,y\n" + "".join(f'1,"{name}"\n' for name in names * 10_000)  # some 6 MB
     data = load(write(tmp_path, content), target="y")
@@ -231,7 +246,7 @@ NUMBER = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @given(st.lists(st.tuples(NUMBER, CELL, NUMBER), min_size=1, max_size=8), st.booleans())
 @settings(deadline=None, max_examples=100)
-def test_what_the_csv_module_writes_is_read(
+def test_output_of_the_csv_module_is_read(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[float, str, float]], crlf: bool
 ) -> None:
     table = [(a, "x" + text, b) for a, text, b in table] * 2  # never missing, each class twice
@@ -247,7 +262,7 @@ def test_what_the_csv_module_writes_is_read(
 
 @given(st.text(st.sampled_from('1,"\n\r;.xy-e \ufeff'), max_size=60) | st.binary(max_size=60))
 @settings(deadline=None, max_examples=150)
-def test_any_bytes_are_a_table_or_a_data_error(
+def test_any_bytes_give_a_table_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, content: str | bytes
 ) -> None:
     data = content.encode() if isinstance(content, str) else content
@@ -257,30 +272,34 @@ def test_any_bytes_are_a_table_or_a_data_error(
 
 
 @pytest.mark.parametrize("values", [(16777216, 16777217), (1700000000, 1700000030)])
-def test_numbers_that_float32_cannot_tell_apart(tmp_path: Path, values: tuple[int, int]) -> None:
+def test_numbers_that_are_equal_in_float32_are_rejected(
+    tmp_path: Path, values: tuple[int, int]
+) -> None:
     file = tmp_path / "dates.csv"
     file.write_text("ts,y\n" + "".join(f"{values[i % 2]},{'ab'[i % 2]}\n" for i in range(40)))
-    with pytest.raises(DataError, match=r"column 'ts' goes up to 1\d+ and differs by .* only"):
+    with pytest.raises(
+        DataError, match=r"column 'ts' goes up to 1\d+ and has a standard deviation of only"
+    ):
         load(file, target="y")
 
 
-def test_large_numbers_that_differ_enough(tmp_path: Path) -> None:
+def test_large_numbers_with_sufficient_differences(tmp_path: Path) -> None:
     file = tmp_path / "dates.csv"
     file.write_text("ts,y\n" + "".join(f"{1.7e9 + 86400 * i},{'ab'[i % 2]}\n" for i in range(40)))
     assert len(load(file, target="y").train) == 32
 
 
-def test_a_class_called_na_is_text_in_quotes(tmp_path: Path) -> None:
+def test_a_class_named_na_needs_quotes(tmp_path: Path) -> None:
     file = tmp_path / "regions.csv"
     file.write_text("x,y\n" + "".join(f'{i},"{("NA", "EU")[i % 2]}"\n' for i in range(40)))
     assert load(file, target="y").info.classes == ["EU", "NA"]
     file.write_text(file.read_text().replace('"', ""))
-    with pytest.raises(DataError, match="A name such as NA is text in quotes"):
+    with pytest.raises(DataError, match="Quote text such as NA to keep it"):
         load(file, target="y")
 
 
-def test_an_empty_class_in_quotes_is_missing_too(tmp_path: Path) -> None:
+def test_an_empty_quoted_class_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "regions.csv"
     file.write_text("x,y\n" + "".join(f'{i},"{("", "EU")[i % 2]}"\n' for i in range(40)))
-    with pytest.raises(DataError, match="column 'y' has no value there"):
+    with pytest.raises(DataError, match="column 'y' has no value"):
         load(file, target="y")

@@ -1,4 +1,4 @@
-"""IDX files: what is stored comes out, and nothing that the header says is believed unchecked."""
+"""IDX files are read as stored, and their headers are checked before they are used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
 
 def pack(array: np.ndarray) -> bytes:
-    """The format as its description has it, byte by byte."""
+    """Encode an array according to the description of the format."""
     code = CODES[array.dtype.str[1:]]
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
@@ -28,7 +28,7 @@ def pack(array: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("dtype", CODES)
-def test_every_type_comes_out_as_it_went_in(tmp_path: Path, dtype: str, compress: bool) -> None:
+def test_every_type_is_read_as_stored(tmp_path: Path, dtype: str, compress: bool) -> None:
     values = np.array([[[0, 1, 2], [3, 100, 127]]]).astype(dtype)
     path = tmp_path / "file"
     path.write_bytes(gzip.compress(pack(values)) if compress else pack(values))
@@ -45,7 +45,7 @@ def test_any_number_of_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> Non
     assert idx.read(path).shape == shape
 
 
-def test_gzip_is_known_by_content_not_by_name(tmp_path: Path) -> None:
+def test_gzip_is_recognised_by_content(tmp_path: Path) -> None:
     values = np.arange(5, dtype="u1")
     (tmp_path / "packed").write_bytes(gzip.compress(pack(values)))
     (tmp_path / "plain.gz").write_bytes(pack(values))
@@ -63,18 +63,18 @@ BAD = {
     "text": (b"1,2,3\n4,5,6\n", "not an IDX file"),
     "header cut": (GOOD[:9], "within its header, after 9 bytes"),
     "data cut": (GOOD[:-1], "has 75 bytes, too few for the 76"),
-    "one byte more": (GOOD + b"\0", "goes on after the 76 bytes"),
+    "one byte more": (GOOD + b"\0", "is longer than the 76 bytes"),
     "gzip of cut data": (gzip.compress(GOOD[:-1]), "ends after 75 bytes"),
-    "gzip of one byte more": (gzip.compress(GOOD + b"\0"), "goes on after the 76 bytes"),
-    "gzip cut": (PACKED[:-9], "cut short"),
+    "gzip of one byte more": (gzip.compress(GOOD + b"\0"), "is longer than the 76 bytes"),
+    "gzip cut": (PACKED[:-9], "truncated"),
     "gzip checksum": (PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:], "damaged"),
     "gzip and garbage": (PACKED + b"garbage", "damaged"),
-    "gzip header only": (PACKED[:2], "cut short"),
+    "gzip header only": (PACKED[:2], "truncated"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, name: str) -> None:
+def test_damaged_files(tmp_path: Path, name: str) -> None:
     content, message = BAD[name]
     path = tmp_path / "images"
     path.write_bytes(content)
@@ -92,7 +92,7 @@ def test_a_missing_file_or_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compress", [False, True])
-def test_a_false_promise_is_refused_before_memory_is_asked_for(
+def test_a_false_size_is_rejected_before_memory_is_allocated(
     tmp_path: Path, compress: bool
 ) -> None:
     header = struct.pack(">BBBB3I", 0, 0, 0x0E, 3, *[2**32 - 1] * 3)
@@ -102,12 +102,12 @@ def test_a_false_promise_is_refused_before_memory_is_asked_for(
         idx.read(path)
 
 
-def test_a_bomb_is_read_no_further_than_its_header_promises(tmp_path: Path) -> None:
+def test_a_compression_bomb_is_read_up_to_its_declared_size(tmp_path: Path) -> None:
     path = tmp_path / "labels"
     path.write_bytes(gzip.compress(pack(np.zeros(1000, dtype="u1")) + bytes(100_000_000), 1))
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match="goes on after the 1,008 bytes"):
+        with pytest.raises(DataError, match="is longer than the 1,008 bytes"):
             idx.read(path)
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -121,7 +121,7 @@ def test_a_bomb_is_read_no_further_than_its_header_promises(tmp_path: Path) -> N
     | st.binary(max_size=40).map(lambda tail: PACKED[:20] + tail)
 )
 @settings(deadline=None, max_examples=150)
-def test_any_bytes_are_an_array_or_a_data_error(
+def test_any_bytes_give_an_array_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "idx"

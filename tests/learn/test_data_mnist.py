@@ -1,4 +1,4 @@
-"""MNIST and whatever has its form: four files that belong together, or an error saying why not."""
+"""MNIST and other data in its format: four matching files, or an error that says what differs."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_every_type_of_number(folder: Path, dtype: str) -> None:
 
 @pytest.mark.parametrize("separator", ["-", "."])
 @pytest.mark.parametrize("compress", [False, True])
-def test_the_names_that_the_files_go_by(tmp_path: Path, separator: str, compress: bool) -> None:
+def test_accepted_file_names(tmp_path: Path, separator: str, compress: bool) -> None:
     for stem in STEMS:
         array = IMAGES if stem.endswith("images") else LABELS
         write(tmp_path, stem, array, separator=separator, compress=compress)
     assert len(load("mnist", data_dir=str(tmp_path)).train) == 7
 
 
-def test_the_record_knows_the_four_files(folder: Path) -> None:
+def test_the_record_lists_the_four_files(folder: Path) -> None:
     files = load("mnist", data_dir=folder).info.files
     assert [file.name for file in files] == [
         "train-images-idx3-ubyte",
@@ -93,22 +93,27 @@ def test_the_record_knows_the_four_files(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("stem", "array", "dtype", "message"),
     [
-        ("train-images", IMAGES[0], "i1", "grey images are (images, height, width)"),
-        ("train-images", np.zeros((0, 2, 3)), "i1", "grey images are (images, height, width)"),
-        ("train-images", np.zeros((7, 0, 3)), "i1", "grey images are (images, height, width)"),
-        ("train-images", np.full((7, 2, 3), 1e39), "f8", "image 0 (from 0) holds a grey level"),
+        ("train-images", IMAGES[0], "i1", "grey images need (images, height, width)"),
+        ("train-images", np.zeros((0, 2, 3)), "i1", "grey images need (images, height, width)"),
+        ("train-images", np.zeros((7, 0, 3)), "i1", "grey images need (images, height, width)"),
+        ("train-images", np.full((7, 2, 3), 1e39), "f8", "image 0 (from 0) has a grey level"),
         ("train-images", np.full((7, 2, 3), np.nan), "f4", "NaN"),
-        ("train-labels", LABELS[:5], "i1", "has 5 labels for the 7 images"),
-        ("train-labels", LABELS[:, None], "i1", "labels are one number an image"),
+        ("train-labels", LABELS[:5], "i1", "there are 5 labels for the 7 images"),
+        ("train-labels", LABELS[:, None], "i1", "labels need one number per image"),
         ("train-labels", LABELS + 0.5, "f4", "label 0 (from 0) is 3.5"),
         ("train-labels", np.array([3, 3, np.nan, 3, 3, 3, 3]), "f4", "label 2 (from 0) is nan"),
-        ("train-labels", np.ones(7), "u1", "every label is 1; a classifier needs two classes"),
-        ("t10k-images", IMAGES[:2, :, :2], "i1", "are 2x2; those of the training are 2x3"),
-        ("t10k-labels", LABELS[:1], "i1", "has 1 labels for the 2 images"),
+        (
+            "train-labels",
+            np.ones(7),
+            "u1",
+            "all labels are 1, but a classifier needs at least two classes",
+        ),
+        ("t10k-images", IMAGES[:2, :, :2], "i1", "are 2x2, but those of the training are 2x3"),
+        ("t10k-labels", LABELS[:1], "i1", "there are 1 labels for the 2 images"),
         ("t10k-labels", np.array([3, 7]), "i1", "row 1 (from 0): the class '7' was not in the"),
     ],
 )
-def test_files_that_do_not_belong_together(
+def test_files_that_do_not_match(
     folder: Path, stem: str, array: np.ndarray, dtype: str, message: str
 ) -> None:
     path = write(folder, stem, array, dtype=dtype)
@@ -121,11 +126,11 @@ def test_files_that_do_not_belong_together(
 @pytest.mark.parametrize("stem", STEMS)
 def test_a_missing_file_is_named(folder: Path, stem: str) -> None:
     next(folder.glob(f"{stem}*")).unlink()
-    with pytest.raises(DataError, match=f"holds no {stem}-idx"):
+    with pytest.raises(DataError, match=f"there is no {stem}-idx"):
         load("mnist", data_dir=folder)
 
 
-def test_the_folder_is_needed_and_has_to_be_there(tmp_path: Path) -> None:
+def test_the_folder_is_required_and_must_exist(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="--data-dir"):
         load("mnist")
     with pytest.raises(DataError, match="no such folder"):
@@ -149,12 +154,12 @@ def test_prediction_needs_no_labels_and_no_training_files(folder: Path) -> None:
     rows = load_rows(info, "mnist", data_dir=folder, seed=0, need_target=False)
     assert rows.samples.target is None
     assert len(rows.samples) == 2
-    with pytest.raises(DataError, match="holds no t10k-labels"):
+    with pytest.raises(DataError, match="there is no t10k-labels"):
         load_rows(info, "mnist", data_dir=folder, seed=0, need_target=True)
 
 
-def test_a_model_of_other_images_or_of_a_table(folder: Path) -> None:
-    for name, message in [("digits", "those of the training are 8x8"), ("points", "takes the col")]:
+def test_models_of_other_data(folder: Path) -> None:
+    for name, message in [("digits", "those of the training are 8x8"), ("points", "needs the col")]:
         info = load(name).info
         with pytest.raises(DataError, match=message):
             load_rows(info, "mnist", data_dir=folder, seed=0, need_target=True)

@@ -1,4 +1,4 @@
-"""Parquet files: the same table as in CSV comes out, whatever types its columns have."""
+"""Parquet files give the same table as CSV, for all types of columns."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_row_groups_are_one_table(tmp_path: Path) -> None:
         assert data.info.classes[index] == target[row]
 
 
-def test_a_model_from_csv_reads_parquet_and_the_other_way_round(tmp_path: Path) -> None:
+def test_a_model_trained_on_csv_reads_parquet_and_vice_versa(tmp_path: Path) -> None:
     numbers = np.arange(20)
     path = tmp_path / "table.csv"
     path.write_text("a,y\n" + "".join(f"{n},{n % 2}.0\n" for n in numbers))
@@ -96,20 +96,31 @@ def test_a_model_from_csv_reads_parquet_and_the_other_way_round(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"a": ["1", "x"] * 3}, "row 1 (from 0): column 'a' holds 'x' where a number is needed"),
-        ({"a": pa.array(["p", "q"] * 3).dictionary_encode()}, "column 'a' holds 'p' where a"),
-        ({"a": [[1]] * 6}, "row 0 (from 0): column 'a' holds '[1]' where a number is needed"),
-        ({"a": [1, 2, None, 4, None, 6]}, "row 2 (from 0): column 'a' has no value there"),
+        (
+            {"a": ["1", "x"] * 3},
+            "row 1 (from 0): column 'a' has the value 'x', which isn't a number",
+        ),
+        (
+            {"a": pa.array(["p", "q"] * 3).dictionary_encode()},
+            "column 'a' has the value 'p', which isn't a",
+        ),
+        ({"a": [[1]] * 6}, "row 0 (from 0): column 'a' has the value '[1]', which isn't a number"),
+        ({"a": [1, 2, None, 4, None, 6]}, "row 2 (from 0): column 'a' has no value"),
         ({"a": [1, 2, None, 4, None, 6]}, "2 values are missing"),
-        ({"a": [1.0, float("nan")] * 3}, "row 1 (from 0): column 'a' has no value there"),
-        ({"a": [1.0, 1e300] * 3}, "row 1 (from 0): column 'a' holds '1e+300', which is infinite"),
-        ({"a": NUMBERS, "y": ["u", None] * 3}, "row 1 (from 0): column 'y' has no value there"),
-        ({"a": NUMBERS, "y": [[1], [2]] * 3}, "the target 'y' holds list<"),
-        ({"a": NUMBERS, "y": [b"\xff", b"u"] * 3}, "the target 'y' holds binary"),
+        ({"a": [1.0, float("nan")] * 3}, "row 1 (from 0): column 'a' has no value"),
+        (
+            {"a": [1.0, 1e300] * 3},
+            "row 1 (from 0): column 'a' has the value '1e+300', which is infinite",
+        ),
+        ({"a": NUMBERS, "y": ["u", None] * 3}, "row 1 (from 0): column 'y' has no value"),
+        ({"a": NUMBERS, "y": [[1], [2]] * 3}, "the target 'y' has the type list<"),
+        ({"a": NUMBERS, "y": [b"\xff", b"u"] * 3}, "the target 'y' has the type binary"),
         ({"a": pa.array([], pa.int64()), "y": pa.array([], pa.string())}, "no rows"),
     ],
 )
-def test_what_is_wrong_and_where(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+def test_errors_name_the_problem_and_the_position(
+    tmp_path: Path, columns: dict[str, Any], message: str
+) -> None:
     path = write(tmp_path, **{"y": TARGET, **columns})
     with pytest.raises(DataError) as caught:
         load(path, target="y")
@@ -117,7 +128,7 @@ def test_what_is_wrong_and_where(tmp_path: Path, columns: dict[str, Any], messag
     assert message in str(caught.value)
 
 
-def test_a_nested_column_beside_one_of_its_name_is_left_alone(tmp_path: Path) -> None:
+def test_a_nested_column_with_the_same_name_is_ignored(tmp_path: Path) -> None:
     nested = pa.array([{"a": 7}] * 6)
     path = write(tmp_path, b=nested, **{"b.a": NUMBERS}, y=TARGET)
     assert load(path, target="y", drop=["b"]).info.features == ["b.a"]

@@ -1,4 +1,4 @@
-"""`load` and `load_rows`: every source by its name, and rows that fit the model that is asked."""
+"""`load` and `load_rows`: all sources by name, and rows that match a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def flowers(tmp_path: Path) -> Path:
     return table(tmp_path, "a,b,y\n" + "\n".join(lines) + "\n")
 
 
-def test_digits_are_scikit_learns() -> None:
+def test_digits_equal_scikit_learn() -> None:
     data = load("digits")
     digits = load_digits()
     assert data.info.kind == "images"
@@ -58,7 +58,7 @@ def test_points_are_the_same_for_the_same_seed_only() -> None:
     assert len(first.info.classes) == 3
 
 
-def test_points_stay_the_same_under_every_numpy() -> None:
+def test_points_do_not_depend_on_the_numpy_version() -> None:
     data = load("points")
     np.testing.assert_allclose(
         data.train.features[:2], [[-0.751918, 0.344132], [-0.143484, -0.224665]], atol=1e-6
@@ -66,7 +66,7 @@ def test_points_stay_the_same_under_every_numpy() -> None:
     assert data.test.rows[:5].tolist() == [10, 13, 20, 29, 34]
 
 
-def test_points_need_a_bent_boundary_and_are_learned_with_one() -> None:
+def test_points_need_a_curved_boundary() -> None:
     data = load("points")
     straight = LogisticRegression().fit(data.train.features, data.train.target)
     bent = KNeighborsClassifier().fit(data.train.features, data.train.target)
@@ -76,7 +76,7 @@ def test_points_need_a_bent_boundary_and_are_learned_with_one() -> None:
     assert np.bincount(np.concatenate([data.train.target, data.test.target])).tolist() == [500] * 3
 
 
-def test_the_record_knows_the_file(flowers: Path) -> None:
+def test_the_record_lists_the_file(flowers: Path) -> None:
     info = load(flowers, target="y", drop=["b"], seed=5).info
     content = flowers.read_bytes()
     [file] = info.files
@@ -114,18 +114,18 @@ def test_columns_are_matched_by_name(flowers: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,y\n1,rose\n", "has no column 'b'"),
-        ("a,B,y\n1,2,rose\n", "has no column 'b'. Did you mean 'B'"),
-        ("a,b\n1,2\n", "has no column 'y'"),
-        ("a,b,b,y\n1,2,3,rose\n", "more than one column named 'b'"),
+        ("a,y\n1,rose\n", "there is no column 'b'"),
+        ("a,B,y\n1,2,rose\n", "there is no column 'b'. Did you mean 'B'"),
+        ("a,b\n1,2\n", "there is no column 'y'"),
+        ("a,b,b,y\n1,2,3,rose\n", "more than one column is named 'b'"),
         ("a,b,y\n1,2,rose\n1,2,tulip\n1,2,tulip\n", "line 3: the class 'tulip' was not in the"),
-        ("a,b,y\n1,2,rose\n1,2,tulip\n", "Known are 'iris', 'rose'"),
+        ("a,b,y\n1,2,rose\n1,2,tulip\n", "The classes are 'iris', 'rose'"),
         ("a,b,y\n1,2,\n", "line 2: column 'y' has no value"),
-        ("a,b,y\n1,x,rose\n", "line 2: column 'b' holds 'x'"),
+        ("a,b,y\n1,x,rose\n", "line 2: column 'b' has the value 'x'"),
         ("a,b,y\n", "no rows"),
     ],
 )
-def test_rows_that_do_not_fit_the_model(
+def test_rows_that_do_not_match_the_model(
     flowers: Path, tmp_path: Path, content: str, message: str
 ) -> None:
     info = load(flowers, target="y").info
@@ -136,7 +136,7 @@ def test_rows_that_do_not_fit_the_model(
     assert message in str(caught.value)
 
 
-def test_prediction_does_not_look_at_the_target(flowers: Path, tmp_path: Path) -> None:
+def test_prediction_ignores_the_target(flowers: Path, tmp_path: Path) -> None:
     info = load(flowers, target="y").info
     for content in ("b,a\n2,1\n", "a,y,b\n1,,2\n", "a,y,b\n1,tulip,2\n"):
         rows = rows_of(info, table(tmp_path, content, "other.csv"), need_target=False)
@@ -144,7 +144,7 @@ def test_prediction_does_not_look_at_the_target(flowers: Path, tmp_path: Path) -
         assert rows.samples.features.tolist() == [[1, 2]]
 
 
-def test_classes_of_numbers_are_found_by_value(tmp_path: Path) -> None:
+def test_numeric_classes_are_matched_by_value(tmp_path: Path) -> None:
     data = load(table(tmp_path, "a,y\n" + "1,1\n2,10\n3,2\n" * 3), target="y")
     assert data.info.classes == ["1", "2", "10"]
     rows = rows_of(data.info, table(tmp_path, "a,y\n1,10.0\n2,+1\n", "b.csv"), need_target=True)
@@ -152,9 +152,7 @@ def test_classes_of_numbers_are_found_by_value(tmp_path: Path) -> None:
     assert rows.samples.target.tolist() == [2, 0]
 
 
-def test_the_file_of_the_training_is_evaluated_on_its_held_out_rows(
-    flowers: Path, tmp_path: Path
-) -> None:
+def test_the_training_file_is_evaluated_on_held_out_rows(flowers: Path, tmp_path: Path) -> None:
     data = load(flowers, target="y")
     copy = tmp_path / "another-name.csv"
     copy.write_bytes(flowers.read_bytes())
@@ -169,14 +167,14 @@ def test_the_file_of_the_training_is_evaluated_on_its_held_out_rows(
     assert len(rows_of(data.info, copy, need_target=True).samples) == 31
 
 
-def test_every_row_of_the_file_of_the_training_is_predicted(flowers: Path) -> None:
+def test_all_rows_of_the_training_file_are_predicted(flowers: Path) -> None:
     rows = rows_of(load(flowers, target="y").info, flowers, need_target=False)
     assert rows.samples.rows.tolist() == list(range(30))
     assert rows.note is not None
-    assert rows.note.endswith("it has seen 24 of these 30 rows")
+    assert rows.note.endswith("was trained on, with 24 of these 30 rows")
 
 
-def test_sources_that_do_not_fit_the_model(flowers: Path) -> None:
+def test_sources_that_do_not_match_the_model(flowers: Path) -> None:
     infos = {name: load(name).info for name in ("digits", "points")}
     infos["table"] = load(flowers, target="y").info
     misfits: list[tuple[str, str | Path, str]] = [
@@ -185,16 +183,16 @@ def test_sources_that_do_not_fit_the_model(flowers: Path) -> None:
             "points",
             "points has the columns 'x', 'y', but the model was trained on digits",
         ),
-        ("points", "digits", "it takes the columns 'x', 'y'"),
+        ("points", "digits", "needs the columns 'x', 'y'"),
         (
             "table",
             "digits",
             "digits has images of 8x8 pixels, but the model was trained on table.c",
         ),
-        ("table", "points", "it takes the columns 'a', 'b'"),
+        ("table", "points", "needs the columns 'a', 'b'"),
         ("table", "mnist", "mnist has images"),
         ("digits", flowers, "is a table, but the model was trained on digits"),
-        ("points", flowers, "has no column of the classes to look for"),
+        ("points", flowers, "names no column with the classes"),
     ]
     for model, name, message in misfits:
         with pytest.raises(DataError) as caught:
@@ -211,13 +209,13 @@ def test_points_from_a_file_are_predicted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mnsit", "'mnsit' is no data source. Did you mean 'mnist'?"),
-        ("table.txt", "It can be digits, mnist, points, or a file that ends in .csv, .csv.gz,"),
-        ("", "'' is no data source"),
+        ("mnsit", "'mnsit' is not a data source. Did you mean 'mnist'?"),
+        ("table.txt", "Use digits, mnist, points, or a file that ends in .csv, .csv.gz,"),
+        ("", "'' is not a data source"),
         ("absent.csv", "absent.csv: there is no such file"),
     ],
 )
-def test_names_of_nothing(name: str, message: str) -> None:
+def test_unknown_names(name: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
         load(name, target="y")
     assert message in str(caught.value)
@@ -226,7 +224,7 @@ def test_names_of_nothing(name: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_folders_and_devices_are_no_files(tmp_path: Path) -> None:
+def test_folders_and_devices_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "device.csv").symlink_to("/dev/null")
     with pytest.raises(DataError, match="is a folder"):
@@ -235,12 +233,12 @@ def test_folders_and_devices_are_no_files(tmp_path: Path) -> None:
         load(tmp_path / "device.csv", target="y")
 
 
-def test_options_that_do_not_fit(flowers: Path) -> None:
+def test_options_of_other_sources(flowers: Path) -> None:
     with pytest.raises(OptionError, match="needs a target"):
         load(flowers)
-    with pytest.raises(OptionError, match="target and drop are for tables"):
+    with pytest.raises(OptionError, match="leave out target and drop"):
         load("digits", target="y")
-    with pytest.raises(OptionError, match="target and drop are for tables"):
+    with pytest.raises(OptionError, match="leave out target and drop"):
         load("points", drop=["x"])
     with pytest.raises(OptionError, match="seed"):
         load("points", seed=-1)

@@ -1,4 +1,4 @@
-"""Held-out rows: the same share of every class, and no table is too small to be split."""
+"""Held-out rows: the same share of each class, also in small tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_another_seed_holds_out_other_rows() -> None:
     st.floats(0.05, 0.5),
 )
 @settings(deadline=None)
-def test_every_row_is_on_one_side_and_every_class_is_learned(
+def test_each_row_is_in_one_set_and_each_class_in_training(
     sizes: list[int], seed: int, test_size: float
 ) -> None:
     target = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -60,19 +60,19 @@ def test_classes_with_a_single_row_stay_in_training_and_are_named() -> None:
     assert split.description.endswith("classes with a single row stay in training: 'x', 'z'")
 
 
-def test_two_rows_a_class_are_one_on_each_side() -> None:
+def test_two_rows_per_class_are_divided() -> None:
     target = np.arange(10) % 5
     split = hold_out(target, names(target), test_size=0.2, seed=0)
     assert sorted(target[split.test]) == sorted(target[split.train]) == [0, 1, 2, 3, 4]
 
 
-def test_what_can_not_be_split() -> None:
-    with pytest.raises(DataError, match="every one of the 3 rows has a class of its own"):
+def test_targets_that_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="each of the 3 rows has a different class"):
         hold_out(np.arange(3), ["a", "b", "c"], test_size=0.2, seed=0)
     split = hold_out(np.arange(6) % 3, ["a", "b", "c"], test_size=0.9, seed=0)
     assert len(split.train) == 3
     target = np.repeat([0, 1], [100, 2])
-    with pytest.raises(DataError, match="no row is left to learn 'rare' from"):
+    with pytest.raises(DataError, match="leaves no training rows of 'rare'"):
         hold_out(target, ["often", "rare"], test_size=0.95, seed=0)
 
 

@@ -1,4 +1,4 @@
-"""Loss, accuracy and probabilities of a network, against scikit-learn and by hand."""
+"""Loss, accuracy and probabilities of a network, compared with scikit-learn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def network() -> Network:
 
 
 @pytest.mark.parametrize("count", [1, 7, 5000])
-def test_loss_and_accuracy_are_scikit_learns(network: Network, count: int) -> None:
+def test_loss_and_accuracy_equal_scikit_learn(network: Network, count: int) -> None:
     samples = rows(count)
     result = evaluate(network, samples)
     shares = predict(network, samples.features)
@@ -40,7 +40,7 @@ def test_loss_and_accuracy_are_scikit_learns(network: Network, count: int) -> No
     assert result.accuracy.value == accuracy_score(samples.target, shares.argmax(axis=1))
 
 
-def test_classes_are_measured_as_scikit_learn_does(network: Network) -> None:
+def test_precision_and_recall_equal_scikit_learn(network: Network) -> None:
     samples = rows(500)
     result = evaluate(network, samples)
     scores = result.by_class(["a", "b", "c"])
@@ -53,7 +53,7 @@ def test_classes_are_measured_as_scikit_learn_does(network: Network) -> None:
     assert [s.recall.weight for s in scores] == list(support)
 
 
-def test_a_class_that_is_never_predicted_or_never_there_has_no_share() -> None:
+def test_precision_and_recall_without_rows_are_nan() -> None:
     network = Network([1, 3])
     with torch.no_grad():
         network.layers[0].weight.zero_()
@@ -67,7 +67,7 @@ def test_a_class_that_is_never_predicted_or_never_there_has_no_share() -> None:
     assert (third.precision, third.recall) == (Mean(0, 0), Mean(0, 0))
 
 
-def test_a_sure_network_has_a_loss_above_0() -> None:
+def test_a_confident_network_has_a_loss_above_0() -> None:
     network = Network([1, 2])
     with torch.no_grad():
         network.layers[0].weight.zero_()
@@ -80,13 +80,13 @@ def test_a_sure_network_has_a_loss_above_0() -> None:
     )
 
 
-def test_probabilities_add_up_to_1(network: Network) -> None:
+def test_probabilities_sum_to_1(network: Network) -> None:
     shares = predict(network, 100 * rows(5000).features)
     assert shares.dtype == np.float64
     assert np.abs(shares.sum(axis=1) - 1).max() < 1e-15
 
 
-def test_dropout_is_off_and_the_mode_stays_as_it_was(network: Network) -> None:
+def test_evaluation_disables_dropout_and_restores_the_mode(network: Network) -> None:
     features = rows(20).features
     for training in (True, False):
         network.train(training)
@@ -112,6 +112,6 @@ def test_rows_without_a_target(network: Network) -> None:
         evaluate(network, samples)
 
 
-def test_a_target_that_the_network_does_not_know(network: Network) -> None:
+def test_a_target_that_is_not_a_class(network: Network) -> None:
     with pytest.raises(TargetError):
         evaluate(network, rows(50, classes=4))

@@ -1,4 +1,4 @@
-"""The network, its scaling, and weights that are believed only once they fit."""
+"""The network, its scaling, and the checks of stored weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run_path(digits: Dataset, tmp_path: Path) -> Path:
     return path
 
 
-def test_it_starts_as_pytorch_starts_it() -> None:
+def test_the_initialisation_is_that_of_pytorch() -> None:
     torch.manual_seed(3)
     network = Network([5, 4, 3])
     torch.manual_seed(3)
@@ -51,14 +51,14 @@ def test_it_starts_as_pytorch_starts_it() -> None:
     assert torch.equal(network(x), theirs(x))
 
 
-def test_the_classic_network_has_its_number_of_parameters() -> None:
+def test_number_of_parameters() -> None:
     described = describe(Network([784, 520, 320, 240, 120, 10]))
     assert described.parameters == 682_090
     assert described.layers == [784, 520, 320, 240, 120, 10]
 
 
 @pytest.mark.parametrize("layers", [[], [4], [4, 0, 3], [-1, 3]])
-def test_widths_that_make_no_network(layers: list[int]) -> None:
+def test_invalid_widths(layers: list[int]) -> None:
     with pytest.raises(OptionError, match="each at least 1"):
         Network(layers)
 
@@ -68,7 +68,7 @@ def scaled(network: Network, features: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("highest", [255.0, 16.0, 1.0])
-def test_images_are_scaled_to_their_highest_level_and_nothing_else(highest: float) -> None:
+def test_images_are_divided_by_their_highest_level(highest: float) -> None:
     features = np.linspace(0, highest, 24, dtype=np.float32).reshape(6, 4)
     network = Network([4, 2])
     network.fit_scaling(features, "images")
@@ -95,7 +95,7 @@ def test_columns_get_mean_0_and_deviation_1(kind: str) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3e38, 1e-45])
-def test_a_constant_column_is_ignored_whatever_it_becomes(value: float) -> None:
+def test_a_constant_column_is_ignored_for_any_later_value(value: float) -> None:
     features = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
     features[:, 1] = value
     network = Network([3, 2])
@@ -107,7 +107,7 @@ def test_a_constant_column_is_ignored_whatever_it_becomes(value: float) -> None:
     assert torch.equal(before, after)
 
 
-def test_a_deviation_below_float32_is_no_division_by_zero() -> None:
+def test_a_deviation_below_float32_does_not_divide_by_zero() -> None:
     features = np.zeros((1000, 1), dtype=np.float32)
     features[0] = 1e-45  # deviation 3e-47
     network = Network([1, 2])
@@ -115,7 +115,7 @@ def test_a_deviation_below_float32_is_no_division_by_zero() -> None:
     assert torch.isfinite(network(torch.from_numpy(features))).all()
 
 
-def test_dropout_acts_in_training_alone() -> None:
+def test_dropout_acts_only_in_training() -> None:
     network = Network([3, 50, 2], dropout=0.5)
     x = torch.ones(1, 3)
     assert not torch.equal(network.train()(x), network(x))
@@ -130,7 +130,7 @@ def test_a_loaded_model_is_the_trained_one(run_path: Path, digits: Dataset) -> N
 
 
 def rewrite(path: Path, **changes: Any) -> None:
-    """Change run.json or the weights, and make the digests fit as if nothing had happened."""
+    """Change run.json or the weights, and update the digests."""
     head = json.loads((path / "run.json").read_text())
     if "weights" in changes:
         (path / "weights.safetensors").write_bytes(changes["weights"])
@@ -152,26 +152,32 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     ("changes", "message"),
     [
         ({"model": {"kind": "cnn"}}, "of kind 'cnn'"),
-        ({"model": {"layers": [64, 32, 10]}}, r"layers\.\S+ is float32 \(.*\); run.json asks"),
-        ({"model": {"layers": [64, 16, 16, 10]}}, r"layers\.\S+ is .*; run.json asks"),
-        ({"model": {"layers": [64, 10**9, 10**9, 10]}}, "run.json asks"),
-        ({"model": {"layers": [64, 16, 9]}}, "64 features to 9 classes, the data from 64 to 10"),
+        (
+            {"model": {"layers": [64, 32, 10]}},
+            r"layers\.\S+ is float32 \(.*\), but run.json requires",
+        ),
+        ({"model": {"layers": [64, 16, 16, 10]}}, r"layers\.\S+ is .*, but run.json requires"),
+        ({"model": {"layers": [64, 10**9, 10**9, 10]}}, "run.json requires"),
+        (
+            {"model": {"layers": [64, 16, 9]}},
+            "64 features to 9 classes, but the data have 64 features and 10 classes",
+        ),
         ({"model": {"layers": [63, 16, 10]}}, "63 features to 10 classes"),
         ({"model": {"layers": []}}, "are not the widths"),
         ({"model": {"layers": [64, -16, 10]}}, "are not the widths"),
-        ({"data": {"image_shape": [8, 9]}}, "the data from 72 to 10"),
+        ({"data": {"image_shape": [8, 9]}}, "the data have 72 features and 10 classes"),
         ({"weights": b""}, "weights.safetensors is damaged"),
         ({"weights": b"\x80\x04\x95 a pickle"}, "weights.safetensors is damaged"),
     ],
 )
-def test_what_does_not_fit_is_refused(run_path: Path, changes: Any, message: str) -> None:
+def test_inconsistent_runs_are_rejected(run_path: Path, changes: Any, message: str) -> None:
     rewrite(run_path, **changes)
     with pytest.raises(RunError, match=message) as caught:
         load_model(record.read(run_path))
     assert "\n" not in str(caught.value)
 
 
-def test_weights_of_another_type_or_name_are_refused(run_path: Path) -> None:
+def test_weights_of_another_dtype_or_name_are_rejected(run_path: Path) -> None:
     good = tensors(run_path)
     for bad in (
         good | {"scale": good["scale"].double()},
@@ -179,13 +185,13 @@ def test_weights_of_another_type_or_name_are_refused(run_path: Path) -> None:
         {name: tensor for name, tensor in good.items() if name != "offset"},
     ):
         rewrite(run_path, weights=safetensors.torch.save(bad))
-        with pytest.raises(RunError, match="json asks for"):
+        with pytest.raises(RunError, match="json requires"):
             load_model(record.read(run_path))
     rewrite(run_path, weights=safetensors.torch.save(good))
     load_model(record.read(run_path))
 
 
-def test_weights_that_were_cut_short_are_refused(run_path: Path) -> None:
+def test_truncated_weights_are_rejected(run_path: Path) -> None:
     file = run_path / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(RunError, match="cut short or changed"):

@@ -1,4 +1,4 @@
-"""The record of a training: every number in it can be had again from the others."""
+"""The record of a training is consistent: its numbers can be computed from each other."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Trained, 
     return dataset, *written(tmp_path_factory.mktemp("runs") / "digits", dataset)
 
 
-def test_the_head_says_what_was_run(digits: tuple[Dataset, Trained, Record]) -> None:
+def test_run_json_describes_the_training(digits: tuple[Dataset, Trained, Record]) -> None:
     dataset, trained, stored = digits
     run = stored.run
     assert (run.command, run.seed, run.notes) == ("typed", 3, ["a note"])
@@ -65,7 +65,9 @@ def test_the_test_numbers_follow_from_the_stored_logits(
     assert stored.epochs[-1].test_loss == stored.run.test_loss
 
 
-def test_mistakes_are_the_worst_and_only_mistakes(digits: tuple[Dataset, Trained, Record]) -> None:
+def test_mistakes_are_the_wrong_rows_with_the_highest_losses(
+    digits: tuple[Dataset, Trained, Record],
+) -> None:
     dataset, _, stored = digits
     logits, target = stored.test_logits, stored.test_target
     losses = cross_entropy(logits.astype(np.float64), target, reduction="none")
@@ -92,8 +94,8 @@ def test_the_model_of_a_run_evaluates_to_the_same_numbers(
     assert result.loss.total == pytest.approx(stored.run.test_loss.mean.total, rel=1e-5)
 
 
-def test_a_folder_where_none_is_taken(digits: tuple[Dataset, Trained, Record]) -> None:
-    with pytest.raises(OptionError, match="digits doesn't take it"):
+def test_a_folder_is_rejected_for_other_sources(digits: tuple[Dataset, Trained, Record]) -> None:
+    with pytest.raises(OptionError, match="leave it out for digits"):
         load_run_rows(digits[2], "digits", data_dir=Path("x"), need_target=False)
 
 

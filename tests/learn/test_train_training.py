@@ -1,4 +1,4 @@
-"""The training loop: what it learns, what it counts, and what it may not look at."""
+"""The training loop: its results, its denominators, and that test rows have no influence."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def weights(network: torch.nn.Module) -> list[bytes]:
 
 
 def true_loss(network: torch.nn.Module, rows: Samples) -> float:
-    """The mean loss in float64 NumPy, as a textbook has it."""
+    """The mean loss in float64 NumPy, directly from the definition."""
     x = rows.features.astype(np.float64)
     state = {name: tensor.double().numpy() for name, tensor in network.state_dict().items()}
     x = (x - state["offset"]) / state["scale"]
@@ -87,7 +87,7 @@ def replace_seconds(epoch: Epoch) -> tuple[object, ...]:
     return (epoch.number, epoch.learning_rate, epoch.train_loss, epoch.test_loss)
 
 
-def test_torchs_own_generator_is_left_as_it_was() -> None:
+def test_the_global_generator_is_unchanged() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
@@ -123,8 +123,8 @@ def test_losses_are_sums_over_rows_with_their_denominators() -> None:
     assert epoch.test_accuracy.weight == 60
 
 
-def test_the_note_is_the_notes_loop() -> None:
-    """The same loop, spelled out with torch's own parts."""
+def test_the_recipe_note_equals_the_loop_of_the_note() -> None:
+    """The same loop, written with torch's own functions."""
     data = dataset(rows=200)
     trained = train(data, replace(RECIPES["note"], epochs=2), seed=4)
 
@@ -172,12 +172,12 @@ def test_no_hidden_layer_is_softmax_regression() -> None:
     assert trained.test.accuracy.value > 0.9
 
 
-def test_a_loss_that_is_no_number_stops_with_epoch_and_batch() -> None:
+def test_a_loss_that_is_not_finite_stops_the_training() -> None:
     with pytest.raises(TrainingError, match=r"loss became (nan|inf) in epoch \d, batch \d.*1e\+30"):
         train(dataset(), replace(PLAIN, learning_rate=1e30))
 
 
-def test_a_last_step_that_ruins_the_network_is_noticed() -> None:
+def test_divergence_in_the_last_step_is_detected() -> None:
     with pytest.raises(TrainingError, match=r"test loss is nan after epoch 1"):
         train(dataset(rows=60), replace(PLAIN, learning_rate=1e38, epochs=1))
 
@@ -199,7 +199,7 @@ def test_no_rows_or_no_target() -> None:
             train(Dataset(info=data.info, train=rows, test=data.test), PLAIN)
 
 
-def test_read_only_features_are_fine() -> None:
+def test_read_only_features() -> None:
     data = dataset()
     before = train(data, PLAIN)
     data.train.features.flags.writeable = False
@@ -208,7 +208,7 @@ def test_read_only_features_are_fine() -> None:
     assert weights(train(data, PLAIN).network) == weights(before.network)
 
 
-def test_threads_are_for_steps_that_are_worth_them() -> None:
+def test_small_steps_use_one_thread() -> None:
     usual = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -232,7 +232,7 @@ class Notebook:
         self.epochs.append((epoch.number, epochs))
 
 
-def test_progress_is_told_of_every_step_and_epoch(capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_called_for_each_step_and_epoch(capfd: pytest.CaptureFixture[str]) -> None:
     notebook = Notebook()
     train(dataset(rows=150), PLAIN, progress=notebook)
     weights = [64, 128, 150] * 2
@@ -288,17 +288,17 @@ def test_batches_of_a_small_training_set() -> None:
     ],
     ids=str,
 )
-def test_settings_that_can_not_be(setting: dict[str, object]) -> None:
+def test_settings_out_of_range(setting: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=rf"\[recipe\] {next(iter(setting))} is"):
         replace(PLAIN, **setting)
 
 
-def test_a_recipe_that_there_is_not() -> None:
-    with pytest.raises(OptionError, match="no recipe 'best'; there are default, note"):
+def test_an_unknown_recipe() -> None:
+    with pytest.raises(OptionError, match="no recipe 'best': use one of default, note"):
         find_recipe("best")
 
 
-def test_images_move_by_whole_pixels_and_black_moves_in() -> None:
+def test_images_shift_by_whole_pixels_padded_with_black() -> None:
     images = np.arange(1, 2 * 28 * 14 + 1, dtype=np.float32).reshape(2, 28, 14)
     source = _feature_source(images.reshape(2, -1), (28, 14), 1 / 14)
     padded = np.pad(images, ((0, 0), (2, 2), (1, 1)))
@@ -315,7 +315,7 @@ def test_images_move_by_whole_pixels_and_black_moves_in() -> None:
     assert set(found) == set(positions.values())
 
 
-def test_images_smaller_than_the_share_stay_where_they_are() -> None:
+def test_small_images_are_not_shifted() -> None:
     features = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32)
     source = _feature_source(features, (8, 8), 1 / 14)
     assert np.array_equal(source(torch.tensor([2, 0])).numpy(), features[[2, 0]])

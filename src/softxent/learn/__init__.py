@@ -1,15 +1,15 @@
-"""Classifiers: from a data source to a trained network, its results and its run on disk.
+"""Train classifiers on a data source, evaluate them, and store them as runs.
 
     dataset = data.load("digits")
     trained = train(dataset, RECIPES["default"], seed=0)
-    trained.test.accuracy, trained.test.loss                # sums with their denominators
+    trained.test.accuracy, trained.test.loss                # `Mean`s: sums and denominators
     predict(trained.network, dataset.test.features)         # (N, C) probabilities
 
     network = load_model(softxent.record.read(Path("runs/digits-1")))
     evaluate(network, dataset.test)
 
-`recipes` says how a network is trained, `model` what it is, `training` is the loop, `evaluation`
-measures, `runs` writes the record, `data` reads the sources.
+`data` reads data sources, `recipes` holds the settings of a training, `model` the network,
+`training` the loop, `evaluation` the metrics, and `runs` writes the record of a run.
 """
 
 from softxent.errors import missing_extra

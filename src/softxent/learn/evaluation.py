@@ -1,4 +1,4 @@
-"""What a network says about rows, and how right it is: logits, probabilities, loss, accuracy."""
+"""Logits and probabilities of a network for given rows, and their loss and accuracy."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from softxent.ops import Mean, cross_entropy, softmax
 
 __all__ = ["ClassScore", "Evaluation", "evaluate", "predict"]
 
-_ROWS_AT_A_TIME = 2048  # the hidden layers' outputs of so many rows stay in cache
+_ROWS_AT_A_TIME = 2048  # for so many rows, the outputs of the hidden layers fit into the cache
 
 
 def logits_of(network: Network, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(N, D) float32 features -> (N, C) float32 logits, with the network in evaluation mode.
+    """Compute (N, C) float32 logits of (N, D) float32 features, in evaluation mode.
 
     Raises:
-        ShapeError: the rows don't have the width that the network takes.
+        ShapeError: the features don't have the width of the network's input.
     """
     width, classes = network.widths[0], network.widths[-1]
     if features.ndim != 2 or features.shape[1] != width:
         raise ShapeError(
             f"[predict] features have the shape {features.shape}; the model takes (N, {width}). "
-            "Give it the columns, or the image size, that it was trained with."
+            "Pass the columns, or images of the size, that it was trained on."
         )
     logits = np.empty((len(features), classes), dtype=np.float32)
     training = network.training
@@ -46,40 +46,46 @@ def logits_of(network: Network, features: npt.NDArray[np.float32]) -> npt.NDArra
 
 
 def predict(network: Network, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Class probabilities.
+    """Predict the probability of each class.
+
+        p = softmax(logits(features))
 
     Args:
-        network: as `train` or `load_model` gives it.
-        features: (N, D) float32, as their source has them.
+        network: as returned by `train` or `load_model`.
+        features: (N, D) float32, unscaled; the network scales them.
 
     Returns:
-        (N, C) float64: softmax of the float32 logits, computed in float64; rows add up to 1.
+        (N, C) float64 probabilities, computed in float64 from the float32 logits; each row sums
+        to 1.
 
     Raises:
-        ShapeError: the rows don't have the width that the network takes.
+        ShapeError: the features don't have the width of the network's input.
 
     Example:
         >>> from softxent.learn import Network
         >>> predict(Network([4, 3]), np.zeros((2, 4), np.float32)).shape
         (2, 3)
+
+    See Also:
+        `predict_proba` in scikit-learn.
     """
     return probabilities(logits_of(network, features))
 
 
 def probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """(N, C) float32 logits -> (N, C) float64 probabilities."""
+    """Compute (N, C) float64 probabilities of (N, C) float32 logits."""
     result: npt.NDArray[np.float64] = softmax(logits.astype(np.float64))
     return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassScore:
-    """How well one class was told from the others.
+    """Precision and recall of one class.
 
     Attributes:
         name: the class.
-        precision: of the rows that were predicted to be it, the share that is.
-        recall: of the rows that are it, the share that was predicted to be.
+        precision: the share of true members among the rows predicted to be of this class.
+        recall: the share of the rows of this class that were predicted to be of it.
     """
 
     name: str
@@ -89,12 +95,12 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What a network says about labelled rows.
+    """The results of a network on labelled rows.
 
     Attributes:
         logits: (N, C) float32.
         target: (N,) int64 class indices.
-        losses: (N,) float64, each row's -log p of its target, in nats.
+        losses: (N,) float64, -log p of the target of each row, in nats.
     """
 
     logits: npt.NDArray[np.float32]
@@ -103,22 +109,22 @@ class Evaluation:
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """(N,) the class with the highest logit; the first of them where several are equal."""
+        """(N,) int64: the class with the highest logit; the first one if several are equal."""
         predicted: npt.NDArray[np.int64] = self.logits.argmax(axis=1)
         return predicted
 
     @property
     def loss(self) -> Mean:
-        """The sum of the rows' losses over the number of rows."""
+        """The sum of the losses over the number of rows."""
         return Mean(float(self.losses.sum()), len(self.losses))
 
     @property
     def accuracy(self) -> Mean:
-        """The number of rows that are right over the number of rows."""
+        """The number of correctly predicted rows over the number of rows."""
         return Mean(int(np.count_nonzero(self.predicted == self.target)), len(self.target))
 
     def by_class(self, classes: Sequence[str]) -> list[ClassScore]:
-        """Precision and recall of each class, with their denominators."""
+        """Compute precision and recall of each class, with their denominators."""
         counts = count_classes(self.target, self.predicted, len(classes))
         return [
             ClassScore(
@@ -133,22 +139,23 @@ class Evaluation:
 
 
 def evaluate(network: Network, samples: Samples) -> Evaluation:
-    """Compare what a network says with what is true.
+    """Compute the logits and the loss of labelled rows.
 
     Args:
-        network: as `train` or `load_model` gives it.
-        samples: rows with their target.
+        network: as returned by `train` or `load_model`.
+        samples: rows with a target.
 
     Returns:
-        Each row's logits and loss; loss and accuracy over all rows as sums with their denominators.
+        The logits and the loss of each row; its properties are the loss and the accuracy over all
+        rows, as sums with their denominators.
 
     Raises:
-        ShapeError: the rows don't have the width that the network takes.
+        ShapeError: the features don't have the width of the network's input.
         DataError: the rows have no target.
-        TargetError: a target is not among the network's classes.
+        TargetError: a target is not a class of the network.
     """
     if samples.target is None:
-        raise DataError("[evaluate] these rows have no target to compare with; predict takes them")
+        raise DataError("[evaluate] these rows have no target to compare with: use predict")
     logits = logits_of(network, samples.features)
     losses = cross_entropy(logits.astype(np.float64), samples.target, reduction="none")
     return Evaluation(logits=logits, target=samples.target, losses=losses)

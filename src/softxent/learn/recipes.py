@@ -1,4 +1,4 @@
-"""How a network is trained: every setting in one record, and the recipes that have a name."""
+"""The settings of a training, and the named recipes."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ _FEWEST_BATCHES = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Every setting of a training; the network's input and output widths come from the data.
+    """The settings of a training. The widths of input and output follow from the data.
 
     Attributes:
-        name: what the run's record calls it.
-        hidden: widths of the hidden layers, from the input on.
+        name: the name in the record of the run.
+        hidden: the widths of the hidden layers, from the input on.
         optimizer: `sgd` with momentum, or `adamw`.
-        learning_rate: of each step; where the schedule is `one-cycle`, its peak.
-        schedule: `constant`, or `one-cycle`: up in a straight line from 0 over the first quarter of
-            all steps, then down in a straight line to 0.
-        batch_size: rows in a step, at most; see `batch_rows`.
-        epochs: passes over the training rows, each in a new random order.
-        momentum: of `sgd`.
-        weight_decay: of either; `adamw` applies it to the weights, apart from the gradient.
-        dropout: share of each hidden layer's outputs that is set to 0 in a training step.
-        shift: images only: in a training step each is moved by up to this share of its height and
-            width, in whole pixels, each way; black moves in. 1/14 is 2 pixels of 28.
-        small_batches: cut a small training set into smaller batches; see `batch_rows`.
+        learning_rate: the learning rate of each step; its peak if the schedule is `one-cycle`.
+        schedule: `constant`, or `one-cycle`: linearly up from 0 over the first quarter of all
+            steps, then linearly down to 0.
+        batch_size: the largest number of rows in a step; see `batch_rows`.
+        epochs: the number of passes over the training rows, each in a new random order.
+        momentum: the momentum of `sgd`.
+        weight_decay: the weight decay of either optimizer; decoupled in `adamw`.
+        dropout: the share of the outputs of each hidden layer that is set to 0 in a training step.
+        shift: images only: in a training step each image is shifted by up to this share of its
+            height and width, in whole pixels in each direction, and padded with black. 1/14 is 2
+            pixels of 28.
+        small_batches: use smaller batches for a small training set; see `batch_rows`.
 
     Raises:
-        OptionError: a setting has a value that it can't have.
+        OptionError: a setting is out of range.
 
     Example:
         >>> from dataclasses import replace
@@ -82,34 +83,35 @@ class Recipe:
             )
 
     def batch_rows(self, rows: int) -> int:
-        """Rows in a step when there are `rows` to train on.
+        """Return the number of rows in a step, for a training set of `rows` rows.
 
-        `batch_size`; with `small_batches` fewer where an epoch would have fewer than 50 steps, but
-        not below 8: 150 rows in batches of 128 would hardly learn anything in 15 epochs.
+        This is `batch_size`, unless `small_batches` is set and an epoch would have fewer than 50
+        steps. Then the batches are smaller, but not below 8 rows: with 150 rows in batches of 128,
+        a network would hardly learn anything in 15 epochs.
         """
         if not self.small_batches:
             return self.batch_size
         return min(self.batch_size, max(_SMALLEST_BATCH, rows // _FEWEST_BATCHES))
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """The learning rate of step `step` of `steps`, counted from 0; above 0 in all of them."""
+        """Return the learning rate of step `step` (from 0) of `steps`; always above 0."""
         if self.schedule == "constant":
             return self.learning_rate
         passed = (step + 1) / (steps + 1)
         return self.learning_rate * min(passed / 0.25, (1 - passed) / 0.75)
 
     def settings(self) -> dict[str, str | int | float | bool | list[int] | None]:
-        """The name and every setting, as the run's record stores them."""
+        """Return the name and the settings, as the record of a run stores them."""
         return {**asdict(self), "hidden": list(self.hidden)}
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        # Chosen on rows held out of MNIST's training rows, and of Otto, letter, digits, spirals and
-        # three small tables; MNIST's test rows had no part in it. The shift is worth half a point
-        # of accuracy on MNIST; dropout lowers the loss on small and noisy tables; twice the epochs
-        # would gain a point on letter.
+        # Chosen on rows held out from the training rows of MNIST, and of Otto, letter, digits,
+        # spirals and three small tables; the test rows of MNIST were not used. The shift gains half
+        # a percentage point of accuracy on MNIST; dropout lowers the loss on small and noisy
+        # tables; twice the epochs would gain a percentage point on letter.
         Recipe(
             name="default",
             hidden=(512, 256),
@@ -123,7 +125,7 @@ RECIPES = {
             shift=1 / 14,
             small_batches=True,
         ),
-        # The classic MNIST network of many course notes.
+        # The MNIST network of many course notes.
         Recipe(
             name="note",
             hidden=(520, 320, 240, 120),
@@ -136,15 +138,15 @@ RECIPES = {
         ),
     )
 }
-"""The recipes that `softxent train --recipe` knows, by name."""
+"""The recipes of `softxent train --recipe`, by name."""
 
 
 def find_recipe(name: str) -> Recipe:
-    """A recipe by its name.
+    """Return the recipe of a name.
 
     Raises:
-        OptionError: there is none of that name.
+        OptionError: there is no recipe of this name.
     """
     if name not in RECIPES:
-        raise OptionError(f"[recipe] there is no recipe {name!r}; there are {', '.join(RECIPES)}")
+        raise OptionError(f"[recipe] there is no recipe {name!r}: use one of {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -1,4 +1,4 @@
-"""From a training to the files of its run directory."""
+"""Writing a training to a run directory, and loading rows for the model of a run."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["load_run_rows", "write_run"]
 
 
 _MOST_MISTAKES = 24
-_GRID = 160  # points to a side: regions.json stays below half a megabyte
-_MARGIN = 0.1  # of the points' range, on each side
+_GRID = 160  # points per side: regions.json stays below half a megabyte
+_MARGIN = 0.1  # on each side, as a share of the range of the points
 
 
 def write_run(
@@ -35,17 +35,17 @@ def write_run(
     command: str,
     notes: Sequence[str] = (),
 ) -> Run:
-    """Write every file of a run; run.json last.
+    """Write the files of a run, run.json last.
 
     Args:
-        new: the directory, as `softxent.record.new_run` gives it.
-        dataset: what was learned from.
-        trained: what `train` gave.
+        new: the directory, as returned by `softxent.record.new_run`.
+        dataset: the data of the training.
+        trained: the result of `train`.
         command: the command line, for the record.
-        notes: sentences that a reader of the results should know.
+        notes: sentences for the readers of the results.
 
     Returns:
-        What run.json holds.
+        The content of run.json.
 
     Raises:
         OSError: the disk is full, or a file can't be written.
@@ -89,12 +89,12 @@ def write_run(
 def load_run_rows(
     record: Record, name: str, *, data_dir: Path | None = None, need_target: bool
 ) -> Rows:
-    """Rows for the model of a run; where they are those of its training, the held-out ones.
+    """Load rows for the model of a run; from its own training data, only held-out rows.
 
     Args:
-        record: the run, as `softxent.record.read` gives it.
+        record: the run, as returned by `softxent.record.read`.
         name: a data source, as for `softxent.learn.data.load`.
-        data_dir: as there.
+        data_dir: as for `softxent.learn.data.load`.
         need_target: True to evaluate, False to predict; see `softxent.learn.data.load_rows`.
 
     Raises:
@@ -110,7 +110,7 @@ def load_run_rows(
 
 
 def _mistakes(dataset: Dataset, trained: Trained) -> list[Mistake]:
-    """The wrong rows with the highest loss, the worst first."""
+    """List the wrongly predicted rows with the highest losses, the highest first."""
     test = trained.test
     wrong = np.flatnonzero(test.predicted != test.target)
     worst = wrong[np.argsort(-test.losses[wrong], kind="stable")][:_MOST_MISTAKES]
@@ -130,7 +130,7 @@ def _mistakes(dataset: Dataset, trained: Trained) -> list[Mistake]:
 def _image(
     data: Data, network: Network, features: npt.NDArray[np.float32]
 ) -> list[list[int]] | None:
-    """Grey levels as 0 to 255, where 255 is the training images' highest level."""
+    """Return grey levels from 0 to 255, where 255 is the highest level of the training images."""
     if data.image_shape is None:
         return None
     levels = np.rint(features / network.scale.numpy() * 255).clip(0, 255)
@@ -139,7 +139,7 @@ def _image(
 
 
 def _regions(dataset: Dataset, network: Network) -> Regions:
-    """What the network says about every point of a grid that covers all the points."""
+    """Predict the class and its probability on a grid that covers all the points."""
     points = np.concatenate([dataset.train.features, dataset.test.features]).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     margin = _MARGIN * np.maximum(high - low, np.finfo(np.float32).eps)
@@ -158,7 +158,7 @@ def _regions(dataset: Dataset, network: Network) -> Regions:
 
 
 def _versions(threads: int) -> dict[str, str]:
-    """What has a say in the bits of a result."""
+    """Collect what the bits of a result depend on."""
     return {
         "softxent": version("softxent"),
         "python": platform.python_version(),

@@ -1,6 +1,6 @@
-"""The training loop: rows in memory, cut into batches in a new random order each epoch.
+"""The training loop over rows in memory, in batches and in a new random order each epoch.
 
-The loop prints nothing; whoever wants to show how far it is passes a `Progress`.
+The loop prints nothing; callers that show progress pass a `Progress`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from softxent.record import Epoch, Sum
 
 __all__ = ["Progress", "Trained", "train"]
 
-# Below so many products a step, other threads cost more than they bring: on two cores that others
-# used too, a training on the digits took 47 s with two threads and 4 s with one.
+# With fewer multiplications per step, more than one thread costs more than it gains: on two cores
+# with other load, a training on the digits took 47 s with two threads and 4 s with one.
 _WORTH_THREADS = 1 << 25
 
 Observer = Callable[[torch.Tensor, torch.Tensor], None]
@@ -37,27 +37,27 @@ _FeatureSource = Callable[[torch.Tensor], torch.Tensor]  # row numbers -> (rows,
 
 
 class Progress(Protocol):
-    """Who is told how far a training is."""
+    """Callbacks that report the progress of a training."""
 
     def step(self, done: int, steps: int, loss: Mean) -> None:
-        """After each step: how many of how many are done, and the loss of the epoch so far."""
+        """Called after each step, with the steps done, all steps, and the epoch's loss so far."""
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """After each epoch and its test: its results, and how many epochs there will be."""
+        """Called after each epoch, with its results on both sets and the number of epochs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What a training gives.
+    """The result of a training.
 
     Attributes:
-        network: in evaluation mode.
-        recipe: how it was trained.
-        seed: what every random choice came from.
+        network: the trained network, in evaluation mode.
+        recipe: the settings.
+        seed: the seed of every random choice.
         epochs: loss and accuracy after each epoch.
-        test: the test rows' logits and losses at the end.
-        seconds: of training and testing.
-        threads: that torch used; another number can change the last bits.
+        test: the logits and losses of the test rows at the end.
+        seconds: the duration of training and testing.
+        threads: the number of torch's threads; another number can change the last bits.
     """
 
     network: Network
@@ -79,23 +79,23 @@ def train(
 ) -> Trained:
     """Train a network; the same seed on the same machine gives the same bits.
 
-    The test rows are only ever evaluated: no choice depends on them, and the network that comes
-    back is that of the last epoch.
+    The test rows are only evaluated: no choice depends on them, and the result is the network after
+    the last epoch.
 
     Args:
-        dataset: as `softxent.learn.data.load` gives it.
-        recipe: every setting of the training.
-        seed: for the first weights, the order of the rows, dropout and shifts; 0 to 2**32 - 1.
-            torch's global generator is left as it was.
-        progress: is told of every step and epoch.
-        observe: is handed every step's logits (N, C) and target (N,), without a graph.
+        dataset: as returned by `softxent.learn.data.load`.
+        recipe: the settings of the training.
+        seed: the seed of initial weights, order of rows, dropout and shifts; 0 to 2**32 - 1.
+            torch's global generator is left unchanged.
+        progress: called after each step and epoch.
+        observe: called in each step with the logits (N, C), detached, and the target (N,).
 
     Returns:
-        The network, its curve and its test.
+        The network, the results of each epoch, and the results on the test rows.
 
     Raises:
         OptionError: the seed is out of range.
-        TrainingError: the loss became NaN or infinite: no learning rate suits every data set.
+        TrainingError: the loss became NaN or infinite, as it does if the learning rate is too high.
         DataError: there are no rows to train on, or they have no target.
 
     Example:
@@ -152,7 +152,7 @@ def train(
 
 @contextlib.contextmanager
 def _threads_for(products: int) -> Iterator[int]:
-    """Let torch use one thread where a step has few products to compute; how many it uses."""
+    """Limit torch to one thread if a step has few multiplications; yields the number of threads."""
     usual = torch.get_num_threads()
     if products < _WORTH_THREADS:
         torch.set_num_threads(1)
@@ -163,7 +163,7 @@ def _threads_for(products: int) -> Iterator[int]:
 
 
 class _Loop:
-    """The state that one epoch hands to the next: the optimizer and the number of steps."""
+    """The state from epoch to epoch: the optimizer and the number of steps."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class _Loop:
         self.learning_rate = 0.0
 
     def epoch(self, number: int) -> tuple[Mean, Mean, float]:
-        """One pass over the rows: loss and accuracy over them, and the seconds it took."""
+        """Train on each row once; returns loss, accuracy and duration in seconds."""
         started = time.perf_counter()
         loss, accuracy = Mean(0.0, 0), Mean(0, 0)
         self.network.train()
@@ -206,7 +206,7 @@ class _Loop:
         return loss, accuracy, time.perf_counter() - started
 
     def _step(self, rows: torch.Tensor) -> tuple[float, int]:
-        """Learn from some rows: their summed loss, and how many of them were right before."""
+        """Train on some rows; returns their summed loss and how many were predicted correctly."""
         self.learning_rate = self.recipe.learning_rate_at(self.done, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
@@ -234,7 +234,7 @@ def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
 def _feature_source(
     features: npt.NDArray[np.float32], image_shape: tuple[int, int] | None, shift: float
 ) -> _FeatureSource:
-    """A function from row numbers to those rows' features, images moved at random."""
+    """Return a function from row numbers to their features, with images shifted at random."""
     table = torch.from_numpy(np.require(features, np.float32, ["C", "W"]))
     height, width = image_shape or (0, 0)
     down, across = int(height * shift), int(width * shift)
@@ -256,6 +256,6 @@ def _feature_source(
 def _diverged(what: str, recipe: Recipe) -> TrainingError:
     return TrainingError(
         f"[train] {what}: the learning rate {recipe.learning_rate:g} of recipe {recipe.name!r} is "
-        "too high for these data. Take another recipe or a lower rate, and look for extreme values "
-        "in the features."
+        "too high for these data. Use another recipe or a lower rate, and check the features for "
+        "extreme values."
     )

@@ -1,12 +1,12 @@
-"""Data sources: from a name or a file to rows of numbers, class indices and held-out rows.
+"""Data sources: features, class indices and held-out rows, from a name or a file.
 
     digits   scikit-learn's 1,797 handwritten digits of 8x8 grey levels
-    mnist    a folder with the four IDX files of MNIST or of anything in its form
-    points   generated points in the plane, in three colours
+    mnist    a folder with the four IDX files of MNIST, or others in the same format
+    points   generated points in the plane, in three classes
     a path   a table in a .csv, .csv.gz or .parquet file
 
-`load` makes what a model learns from. `load_rows` reads rows for a model that is there already. One
-reader is one file; `sources` puts them together.
+`load` returns a data set for training, `load_rows` rows for an existing model. Each format has a
+module; `sources` selects it.
 """
 
 from softxent.learn.data.dataset import Dataset, Rows, Samples

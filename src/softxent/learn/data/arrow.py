@@ -1,4 +1,4 @@
-"""Where pyarrow comes in for the modules that read tables, or an error that names the extra."""
+"""Imports pyarrow for the modules that read tables, or raises an error that names the extra."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Class names out of a target's values, and values back to class indices.
+"""Class names from the values of a target, and class indices from values.
 
-A name is kept as the source writes it. Where every value is a number, classes are told apart and
-sorted by value, so that 2 comes before 10, and a 1 in one file is the 1.0 of another.
+Names are kept as the source writes them. If all values are numbers, classes are compared and sorted
+by value, so that 2 comes before 10, and 1 in one file equals 1.0 in another.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def as_number(text: str) -> int | float | None:
-    """The number that a text spells, or None where it spells none."""
+    """Return the number that a text represents, or None if it doesn't represent one."""
     text = text.strip()
     if not _NUMBER.fullmatch(text):
         return None
     try:
-        return int(text)  # exact, however many digits an identifier has
+        return int(text)  # exact for any number of digits
     except ValueError:
         return float(text)
 
 
 def name_classes(values: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Make classes out of the distinct values of a target.
+    """Derive class names from the distinct values of a target.
 
     Args:
-        values: distinct values in the order in which they first appear.
+        values: distinct values in the order of their first appearance.
 
     Returns:
-        The class names, sorted, and for each value its place among them.
+        The sorted class names, and the index of each value among them.
 
     Example:
         >>> name_classes(["10", "2", "2.0"])
@@ -62,19 +62,19 @@ def find_classes(
     classes: Sequence[str],
     where: Callable[[int], str],
 ) -> npt.NDArray[np.int64]:
-    """The class index of each row, by the classes of the training.
+    """Return the class index of each row, for the classes of the training.
 
     Args:
         values: distinct values of a target.
-        which: (N,) integer, each row's place in `values`.
-        classes: the class names that the model knows.
-        where: how to name a row's place to a reader, file first.
+        which: (N,) integer, the index of each row's value in `values`.
+        classes: the class names of the model.
+        where: formats the position of a row for messages, with the file first.
 
     Returns:
-        (N,) int64.
+        (N,) int64 class indices.
 
     Raises:
-        DataError: a value is none of the classes; it names the first such row.
+        DataError: a value isn't one of the classes; the message names the first such row.
     """
     by_name = {name: index for index, name in enumerate(classes)}
     numbers = [as_number(name) for name in classes]
@@ -90,7 +90,7 @@ def find_classes(
         others = f" (and {len(unknown) - 1:,} more rows like it)" if len(unknown) > 1 else ""
         raise DataError(
             f"[data] {where(row)}: the class {quoted(values[which[row]])} was not in the training "
-            f"data{others}. Known are {listing(classes)}. Correct it, leave the rows out, or train "
-            "again with them."
+            f"data{others}. The classes are {listing(classes)}. Correct the value, remove the "
+            "rows, or train a model that includes the class."
         )
     return target

@@ -1,9 +1,9 @@
-"""Reading CSV: pyarrow parses it, and where something is wrong the line is found for the reader.
+"""Reading CSV with pyarrow, with the line number in each error message.
 
-The bytes are checked first, in a pass of their own: pyarrow reads in threads that outlive its call,
-and one that still holds a Python object when the process ends aborts it. Rows are counted without
-blank lines, as pyarrow counts them; a slow pass by Python's csv module turns such a row into the
-line of the file that an editor shows, and only runs to explain an error.
+The bytes are checked first, in a separate pass: pyarrow reads in threads that outlive its call, and
+such a thread aborts the process if it still holds a Python object at exit. Rows are counted without
+blank lines, as pyarrow counts them. To explain an error, a slow pass by Python's csv module finds
+the line of a row that an editor shows.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from softxent.learn.data.names import quoted
 
 __all__ = ["CsvFile"]
 
-_LONGEST_ROW = 4 << 20  # bytes; also what is parsed at a time
+_LONGEST_ROW = 4 << 20  # bytes; also the size of the blocks that are parsed
 _END = "end of file"
 
 
 class CsvFile:
-    """A CSV file with a header: comma-separated, UTF-8, gzip or not.
+    """A CSV file with a header, comma-separated, in UTF-8, optionally compressed with gzip.
 
     Attributes:
         path: the file.
-        columns: the column names, as the header writes them.
+        columns: the column names, as in the header.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,14 +40,15 @@ class CsvFile:
         self.columns = self._read_header()
 
     def read(self, columns: list[str], text: str | None) -> Any:
-        """Some columns as a pyarrow table.
+        """Read some columns as a pyarrow table.
 
         Args:
-            columns: their names, each once in the file.
-            text: the one of them that is kept as text; what the others hold is inferred.
+            columns: names of columns, each unique in the file.
+            text: the column that is kept as text; the types of the others are inferred.
 
         Raises:
-            DataError: it isn't UTF-8, a row has too few fields or too many, or a quote is open.
+            DataError: the file isn't UTF-8, a row has too few or too many fields, or a quote isn't
+                closed.
         """
         quotes = self._count_quotes()
         compression = "gzip" if is_gzip(self.path) else None
@@ -71,17 +72,17 @@ class CsvFile:
         return table
 
     def where(self, row: int) -> str:
-        """A row's place for the reader of a message: the line that an editor shows."""
+        """Format the position of a row for messages: the line that an editor shows."""
         line, _ = self._record(row)
         return f"{self.path}, line {line}"
 
     def value(self, row: int, column: str) -> str:
-        """What a cell holds, as it is written."""
+        """Return the text of a cell."""
         _, record = self._record(row)
         return record[self.columns.index(column)]
 
     def _count_quotes(self) -> int:
-        """How many quotes there are, once the whole file is known to be text."""
+        """Check that the whole file is text, and count its quotes."""
         with open_file(self.path) as stream:
             checked = _CheckedText(self.path, stream)
             while checked.read(1 << 20):
@@ -94,36 +95,36 @@ class CsvFile:
             checked = _CheckedText(self.path, stream)
             while head.tell() < _LONGEST_ROW and (piece := checked.read(1 << 16)):
                 head.write(piece)
-        # A character that the last piece cuts in two is only ever at the end of what is looked at.
+        # Only the last character can be incomplete, where the last piece ends within it.
         text = head.getvalue().decode("utf-8-sig", errors="ignore")
         records = csv.reader(io.StringIO(text, newline=""))
         try:
             header: list[str] = next((record for record in records if record), [])
         except csv.Error as error:
             raise DataError(
-                f"[data] {self.path}: its first line is no CSV header ({error}). "
-                "A header is column names with commas between them."
+                f"[data] {self.path}: the first line isn't a CSV header ({error}). "
+                "Start the file with column names separated by commas."
             ) from None
         if not header:
             raise DataError(
-                f"[data] {self.path}: is empty. A table needs a header with the column names."
+                f"[data] {self.path}: the file is empty. A table needs a header with column names."
             )
         if head.tell() >= _LONGEST_ROW and next(records, None) is None:
             raise DataError(
-                f"[data] {self.path}: its first line is longer than {_LONGEST_ROW >> 20} MiB, so "
-                "it is no header. Start the file with a line of column names."
+                f"[data] {self.path}: the first line is longer than {_LONGEST_ROW >> 20} MiB and "
+                "can't be a header. Start the file with a line of column names."
             )
         if len(header) == 1:
             for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")):
                 if separator in header[0]:
                     raise DataError(
-                        f"[data] {self.path}: its columns seem to be separated by {name}: "
-                        f"{quoted(header[0])}. Save it with commas (and with decimal points)."
+                        f"[data] {self.path}: the columns seem to be separated by {name}: "
+                        f"{quoted(header[0])}. Save the file with commas (and with decimal points)."
                     )
         return header
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """Every record that isn't blank, with the line that it starts in; [_END] comes last."""
+        """Yield each record that isn't blank with the number of its first line; [_END] is last."""
         with open_file(self.path) as stream:
             buffer = io.BufferedReader(_CheckedText(self.path, stream))
             lines = io.TextIOWrapper(buffer, encoding="utf-8-sig", newline="")
@@ -137,14 +138,14 @@ class CsvFile:
             except csv.Error as error:
                 raise DataError(
                     f"[data] {self.path}, line {start}: {error}. Shorten the text there, or close "
-                    "a quote that is open."
+                    "an open quote."
                 ) from None
 
     def _record(self, row: int) -> tuple[int, list[str]]:
         return next(itertools.islice(self._records(), row + 1, None))
 
     def _explain(self, error: Exception) -> None:
-        """Raise for a file that pyarrow can't parse, with the line if it is a matter of fields."""
+        """Raise for a file that pyarrow can't parse; name the line if its fields are the reason."""
         for line, record in self._records():
             if len(record) != len(self.columns) and record != [_END]:
                 raise DataError(
@@ -153,24 +154,24 @@ class CsvFile:
                     "columns. Correct the line; a text with a comma in it needs quotes."
                 ) from None
         raise DataError(
-            f"[data] {self.path}: can't be read as CSV ({error}). Save it again as plain CSV; a "
-            f"row can have up to {_LONGEST_ROW >> 20} MiB."
+            f"[data] {self.path}: the file can't be read as CSV ({error}). Save it again as plain "
+            f"CSV, with rows of at most {_LONGEST_ROW >> 20} MiB."
         ) from None
 
     def _check_last_quote(self) -> None:
-        """An open quote swallows the rest of the file, and [_END] with it."""
+        """Raise if a quote is open at the end: it includes everything after it, also [_END]."""
         line, record = 1, [""]
-        for line, record in self._records():  # noqa: B007  # the last one is what counts
+        for line, record in self._records():  # noqa: B007  # only the last one is used
             pass
         if record != [_END]:
             raise DataError(
-                f"[data] {self.path}, line {line}: a quote is opened in this record and never "
-                "closed. Close it; a quote inside a quoted text is written twice."
+                f"[data] {self.path}, line {line}: this record opens a quote that is never closed. "
+                "Close it; write a quote within quoted text twice."
             )
 
 
 class _CheckedText(io.RawIOBase):
-    """A file's bytes as they come, once they are known to be UTF-8 text."""
+    """A stream of bytes that checks that they are UTF-8 text while they are read."""
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
         super().__init__()
@@ -193,18 +194,20 @@ class _CheckedText(io.RawIOBase):
 
     def _check(self, piece: bytes) -> None:
         if self._lines == 0 and piece.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError(f"[data] {self._path}: is UTF-16 text. Save it as CSV in UTF-8.")
+            raise DataError(
+                f"[data] {self._path}: the file is UTF-16 text. Save it as CSV in UTF-8."
+            )
         try:
             self._decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             line = self._lines + error.object[: error.start].count(b"\n") + 1
             raise DataError(
-                f"[data] {self._path}, line {line}: is not UTF-8 text: byte "
-                f"{error.object[error.start]:02x}. Save the file as CSV in UTF-8."
+                f"[data] {self._path}, line {line}: byte {error.object[error.start]:02x} is not "
+                "UTF-8 text. Save the file as CSV in UTF-8."
             ) from None
         if b"\0" in piece:
             line = self._lines + piece[: piece.index(b"\0")].count(b"\n") + 1
             raise DataError(
-                f"[data] {self._path}, line {line}: holds a NUL byte, so it is not text (a "
-                "spreadsheet's own format?) or damaged. Save it as CSV in UTF-8."
+                f"[data] {self._path}, line {line}: there is a NUL byte, so the file is not text "
+                "(maybe a spreadsheet format) or damaged. Save it as CSV in UTF-8."
             )

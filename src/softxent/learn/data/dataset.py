@@ -1,4 +1,4 @@
-"""What every data source becomes: rows of numbers, class indices, and where they came from."""
+"""Records of data sets: features, class indices, and their origin."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Samples:
     """Rows of a data source.
 
     Attributes:
-        features: (N, D) float32, as the source has them (images: their grey levels, row by row).
-        target: (N,) int64 class indices, or None where the source has none (prediction).
-        rows: (N,) int64, each row's number in the source, from 0.
+        features: (N, D) float32, unscaled (for images: the grey levels, row by row).
+        target: (N,) int64 class indices, or None for prediction.
+        rows: (N,) int64, the number of each row in the source, from 0.
     """
 
     features: npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A training set and the held-out rows that the model never sees while it learns."""
+    """A training set, and the held-out rows, which are not used in training."""
 
     info: Data
     train: Samples
@@ -42,12 +42,12 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Rows for a model that is there already.
+    """Rows for an existing model.
 
     Attributes:
-        samples: the rows; features in the order that the model was trained with.
-        note: what the reader should know about which rows these are; None where they are simply
-            every row of the source, and none of them is known to the model.
+        samples: the rows, with the features in the order of the training.
+        note: a sentence for the reader on which rows these are; None if they are all rows of a
+            source that the model was not trained on.
     """
 
     samples: Samples
@@ -56,12 +56,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """All rows of a source that comes without held-out rows, before any are held out.
+    """All rows of a source, before some are held out.
 
     Attributes:
-        kind: what the rows are, as the run record names it.
+        kind: the kind of data, as in the record of a run.
         description: one sentence for the report.
-        feature_names: D names, or none for images.
+        feature_names: D names; empty for images.
         image_shape: (height, width) for images.
         features: (N, D) float32.
         classes: class names.

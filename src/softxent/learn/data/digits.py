@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: small enough to come with the package."""
+"""The handwritten digits that scikit-learn includes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["read"]
 
 
 def read() -> Source:
-    """All 1,797 digits: (1797, 64) grey levels from 0 to 16, classes '0' to '9'."""
+    """Read all 1,797 digits: (1797, 64) grey levels from 0 to 16, classes '0' to '9'."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:

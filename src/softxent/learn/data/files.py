@@ -1,4 +1,4 @@
-"""Opening a source file: it has to be there, and gzip is known by its first bytes, not its name."""
+"""Opening source files. gzip is recognised by the first bytes, not by the name."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ __all__ = ["is_gzip", "open_file", "require_file"]
 
 
 def require_file(path: Path) -> None:
-    """Raise DataError where there is no such file."""
+    """Raise DataError if there is no such file."""
     if path.is_file():
         return
     if path.is_dir():
-        raise DataError(f"[data] {path}: is a folder, not a file. Name the file in it.")
+        raise DataError(f"[data] {path}: this is a folder, not a file. Name the file in it.")
     if path.exists():
         raise DataError(
-            f"[data] {path}: is not a regular file, and it has to be read more than once. "
-            "Save it to a file first."
+            f"[data] {path}: this is not a regular file, which is needed because it is read more "
+            "than once. Save the data to a file first."
         )
     raise DataError(f"[data] {path}: there is no such file. Check the name and the folder.")
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether a file's first two bytes are gzip's."""
+    """Whether a file starts with the two bytes of gzip."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
 @contextlib.contextmanager
 def open_file(path: Path) -> Iterator[BinaryIO]:
-    """A file's bytes, decompressed where they are gzip.
+    """Open a file for reading bytes, decompressed if it is gzip.
 
     Raises:
         DataError: the gzip data are damaged; raised while they are read.
@@ -50,7 +50,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, file)
     except EOFError:
         raise DataError(
-            f"[data] {path}: the gzip data end too early: the file was cut short. Copy it again."
+            f"[data] {path}: the gzip data are truncated. Copy the file again."
         ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(

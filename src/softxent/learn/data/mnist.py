@@ -1,4 +1,4 @@
-"""MNIST's four IDX files, or others in the same form, with images of any size and any labels."""
+"""The four IDX files of MNIST, or others in the same format, with images of any size."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["load", "read_test"]
 
 
 def load(data_dir: str | Path | None) -> Dataset:
-    """Both pairs of files: `train` to learn from, `t10k` held out.
+    """Load both pairs of files: `train` for training, `t10k` held out.
 
     Args:
-        data_dir: the folder with the four files, each as train-images-idx3-ubyte or
+        data_dir: the folder with the four files, named like train-images-idx3-ubyte or
             train-images.idx3-ubyte, with or without .gz.
 
     Raises:
         OptionError: no folder was given.
-        DataError: a file is missing or damaged, or the files don't belong together.
+        DataError: a file is missing or damaged, or the files don't match each other.
     """
     folder = _require_folder(data_dir)
     train_images, train_labels = _find(folder, "train-images", 3), _find(folder, "train-labels", 1)
@@ -36,7 +36,8 @@ def load(data_dir: str | Path | None) -> Dataset:
     classes = [str(number) for number in numbers]
     if len(classes) < 2:
         raise DataError(
-            f"[data] {train_labels}: every label is {classes[0]}; a classifier needs two classes."
+            f"[data] {train_labels}: all labels are {classes[0]}, but a classifier needs at least "
+            "two classes. Check that it is the right file."
         )
     test = _samples(test_images, test_labels, shape, classes)
     files = [digest(path) for path in (train_images, train_labels, test_images, test_labels)]
@@ -60,16 +61,16 @@ def load(data_dir: str | Path | None) -> Dataset:
 
 
 def read_test(data_dir: str | Path | None, info: Data, *, need_target: bool) -> Samples:
-    """The `t10k` images for a model that is there already.
+    """Read the `t10k` images for an existing model.
 
     Args:
         data_dir: the folder with the files.
-        info: what the model was trained on; its images are as large and its classes are known.
-        need_target: whether the labels are read too.
+        info: the data of the training, with the size of the images and the classes.
+        need_target: whether to read the labels, too.
 
     Raises:
         OptionError: no folder was given.
-        DataError: a file is missing or damaged, or doesn't fit the model.
+        DataError: a file is missing or damaged, or doesn't match the model.
     """
     folder = _require_folder(data_dir)
     images = _find(folder, "t10k-images", 3)
@@ -84,8 +85,8 @@ def _samples(
     features, found = _read_images(images)
     if found != shape:
         raise DataError(
-            f"[data] {images}: its images are {found[0]}x{found[1]}; those of the training are "
-            f"{shape[0]}x{shape[1]}. Give images of that size."
+            f"[data] {images}: the images are {found[0]}x{found[1]}, but those of the training are "
+            f"{shape[0]}x{shape[1]}. Use images of that size."
         )
     target = None
     if labels is not None:
@@ -98,13 +99,13 @@ def _samples(
 def _require_folder(data_dir: str | Path | None) -> Path:
     if data_dir is None:
         raise OptionError(
-            "[data] mnist needs data_dir (--data-dir): the folder with its four IDX files, "
-            "train-images-idx3-ubyte.gz and so on."
+            "[data] mnist needs data_dir (--data-dir): pass the folder with its four IDX files, "
+            "such as train-images-idx3-ubyte.gz."
         )
     folder = Path(data_dir)
     if not folder.is_dir():
         raise DataError(
-            f"[data] {folder}: there is no such folder. It should hold MNIST's four IDX files."
+            f"[data] {folder}: there is no such folder. Name the one with MNIST's four IDX files."
         )
     return folder
 
@@ -116,7 +117,7 @@ def _find(folder: Path, stem: str, dimensions: int) -> Path:
             if path.is_file():
                 return path
     raise DataError(
-        f"[data] {folder}: holds no {stem}-idx{dimensions}-ubyte, with or without .gz. "
+        f"[data] {folder}: there is no {stem}-idx{dimensions}-ubyte, with or without .gz. "
         "Put it there, or name the folder that has it."
     )
 
@@ -125,16 +126,16 @@ def _read_images(path: Path) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
     images = idx.read(path)
     if images.ndim != 3 or images.size == 0:
         raise DataError(
-            f"[data] {path}: has shape {images.shape}; grey images are (images, height, width), "
-            "each at least 1. Check that it is the file of the images."
+            f"[data] {path}: the shape is {images.shape}, but grey images need (images, height, "
+            "width), each at least 1. Check that it is the file of the images."
         )
     with np.errstate(over="ignore"):
         features = images.reshape(len(images), -1).astype(np.float32)
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         raise DataError(
-            f"[data] {path}: image {np.argmin(finite)} (from 0) holds a grey level that is NaN, "
-            "infinite, or too large for float32. Repair it or leave it out."
+            f"[data] {path}: image {np.argmin(finite)} (from 0) has a grey level that is NaN, "
+            "infinite, or too large for float32. Correct or remove the image."
         )
     return features, (images.shape[1], images.shape[2])
 
@@ -143,19 +144,20 @@ def _read_labels(path: Path, images: Path, count: int) -> npt.NDArray[np.int64]:
     labels = idx.read(path)
     if labels.ndim != 1:
         raise DataError(
-            f"[data] {path}: has shape {labels.shape}; labels are one number an image. "
+            f"[data] {path}: the shape is {labels.shape}, but labels need one number per image. "
             "Check that it is the file of the labels."
         )
     if len(labels) != count:
         raise DataError(
-            f"[data] {path}: has {len(labels):,} labels for the {count:,} images of {images}. "
-            "The two files don't belong together."
+            f"[data] {path}: there are {len(labels):,} labels for the {count:,} images of "
+            f"{images}. Check that the two files belong together."
         )
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64)
     odd = np.flatnonzero(whole != labels)
     if len(odd):
         raise DataError(
-            f"[data] {path}: label {odd[0]} (from 0) is {labels[odd[0]]}; labels are whole numbers."
+            f"[data] {path}: label {odd[0]} (from 0) is {labels[odd[0]]}, which isn't an integer. "
+            "Correct it."
         )
     return whole

@@ -1,4 +1,4 @@
-"""Reading Parquet: the columns that are asked for, and nothing else of the file."""
+"""Reading selected columns of Parquet files."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ class ParquetFile:
             self.columns: list[str] = file.schema_arrow.names
 
     def read(self, columns: list[str], text: str | None = None) -> Any:
-        """Some columns as a pyarrow table, of the types that the file declares.
+        """Read some columns as a pyarrow table, with the types that the file declares.
 
         Args:
-            columns: their names, each once in the file.
-            text: as for a CSV file; here the file knows which columns are text.
+            columns: names of columns, each unique in the file.
+            text: as for a CSV file; unused, because the file declares which columns are text.
 
         Raises:
             DataError: the file is damaged.
         """
         with self._open() as file:
             table = file.read(columns=columns)
-            table.validate(full=True)  # reading alone doesn't notice text that isn't UTF-8
+            table.validate(full=True)  # reading alone doesn't detect text that isn't UTF-8
             return table
 
     def where(self, row: int) -> str:
-        """A row's place for the reader of a message."""
+        """Format the position of a row for messages."""
         return f"{self.path}, row {row} (from 0)"
 
     def value(self, row: int, column: str) -> str:
-        """What a cell holds, as text."""
+        """Return the value of a cell as text."""
         return str(self.read([column])[column][row])
 
     @contextlib.contextmanager
@@ -56,8 +56,8 @@ class ParquetFile:
                 yield file
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's word, not pyarrow's about the file
+                raise  # an error of the system, not one of the format
             raise DataError(
-                f"[data] {self.path}: is not a Parquet file, or is damaged ({error}). "
+                f"[data] {self.path}: this is not a Parquet file, or it is damaged ({error}). "
                 "Copy it again, or save it again."
             ) from None

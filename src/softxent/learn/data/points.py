@@ -1,7 +1,7 @@
-"""Points in the plane in three colours, on three spiral arms that wind around each other.
+"""Points in the plane in three classes (colours), on three intertwined spiral arms.
 
-No straight line tells the colours apart, so a linear model is visibly wrong, and a small network
-shows what its bends are for.
+No straight lines separate the classes, so a linear model fails visibly where a small network with
+curved boundaries succeeds.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["generate"]
 
 _COLOURS = ["blue", "orange", "green"]
 _PER_ARM = 500
-_TURNS = 1.0  # of an arm, from the middle to its end
-_NOISE = 0.4  # radians; neighbouring arms are 2.1 apart, so few points stray among others
+_TURNS = 1.0  # of an arm, from the centre to its end
+_NOISE = 0.4  # radians; neighbouring arms are 2.1 apart, so few points are among those of others
 
 
 def generate(seed: int) -> Source:
-    """1,500 points within the unit circle, 500 of each colour; one seed, one result."""
-    # RandomState, because its stream is frozen: the rows that a model was tested on have to come
-    # out again under another NumPy.
+    """Generate 1,500 points around the origin, 500 of each class, determined by the seed."""
+    # RandomState, because its stream is frozen: the test rows of a model must be the same with
+    # another version of NumPy.
     random = np.random.RandomState(seed)
     arm = np.repeat(np.arange(len(_COLOURS)), _PER_ARM)
     along = np.tile(np.sqrt(np.linspace(0.02, 1, _PER_ARM)), len(_COLOURS))  # even spacing

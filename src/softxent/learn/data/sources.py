@@ -1,4 +1,4 @@
-"""From the name of a data source to what a model learns from, or to rows for a trained model."""
+"""Loading data sources by name, as a data set for training or as rows for a trained model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from softxent.record import Data, FileDigest, digest
 __all__ = ["load", "load_rows"]
 
 TEST_SIZE = 0.2
-"""The share of the rows that is held out where nothing else is asked for."""
+"""The default share of held-out rows."""
 
 _BUILT_IN = ("digits", "mnist", "points")
 _ENDINGS = (".csv", ".csv.gz", ".parquet")
@@ -34,24 +34,24 @@ def load(
     test_size: float | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Load a data source to learn from, with rows held out for the test.
+    """Load a data source for training, with rows held out for the test.
 
     Args:
         name: `digits`, `mnist`, `points`, or the path of a .csv, .csv.gz or .parquet file.
         data_dir: for `mnist`, the folder with its four IDX files.
-        target: for a table, the column of the classes. Classes of numbers are sorted by value,
+        target: for a table, the column with the classes. Numeric classes are sorted by value,
             others as text.
-        drop: for a table, columns that are no features.
-        test_size: the share of the rows to hold out, the same of every class; a fifth where None.
-            `mnist` has its own.
-        seed: what the held-out rows, and the points, are drawn with; 0 to 2**32 - 1.
+        drop: for a table, columns that aren't features.
+        test_size: the share of the rows to hold out, the same in each class; None for a fifth.
+            `mnist` has its own test rows.
+        seed: the seed for the choice of held-out rows, and for the points; 0 to 2**32 - 1.
 
     Returns:
-        The training rows, the held-out rows, and their description for the run record.
+        The training rows, the held-out rows, and their description for the record of a run.
 
     Raises:
-        DataError: the source isn't there, is damaged, or isn't what it has to be.
-        OptionError: an option that the source needs is missing, or one doesn't fit it.
+        DataError: the source doesn't exist, is damaged, or has unsuitable content.
+        OptionError: an option that the source needs is missing, or one that it doesn't have is set.
         MissingExtraError: scikit-learn or pyarrow isn't installed.
 
     Example:
@@ -65,19 +65,20 @@ def load(
     if name in _BUILT_IN:
         if target is not None or drop:
             raise OptionError(
-                f"[data] {name} has its target and its features; target and drop are for tables."
+                f"[data] {name} has a fixed target and fixed features: leave out target and drop, "
+                "which are for tables."
             )
         if name == "mnist":
             if test_size is not None:
                 raise OptionError(
-                    "[data] mnist has its own test rows; test_size (--test-size) doesn't apply."
+                    "[data] mnist has its own test rows: leave out test_size (--test-size)."
                 )
             return mnist.load(data_dir)
         return _dataset(_built_in(name, seed), name, [], None, (), test_size, seed)
     path = _table_path(name)
     if target is None:
         raise OptionError(
-            f"[data] {name} needs a target (--target): the name of the column of the classes."
+            f"[data] {name} needs a target (--target): name the column with the classes."
         )
     from softxent.learn.data import table
 
@@ -95,26 +96,27 @@ def load_rows(
 ) -> Rows:
     """Load rows to evaluate a model on, or to predict.
 
-    A model is only ever evaluated on rows that it hasn't learned from. Of `digits`, `points` and
-    `mnist` these are the held-out rows, whatever they are for. Of the very file that a model
-    learned from (by its SHA-256) the held-out rows are evaluated, but every row is predicted.
+    A model is only evaluated on rows that it wasn't trained on. From `digits`, `points` and `mnist`
+    only the held-out rows are loaded, for predictions as well. From the file that the model was
+    trained on (recognised by its SHA-256) the held-out rows are loaded for an evaluation and all
+    rows for predictions.
 
     Args:
-        info: what the model was trained on. A table's columns are matched with it by name; their
-            order and further columns don't matter.
+        info: the data of the training. The columns of a table are matched by name, in any order;
+            further columns are ignored.
         name: as for `load`.
         data_dir: as for `load`.
-        seed: the training's.
-        need_target: True to evaluate: the target has to be there, with classes that the model
-            knows. False to predict: the target isn't read, and `samples.target` is None.
+        seed: the seed of the training.
+        need_target: True to evaluate: the source must have the target, with classes of the model.
+            False to predict: the target isn't read, and `samples.target` is None.
 
     Returns:
-        The rows, and a note where they are not simply every row of the source.
+        The rows, and a note if they aren't all rows of a source that is new to the model.
 
     Raises:
-        DataError: as `load`, and where the source doesn't fit the model or holds a class that the
-            model has never seen.
-        OptionError: as `load`.
+        DataError: as for `load`; also if the source doesn't match the model or has a class that
+            the model doesn't have.
+        OptionError: as for `load`.
         MissingExtraError: scikit-learn or pyarrow isn't installed.
 
     Example:
@@ -143,7 +145,7 @@ def load_rows(
 
 def _check_data_dir(name: str, data_dir: str | Path | None) -> None:
     if data_dir is not None and name != "mnist":
-        raise OptionError(f"[data] data_dir (--data-dir) is for mnist; {name} doesn't take it.")
+        raise OptionError(f"[data] data_dir (--data-dir) is for mnist: leave it out for {name}.")
 
 
 def _built_in(name: str, seed: int) -> Source:
@@ -153,8 +155,8 @@ def _built_in(name: str, seed: int) -> Source:
 def _table_path(name: str) -> Path:
     if not name.lower().endswith(_ENDINGS):
         raise DataError(
-            f"[data] {quoted(name)} is no data source.{did_you_mean(name, _BUILT_IN)} "
-            f"It can be {', '.join(_BUILT_IN)}, or a file that ends in {', '.join(_ENDINGS)}."
+            f"[data] {quoted(name)} is not a data source.{did_you_mean(name, _BUILT_IN)} "
+            f"Use {', '.join(_BUILT_IN)}, or a file that ends in {', '.join(_ENDINGS)}."
         )
     return Path(name)
 
@@ -221,8 +223,8 @@ def _table_rows(info: Data, path: Path, seed: int, test_size: float, need_target
         raise _misfit(info, f"{path} is a table")
     if need_target and info.target is None:
         raise DataError(
-            f"[data] {path}: {info.name}, which the model was trained on, has no column of the "
-            f"classes to look for. Evaluate it on {info.name}, or predict this table."
+            f"[data] {path}: the model was trained on {info.name}, which names no column with the "
+            f"classes. Evaluate the model on {info.name}, or predict this table."
         )
     from softxent.learn.data import table
 
@@ -233,9 +235,9 @@ def _table_rows(info: Data, path: Path, seed: int, test_size: float, need_target
     sha256 = digest(path).sha256
     if all(sha256 != known.sha256 for known in info.files):
         return Rows(samples=every_row, note=None)
-    learned = f"{path} is the file that the model learned from"
+    learned = f"{path} is the file that the model was trained on"
     if target is None:
-        note = f"{learned}: it has seen {info.train_rows:,} of these {len(features):,} rows"
+        note = f"{learned}, with {info.train_rows:,} of these {len(features):,} rows"
         return Rows(samples=every_row, note=note)
     held_out = hold_out(target, info.classes, test_size=test_size, seed=seed).test
     note = f"{learned}: these are the {len(held_out):,} rows that were held out"
@@ -244,8 +246,8 @@ def _table_rows(info: Data, path: Path, seed: int, test_size: float, need_target
 
 def _misfit(info: Data, found: str) -> DataError:
     return DataError(
-        f"[data] {found}, but the model was trained on {info.name}: it takes "
-        f"{_form(info.features, info.image_shape)}. Give it rows of that form."
+        f"[data] {found}, but the model was trained on {info.name} and needs "
+        f"{_form(info.features, info.image_shape)}. Pass such rows."
     )
 
 

@@ -1,4 +1,4 @@
-"""Holding rows out for the test, the same share of every class."""
+"""Stratified choice of held-out rows for the test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Split", "check_draw", "hold_out"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Which rows train and which test, both increasing, and how they were chosen, in words."""
+    """The rows for training and for the test, both increasing, and a description of the choice."""
 
     train: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
@@ -25,26 +25,25 @@ class Split:
 
 
 def check_draw(test_size: float, seed: int) -> None:
-    """Raise OptionError where the two numbers that rows are drawn with are out of range."""
+    """Raise OptionError if the share or the seed is out of range."""
     if not 0 < test_size < 1:
         raise OptionError(
-            f"[data] test_size is {test_size}: it is the share of the rows to hold out. "
-            "Give a number between 0 and 1, such as 0.2."
+            f"[data] test_size is {test_size}, but it is the share of the rows to hold out. "
+            "Pass a number between 0 and 1, such as 0.2."
         )
     if not 0 <= seed < 2**32:
-        raise OptionError(f"[data] seed is {seed}. Give a whole number from 0 to {2**32 - 1}.")
+        raise OptionError(f"[data] seed is {seed}. Pass an integer from 0 to {2**32 - 1}.")
 
 
 def hold_out(
     target: npt.NDArray[np.int64], classes: Sequence[str], *, test_size: float, seed: int
 ) -> Split:
-    """Hold out rows, stratified: scikit-learn's `train_test_split` with `stratify`.
+    """Choose held-out rows, stratified by class.
 
-    The rows are those that `train_test_split(rows, test_size=test_size, random_state=seed,
-    stratify=target)` gives, with two exceptions so that small tables work too. A class with a
-    single row stays in training whole, since it can't be on both sides. And there are at least as
-    many rows on either side as there are classes to share them, though a small table then holds out
-    more than `test_size`.
+    The rows are those of scikit-learn's `train_test_split(rows, test_size=test_size,
+    random_state=seed, stratify=target)`, with two exceptions so that small tables work as well. A
+    class with a single row stays in training. And either side has at least one row per class with
+    two rows or more, even if a small table then holds out more than `test_size`.
 
     Args:
         target: (N,) int64 class indices.
@@ -53,7 +52,7 @@ def hold_out(
         seed: 0 to 2**32 - 1.
 
     Raises:
-        DataError: no class has two rows, or a class would have none left to train on.
+        DataError: no class has two rows, or a class would have no row in training.
     """
     try:
         from sklearn.model_selection import train_test_split
@@ -65,8 +64,9 @@ def hold_out(
     shared = np.flatnonzero(counts[target] > 1)
     if len(shared) == 0:
         raise DataError(
-            f"[data] every one of the {len(target):,} rows has a class of its own, so none can be "
-            "both learned and tested. Is the target an identifier? Name the column of the classes."
+            f"[data] each of the {len(target):,} rows has a different class, so no class can be "
+            "both trained and tested. If the target is an identifier, name the column with the "
+            "classes instead."
         )
     fewest = int(np.count_nonzero(counts > 1))  # either side
     held_out = min(max(math.ceil(test_size * len(shared)), fewest), len(shared) - fewest)
@@ -76,8 +76,8 @@ def hold_out(
     unlearned = np.setdiff1d(target[test], target[train])
     if len(unlearned):
         raise DataError(
-            f"[data] with test_size={test_size} no row is left to learn "
-            f"{listing([classes[int(index)] for index in unlearned])} from. Hold out fewer rows."
+            f"[data] test_size={test_size} leaves no training rows of "
+            f"{listing([classes[int(index)] for index in unlearned])}. Hold out fewer rows."
         )
     description = (
         f"{held_out:,} of {len(target):,} rows held out, the same share of every class, seed {seed}"

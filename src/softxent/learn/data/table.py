@@ -1,7 +1,7 @@
-"""Tables: which columns are the features and which is the target, and both as numbers.
+"""Tables from CSV and Parquet files: features and target as numbers.
 
-What CSV and Parquet files have in common. Features are numeric columns, true and false are 1 and 0,
-and nothing is guessed: text and missing values are errors that name the column and the place.
+Features are numeric columns; true and false are 1 and 0. Text and missing values are errors that
+name the column and the position.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from softxent.learn.data.parquet_file import ParquetFile
 
 __all__ = ["read", "read_rows"]
 
-_FEW = 20  # classes that are never taken for something else
+_FEW = 20  # so many distinct values are always accepted as classes
 
 
 class _TableFile(Protocol):
@@ -43,41 +43,41 @@ class _TableFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """A target column: its distinct values as text, and each row's place among them."""
+    """A target column: its distinct values as text, and the index of each row's value."""
 
     distinct: list[str]
     which: npt.NDArray[np.int64]
 
 
 def read(path: Path, target: str, drop: Sequence[str]) -> Source:
-    """Read a table to learn from: every column that is neither the target nor dropped is a feature.
+    """Read a table for training. Each column that is neither target nor dropped is a feature.
 
     Args:
         path: a .csv, .csv.gz or .parquet file.
-        target: the column of the classes.
+        target: the column with the classes.
         drop: columns to leave out.
 
     Raises:
         OptionError: the target is dropped.
-        DataError: a column isn't there, or the file or a value in it is not what it has to be.
+        DataError: a column is missing, the file is damaged, or a value is unsuitable.
     """
     file = _open(path)
     if target in drop:
         raise OptionError(
-            f"[data] {quoted(target)} is the target, so it can't be dropped. Drop another column."
+            f"[data] {quoted(target)} is the target and can't be dropped. Leave it out of drop."
         )
     _check_columns(file, [target, *drop])
     features = [name for name in file.columns if name != target and name not in drop]
     _check_once(file, [*features, target])
     if "" in features:
         raise DataError(
-            f"[data] {path}: column {file.columns.index('') + 1} has no name (is it a row number "
-            "that was written as an index?). Name it, or drop it under the name ''."
+            f"[data] {path}: column {file.columns.index('') + 1} has no name (maybe it is an index "
+            "with row numbers). Name it, or drop it by the name ''."
         )
     if not features:
         raise DataError(
-            f"[data] {path}: no column is left as a feature. Its columns are "
-            f"{listing(file.columns)}."
+            f"[data] {path}: no column remains as a feature. The columns are "
+            f"{listing(file.columns)}. Drop fewer."
         )
     columns = file.read([*features, target], text=target)
     _check_rows(file, columns)
@@ -98,19 +98,19 @@ def read(path: Path, target: str, drop: Sequence[str]) -> Source:
 def read_rows(
     path: Path, features: Sequence[str], target: str | None, classes: Sequence[str]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]:
-    """Read rows for a model that is there already; columns that it doesn't know are not looked at.
+    """Read rows for an existing model; other columns are ignored.
 
     Args:
         path: a .csv, .csv.gz or .parquet file.
-        features: the columns that the model was trained with, in its order.
-        target: the column of the classes, or None to leave it alone.
-        classes: the classes that the model knows.
+        features: the columns of the training, in order.
+        target: the column with the classes, or None to ignore it.
+        classes: the classes of the model.
 
     Returns:
         (N, D) float32 features and (N,) int64 class indices, or None without a target.
 
     Raises:
-        DataError: a column isn't there, a class is unknown, or a value is not what it has to be.
+        DataError: a column is missing, a class is unknown, or a value is unsuitable.
     """
     file = _open(path)
     needed = [*features] if target is None else [*features, target]
@@ -135,8 +135,8 @@ def _check_columns(file: _TableFile, needed: Sequence[str]) -> None:
     for name in needed:
         if name not in known:
             raise DataError(
-                f"[data] {file.path}: has no column {quoted(name)}."
-                f"{did_you_mean(name, file.columns)} Its columns are {listing(file.columns)}."
+                f"[data] {file.path}: there is no column {quoted(name)}."
+                f"{did_you_mean(name, file.columns)} The columns are {listing(file.columns)}."
                 f"{_no_header(file)}"
             )
 
@@ -146,7 +146,7 @@ def _check_once(file: _TableFile, used: Sequence[str]) -> None:
     twice = sorted(name for name in set(used) if counts[name] > 1)
     if twice:
         raise DataError(
-            f"[data] {file.path}: has more than one column named {listing(twice)}. "
+            f"[data] {file.path}: more than one column is named {listing(twice)}. "
             f"Rename all but one.{_no_header(file)}"
         )
 
@@ -155,12 +155,14 @@ def _no_header(file: _TableFile) -> str:
     numbers = sum(as_number(name) is not None for name in file.columns)
     if 2 * numbers < len(file.columns):
         return ""
-    return " The first line looks like data: put a line with column names before it."
+    return " The first line looks like data: insert a line with column names before it."
 
 
 def _check_rows(file: _TableFile, columns: Any) -> None:
     if columns.num_rows == 0:
-        raise DataError(f"[data] {file.path}: has a header and no rows. Check that it is complete.")
+        raise DataError(
+            f"[data] {file.path}: the file has a header and no rows. Check that it is complete."
+        )
 
 
 def _target_values(file: _TableFile, column: Any, name: str) -> _Values:
@@ -169,8 +171,8 @@ def _target_values(file: _TableFile, column: Any, name: str) -> _Values:
         texts = column.cast(pa.string())
     except pa.ArrowException:
         raise DataError(
-            f"[data] {file.path}: the target {quoted(name)} holds {column.type}, which can't name "
-            "classes. It has to be text or numbers."
+            f"[data] {file.path}: the target {quoted(name)} has the type {column.type}, which "
+            "can't name classes. Use a column of text or numbers."
         ) from None
     encoded = texts.dictionary_encode().combine_chunks()
     return _Values(
@@ -179,21 +181,21 @@ def _target_values(file: _TableFile, column: Any, name: str) -> _Values:
 
 
 def _check_classes(file: _TableFile, values: _Values, name: str) -> None:
-    """What is measured or counted, or names every row, is no target of a classifier."""
+    """Raise for a constant, a measurement or an identifier, which can't be a target."""
     distinct = values.distinct
     if len(distinct) == 1:
         raise DataError(
-            f"[data] {file.path}: the target {quoted(name)} is {quoted(distinct[0])} in every row; "
-            "a classifier needs two classes."
+            f"[data] {file.path}: the target {quoted(name)} is {quoted(distinct[0])} in every row, "
+            "but a classifier needs at least two classes. Use another column or more rows."
         )
     numbers = [as_number(value) for value in distinct]
     measured = None not in numbers and any(number % 1 for number in numbers if number is not None)
     if len(distinct) > _FEW and (measured or 2 * len(distinct) > len(values.which)):
         raise DataError(
             f"[data] {file.path}: the target {quoted(name)} has {len(distinct):,} distinct values "
-            f"in {len(values.which):,} rows ({', '.join(map(quoted, distinct[:3]))}, ...): a "
-            "measurement or an identifier, not classes. Name the column of the classes, or group "
-            "the values into classes first."
+            f"in {len(values.which):,} rows ({', '.join(map(quoted, distinct[:3]))}, ...), so it "
+            "is a measurement or an identifier. Name the column with the classes, or group the "
+            "values into classes first."
         )
 
 
@@ -210,15 +212,15 @@ def _numbers(
 
 
 def _check_resolution(file: _TableFile, values: npt.NDArray[np.float64], name: str) -> None:
-    """Large numbers that differ little (dates as 20240101, seconds since 1970) merge in float32."""
+    """Raise for large numbers with small differences, such as dates, which float32 would merge."""
     if not len(values):
         return
     largest = float(np.abs(values).max())
     step, spread = math.ldexp(1.0, math.frexp(largest)[1] - 24), float(values.std())
     if 0 < spread < 30 * step:
         raise DataError(
-            f"[data] {file.path}: column {quoted(name)} goes up to {largest:.10g} and differs by "
-            f"{spread:.3g} only: float32, in which models compute, has steps of {step:.3g} there. "
+            f"[data] {file.path}: column {quoted(name)} goes up to {largest:.10g} and has a "
+            f"standard deviation of only {spread:.3g}, but float32 has steps of {step:.3g} there. "
             "Subtract its smallest value, or drop it."
         )
 
@@ -231,9 +233,9 @@ def _column_numbers(file: _TableFile, column: Any, name: str) -> npt.NDArray[np.
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         row = _first_text(column)
         raise DataError(
-            f"[data] {file.where(row)}: column {quoted(name)} holds "
-            f"{quoted(file.value(row, name))} where a number is needed. Correct it, encode the "
-            "column as numbers, or drop it."
+            f"[data] {file.where(row)}: column {quoted(name)} has the value "
+            f"{quoted(file.value(row, name))}, which isn't a number. Correct it, encode the column "
+            "as numbers, or drop it."
         )
     with np.errstate(over="ignore"):
         numbers: npt.NDArray[np.float64] = column.to_numpy().astype(np.float64)
@@ -241,7 +243,7 @@ def _column_numbers(file: _TableFile, column: Any, name: str) -> npt.NDArray[np.
     if not finite.all():
         row = int(np.argmin(finite))
         raise DataError(
-            f"[data] {file.where(row)}: column {quoted(name)} holds "
+            f"[data] {file.where(row)}: column {quoted(name)} has the value "
             f"{quoted(file.value(row, name))}, which is infinite or too large for float32 "
             "(3.4e38). Correct it, rescale the column, or drop it."
         )
@@ -257,14 +259,14 @@ def _check_missing(file: _TableFile, column: Any, name: str, remedy: str) -> Non
         row = pa.compute.index(missing, True).as_py()
         values = "value is" if count == 1 else "values are"
         raise DataError(
-            f"[data] {file.where(row)}: column {quoted(name)} has no value there (empty, NA or "
-            f"NaN); {count:,} {values} missing in all. Correct it: {remedy}. A name such as NA is "
-            "text in quotes."
+            f"[data] {file.where(row)}: column {quoted(name)} has no value (empty, NA or NaN); "
+            f"{count:,} {values} missing in the column. To correct it, {remedy}. Quote text such "
+            "as NA to keep it."
         )
 
 
 def _first_text(column: Any) -> int:
-    """The first row that isn't a number, in a column that isn't one of numbers."""
+    """Return the first row without a number, in a column that isn't numeric."""
     if pa.types.is_string(column.type):
         for row, value in enumerate(column.to_pylist()):
             if as_number(value) is None:
