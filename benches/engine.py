@@ -1,7 +1,7 @@
-"""Softmax and cross-entropy beside SciPy, torch and the speed of memory: python -m benches.engine.
+"""Softmax and cross-entropy compared with SciPy, torch and memory speed: python -m benches.engine.
 
-The yardsticks of memory are a copy of the logits, and a multiplication in place of 256 MB, by as
-many threads. Peers get the same arrays and run by turns.
+Memory speed is that of a copy of the logits, and of a multiplication in place of 256 MB, with the
+same number of threads. All peers get the same arrays and alternate.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RNG = np.random.default_rng(0)
 
 
 def in_parts(work: Callable[..., object], *arrays: np.ndarray) -> Callable[[], None]:
-    """work(part of each array) by as many threads as the kernels have."""
+    """Return a function that runs `work` on parts of the arrays, with the kernels' thread count."""
     count = _native.get_num_threads()
     parts = list(zip(*(np.array_split(a.reshape(-1), count) for a in arrays), strict=True))
 
@@ -152,7 +152,7 @@ def halves(args: argparse.Namespace) -> Iterator[Case]:
         rows = args.megabytes * 2**18 // classes
         x = RNG.standard_normal((rows, classes), dtype=np.float32)
         y = RNG.integers(0, classes, rows)
-        bfloat = (x.view(np.uint32) >> 16).astype(np.uint16)  # cut off
+        bfloat = (x.view(np.uint32) >> 16).astype(np.uint16)  # truncated
         inputs = {"bfloat16": bfloat, "float16": x.astype(np.float16), "float32": x}
         outs = {name: np.empty_like(logits) for name, logits in inputs.items()}
         loss = np.empty(rows)
@@ -179,7 +179,7 @@ def halves(args: argparse.Namespace) -> Iterator[Case]:
 
 
 def threads(args: argparse.Namespace) -> Iterator[Case]:
-    """One row by both threads, and by one: the checks before a kernel are one thread's anyway."""
+    """One row with two threads and with one; the checks before a kernel use one in both cases."""
     x = RNG.standard_normal((1, 128256), dtype=np.float32)
     y = RNG.integers(0, x.shape[1], 1)
     out, loss = np.empty_like(x), np.empty(1)
@@ -222,7 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--megabytes", type=int, default=128, help="size of the logits")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too")
+    parser.add_argument("--compile", action="store_true", help="include torch.compile")
     parser.add_argument("--json", type=Path, default=Path(".bench/engine.json"))
     args = parser.parse_args()
     cases = [case for part in args.parts or PARTS for case in PARTS[part](args)]

@@ -1,7 +1,7 @@
-"""The PyTorch face beside torch eager, and what its boundaries cost: python -m benches.face.
+"""softxent.nn compared with torch eager, and the overhead of a call: python -m benches.frontend.
 
-Peers get the same tensors and run by turns. On a busy machine a call's own time says more than the
-clock's: the small batches and the boundaries are also measured by the thread's processor time.
+All peers get the same tensors and alternate. On a busy machine processor time is more reliable than
+elapsed time: the overhead of a call is measured as processor time of the thread.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def backward_of(function: Any, logits: torch.Tensor, target: torch.Tensor) -> Ru
 
 
 class _Computed(torch.autograd.Function):
-    """Logits that some layer computed, without the layer: what is written over may be reused."""
+    """Logits as if computed by a layer, so that the backward pass may overwrite them."""
 
     @staticmethod
     def forward(ctx: Any, anchor: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,7 @@ def binary_losses(args: argparse.Namespace) -> Iterator[Case]:
         yield interleave(f"binary, forward and backward {shape}", 8 * logits.numel(), peers)
 
 
-class _Old(torch.autograd.Function):
+class _Plain(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         return torch.scalar_tensor(1.0)
@@ -103,8 +103,8 @@ class _Old(torch.autograd.Function):
         return GRADIENT
 
 
-class _New(torch.autograd.Function):
-    """The form that torch.func's transforms take."""
+class _WithSetupContext(torch.autograd.Function):
+    """The form that torch.func transforms require."""
 
     @staticmethod
     def forward(x: torch.Tensor) -> torch.Tensor:
@@ -122,7 +122,7 @@ class _New(torch.autograd.Function):
 GRADIENT = torch.zeros(64, 10)
 
 
-@torch.library.custom_op("softxent_benches::nothing", mutates_args=())
+@torch.library.custom_op("softxent_benches::empty", mutates_args=())
 def _library(x: torch.Tensor) -> torch.Tensor:
     return torch.scalar_tensor(1.0)
 
@@ -130,11 +130,11 @@ def _library(x: torch.Tensor) -> torch.Tensor:
 _library.register_autograd(lambda ctx, upstream: GRADIENT)
 
 
-def boundaries() -> dict[str, float]:
-    """Microseconds of processor time of a forward and backward pass at (64, 10)."""
+def overhead() -> dict[str, float]:
+    """Measure microseconds of processor time of a forward and backward pass at (64, 10)."""
     logits, target = torch.randn(64, 10, requires_grad=True), torch.randint(10, (64,))
 
-    def nothing(function: Any) -> Run:
+    def empty(function: Any) -> Run:
         def run() -> None:
             logits.grad = None
             function(logits).backward()
@@ -151,11 +151,11 @@ def boundaries() -> dict[str, float]:
             logits,
             target,
         ),
-        "nothing, a sum of torch": nothing(torch.sum),
-        "nothing, autograd.Function": nothing(_Old.apply),
-        "nothing, without its wrapper": nothing(super(torch.autograd.Function, _Old).apply),
-        "nothing, with setup_context": nothing(_New.apply),
-        "nothing, torch.library": nothing(_library),
+        "torch.sum": empty(torch.sum),
+        "empty autograd.Function": empty(_Plain.apply),
+        "empty, without its wrapper": empty(super(torch.autograd.Function, _Plain).apply),
+        "empty, with setup_context": empty(_WithSetupContext.apply),
+        "empty torch.library operator": empty(_library),
     }
     times: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(25):
@@ -173,9 +173,9 @@ def boundaries() -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=256, help="size of the large logits")
-    parser.add_argument("--out", type=Path, default=Path(".bench/face.json"))
+    parser.add_argument("--out", type=Path, default=Path(".bench/frontend.json"))
     args = parser.parse_args()
-    about = {"boundaries": boundaries()}
+    about = {"overhead": overhead()}
     cases = [*losses(args), *binary_losses(args)]
     save(args.out, cases, torch=torch.__version__, **about)
 

@@ -1,8 +1,8 @@
-"""What an element costs from 10^5 to 10^9 of them, and what a row holds: python -m benches.growth.
+"""Time per element from 10^5 to 10^9 elements, and memory per row: python -m benches.growth.
 
-Cost grows as the number of elements: one buffer is allocated once, and loss and gradient are
-computed over the logits in parts of it, the sizes by turns. Memory is the growth of the process's
-peak while losses of many rows are computed; each is measured in a process of its own.
+The time should be proportional to the number of elements. One buffer is allocated once, loss and
+gradient are computed in place on parts of it, and the sizes alternate. Memory is the growth of the
+peak of a process while it computes losses of many rows, with a fresh process for each measurement.
 
     python -m benches.growth [--largest 1e9] [--dtype float16]      10^9 float32 take 4 GB
 """
@@ -58,10 +58,10 @@ def growth(largest: int, dtype: Any) -> list[dict[str, float]]:
 
 
 def bytes_a_row(reduction: str, rows: int, classes: int = 4) -> float:
-    """How much the peak of this process grows by one forward pass."""
+    """Measure by how much one forward pass raises the peak memory of this process."""
     x = np.random.default_rng(0).standard_normal((rows, classes), np.float32)
     y = np.arange(rows)
-    y %= classes  # in place: the peak so far must be what is in use
+    y %= classes  # in place: the peak must equal the memory in use
     cross_entropy(x[:1000], y[:1000], reduction=reduction)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = cross_entropy(x, y, reduction=reduction)
@@ -76,7 +76,7 @@ def memory() -> list[dict[str, Any]]:
         call = f"from benches.growth import bytes_a_row; print(bytes_a_row({reduction!r}, 10**7))"
         held = float(subprocess.check_output([sys.executable, "-c", call], text=True))
         found.append({"reduction": reduction, "bytes a row": held})
-        print(f"forward, reduction {reduction!r}: {held:.1f} bytes a row beside the inputs")
+        print(f"forward, reduction {reduction!r}: {held:.1f} bytes per row, without the inputs")
     return found
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float16", "float32", "float64"], default="float32")
     parser.add_argument("--json", type=Path, default=Path(".bench/growth.json"))
     args = parser.parse_args()
-    # First: a process inherits the peak of the one that starts it.
+    # This comes first because a process inherits the peak of its parent.
     found: dict[str, Any] = {"memory": memory()}
     print(f"{args.dtype}, loss and gradient over the logits, {CLASSES} classes, {kernels()}")
     found |= {"kernels": kernels(), "threads": get_num_threads(), "dtype": args.dtype}

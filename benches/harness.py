@@ -1,4 +1,4 @@
-"""Peers timed in turn in one process: check the answers, interleave, report medians and ratios."""
+"""Timing of alternating peers in one process, with medians and ratios, after a check of results."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WARM_UP = 0.15  # seconds
 
 @dataclass
 class Case:
-    """One task done by several peers; the first is ours."""
+    """One task and the times of its peers; the first peer is softxent."""
 
     name: str
-    bytes: int  # moved at the least: what must be read and written once
+    bytes: int  # the least that has to be moved: one read and one write
     seconds: dict[str, float] = field(default_factory=dict)
 
     def row(self) -> str:
@@ -33,7 +33,7 @@ class Case:
 
 
 def check(name: str, got: Any, want: Any, *, rtol: float = 1e-5, atol: float = 1e-7) -> None:
-    """A wrong answer isn't timed."""
+    """Raise if a result is wrong, so that it isn't timed."""
     np.testing.assert_allclose(np.asarray(got), np.asarray(want), rtol, atol, err_msg=name)
 
 
@@ -45,11 +45,11 @@ def interleave(
     budget: float = 2.0,
     work: dict[str, float] | None = None,
 ) -> Case:
-    """Medians of runs that take turns, so that a busy machine slows all of them alike.
+    """Return medians of alternating runs, so that a busy machine slows down all peers equally.
 
-    A turn begins with runs that aren't timed: the peer before has left its own data in the caches,
-    and threads of OpenMP that spin for a while where others would work. A peer named in `work` does
-    so many times the case's work, and its time is divided by that.
+    Each peer first runs without timing in each round, because the peer before has left its own data
+    in the caches and OpenMP threads that spin for a while. A peer in `work` does that multiple of
+    the case's work, and its time is divided by it.
     """
     once = 0.0
     for run in peers.values():
@@ -58,8 +58,8 @@ def interleave(
         run()
         once += time.perf_counter() - start
     rounds = max(7, min(11, int(budget / once)))
-    # Of calls of microseconds there are many a turn, timed one by one: a mean would hold every
-    # interruption by the system.
+    # Calls of microseconds are repeated in each round and timed one by one: the mean of a round
+    # would include each interruption by the system.
     repeat = max(1, int(2e-3 * len(peers) / once))
     times: dict[str, list[float]] = {peer: [] for peer in peers}
     for _ in range(rounds):
@@ -79,7 +79,7 @@ def interleave(
 
 
 def save(path: Path, cases: Sequence[Case], **about: Any) -> None:
-    """Everything that the tables of the docs are made from."""
+    """Write the results from which the tables of the docs are generated."""
     about |= {"machine": platform.processor() or platform.machine(), "cpus": os.cpu_count()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**about, "cases": [asdict(c) for c in cases]}, indent=1) + "\n")

@@ -1,8 +1,8 @@
-"""The linear head beside torch's: python -m benches.linear [speed] [memory] [large].
+"""The linear head compared with torch: python -m benches.linear [speed] [memory] [large].
 
 Forward and backward of one loss over N rows, D features and C classes, with gradients of features
-and classifier. Peers run by turns in one process, after their answers have been compared; memory is
-the peak of a fresh process, less what it held before the call and less the gradients.
+and classifier. Peers alternate in one process, after a comparison of their results. Memory is the
+peak of a fresh process minus its memory before the call and minus the gradients.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def step(loss: Loss, X: Tensor, W: Tensor, y: Tensor) -> Tensor:
     return value.detach()
 
 
-def products(X: Tensor, W: Tensor, y: Tensor) -> Callable[[], None]:
-    """The three products alone, by torch, with all logits: what nothing exact can go below."""
+def matmuls(X: Tensor, W: Tensor, y: Tensor) -> Callable[[], None]:
+    """Return the matmuls alone, by torch, with all logits: a lower bound for exact results."""
     x, w = X.detach(), W.detach()
     g = torch.empty(len(x), len(w), dtype=x.dtype)
     dx, dw = torch.empty_like(x), torch.empty_like(w)
@@ -101,7 +101,7 @@ def speed(args: argparse.Namespace) -> list[Case]:
         runs: dict[str, Callable[[], Any]] = {
             name: partial(step, loss, X, W, y) for name, loss in PEERS.items()
         }
-        runs["three products"] = products(X, W, y)
+        runs["matmuls alone"] = matmuls(X, W, y)
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(args.rounds):
             for name, run in runs.items():
@@ -118,15 +118,15 @@ def speed(args: argparse.Namespace) -> list[Case]:
 
 
 def peak() -> float:
-    """The most memory that this process held since it was told to forget, in MiB; Linux only."""
+    """Return the peak memory of this process since the last reset, in MiB; Linux only."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 def measure(peer: str, dtype: torch.dtype, shape: tuple[int, int, int]) -> dict[str, float]:
-    """One step in this process."""
+    """Measure one step in this process."""
     X, W, y = inputs(dtype, shape)
-    Path("/proc/self/clear_refs").write_text("5")  # forget what making the inputs took
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak after making the inputs
     before = peak()
     start = time.perf_counter()
     step(PEERS[peer], X, W, y)
@@ -147,12 +147,12 @@ def fresh(peer: str, dtype: str, shape: tuple[int, int, int]) -> dict[str, float
 def memory(args: argparse.Namespace) -> list[Case]:
     cases = []
     for dtype in ("float32", "bfloat16"):
-        print(f"\npeak memory beside arguments and gradients, {dtype} {SHAPE}, fresh processes")
+        print(f"\npeak memory without arguments and gradients, {dtype} {SHAPE}, fresh processes")
         case = Case(f"memory {dtype}", 0)
         for name in PEERS:
             used = fresh(name, dtype, SHAPE)
             if dtype == "bfloat16" and name.startswith("softxent"):
-                print(f"  {name:16s} {used['MiB']:7.0f} MiB, a float32 copy of dW included")
+                print(f"  {name:16s} {used['MiB']:7.0f} MiB, including a float32 copy of dW")
             else:
                 print(f"  {name:16s} {used['MiB']:7.0f} MiB", flush=True)
             case.seconds[name] = used["MiB"]
@@ -163,8 +163,8 @@ def memory(args: argparse.Namespace) -> list[Case]:
 def large(args: argparse.Namespace) -> list[Case]:
     used = fresh("softxent", "float32", LARGE)
     print(
-        f"\nfloat32 {LARGE}: {used['all MiB'] / 1024:.2f} GiB in all, {used['MiB']:.0f} MiB beside "
-        f"arguments and gradients, {used['seconds']:.1f} s"
+        f"\nfloat32 {LARGE}: {used['all MiB'] / 1024:.2f} GiB in total, {used['MiB']:.0f} MiB "
+        f"without arguments and gradients, {used['seconds']:.1f} s"
     )
     return [Case(f"large {LARGE}", 0, used)]
 

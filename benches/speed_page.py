@@ -1,6 +1,6 @@
-"""What benches.engine has stored as a page of docs/speed: python -m benches.speed_page FILE.json.
+"""Writes the results of benches.engine as a page of docs/speed: python -m benches.speed_page FILE.
 
-There is a page for each instruction set: it is named after the one whose kernels were measured.
+Each instruction set has a page, named after the kernels that were measured.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ PAGES = Path("docs/speed")
 
 _HEAD = """# Speed with {level}
 
-Medians of runs that take turns in one process, on {megabytes} MB of float32 unless the shape says
-otherwise: {cpus} processors ({machine}), kernels for {level}, {threads} threads. Each answer is
-checked before it is timed. The numbers beside a time are the peers' times over it: above 1,
-softxent is faster. GB/s counts what must be moved at the least, one read and one write.
+Medians of alternating runs in one process, on {megabytes} MB of float32 unless the shape says
+otherwise: {cpus} processors ({machine}), kernels for {level}, {threads} threads. Each result is
+checked before it is timed. The columns of the peers are ratios of their time to that of softxent:
+above 1, softxent is faster. GB/s counts the least that has to be moved, one read and one write.
 
-"fresh array" returns the gradient in a new array, "reused out" in one of the caller's, and "over
-the logits" writes it in place. "copy" copies the logits to another array, and "multiply" is
-`a *= c` in place on 256 MB, as much of it as the case has bytes, both by as many threads: what the
-memory of this machine allows. Written by `python -m benches.engine --compile --megabytes 64` and
-`python -m benches.speed_page`.
+"fresh array" returns the gradient in a new array, "reused out" in an array of the caller, and "over
+the logits" in place of the logits. The limits of this machine's memory are "copy", which copies the
+logits to another array, and "multiply", which is `a *= c` in place on 256 MB, scaled to the bytes
+of the case, both with the same number of threads. Written by `python -m benches.engine --compile
+--megabytes 64` and `python -m benches.speed_page`.
 """
 
 
 def page(record: dict[str, Any]) -> str:
-    """The record as Markdown; cases with the same peers share a table."""
+    """Format the record as Markdown; cases with the same peers share a table."""
     lines = [_HEAD.format(**record)]
     peers: list[str] = []
     for case in record["cases"]:

@@ -2,8 +2,8 @@
 
     python examples/gpt2.py
 
-The model is randomly initialised from its configuration; nothing is downloaded and not a line of it
-is changed: `softxent.nn.patch()` serves the loss that it calls.
+The model is randomly initialised from its configuration, so nothing is downloaded. Its code is
+unchanged: `softxent.nn.patch()` replaces the loss that it calls.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH, LENGTH, VOCABULARY, STEPS = 4, 128, 50257, 10
 
 
 def train() -> tuple[list[float], float]:
-    """The losses, and the median of a step's seconds."""
+    """Train, and return the losses and the median duration of a step in seconds."""
     torch.manual_seed(0)
     config = GPT2Config(
         n_layer=2,
@@ -53,7 +53,7 @@ def train() -> tuple[list[float], float]:
 
 def main() -> None:
     results: dict[str, list[tuple[list[float], float]]] = {"torch": [], "softxent": []}
-    for _ in range(3):  # by turns
+    for _ in range(3):  # alternate
         for name, patch in (("torch", contextlib.nullcontext), ("softxent", nn.patch)):
             with patch():
                 results[name].append(train())

@@ -1,13 +1,12 @@
-"""A language model over words, whose head and loss are one: python examples/word_model.py [TEXT].
+"""A word-level language model with a linear cross-entropy: python examples/word_model.py [TEXT].
 
-A small network reads four words and gives the next one a probability among all words of the text;
-with tens of thousands of words its logits would be by far its largest tensor. The perplexity on
-held-out text is printed beside those of counting: how often each word comes (unigram), and after
-which word it comes (bigram, with back-off to the unigram).
+A small network reads four words and predicts the next one among all words of the text; with tens of
+thousands of words the logits would be by far the largest tensor. The perplexity on held-out text is
+printed together with those of a unigram model and of a bigram model with back-off to the unigram.
 
-TEXT is any text file, or one compressed with xz; its last twentieth is held out. Without it the
-example reads books/train.txt.xz and books/valid.txt.xz in the data folder (SOFTXENT_DATA, or
-../shared/data) and says that it skips where they aren't there.
+TEXT is a text file, optionally compressed with xz; its last twentieth is held out. Without it the
+example reads books/train.txt.xz and books/valid.txt.xz from the data folder (SOFTXENT_DATA, or
+../shared/data), or says that it skips if they don't exist.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ def read_text(path: Path | None, most: int) -> Text | None:
 
 
 def unigram(text: Text) -> np.ndarray:
-    """Each word's share of the training text; every word counts once more than it is seen."""
+    """Return each word's share of the training text, with 1 added to each count."""
     counts = np.bincount(text.train, minlength=text.classes) + 1.0
     return counts / counts.sum()
 
@@ -85,7 +84,7 @@ def unigram_perplexity(text: Text, valid: np.ndarray) -> float:
 
 
 def bigram_perplexity(text: Text, valid: np.ndarray, discount: float = 0.75) -> float:
-    """Absolute discounting: what is taken from pairs that were seen goes to the unigram.
+    """Absolute discounting: the discount of observed pairs is given to the unigram.
 
     p(w | v) = max(c(v w) - d, 0) / c(v) + d (kinds of pairs v .) / c(v) p(w)
     """
@@ -104,12 +103,12 @@ def bigram_perplexity(text: Text, valid: np.ndarray, discount: float = 0.75) -> 
 
 
 class WordModel(torch.nn.Module):
-    """The words' vectors are both what is read and what the next word is told apart by."""
+    """The vectors of the words are both the input embedding and the classifier."""
 
     def __init__(self, text: Text) -> None:
         super().__init__()
         self.words = torch.nn.Parameter(torch.randn(text.classes, WIDTH) / WIDTH)
-        # To begin with, every word has the probability of the unigram model.
+        # At the start each word has the probability of the unigram model.
         self.bias = torch.nn.Parameter(torch.from_numpy(np.log(unigram(text))).float())
         self.network = torch.nn.Sequential(
             torch.nn.Linear(CONTEXT * WIDTH, HIDDEN),
@@ -146,7 +145,7 @@ def batch(words: np.ndarray, positions: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 class Training:
-    """The same steps for the same seed, whoever computes the loss."""
+    """A training with the same steps for the same seed, with either loss."""
 
     def __init__(self, text: Text, rate: float) -> None:
         torch.manual_seed(0)
@@ -173,7 +172,7 @@ class Training:
         return math.exp(total / len(positions))
 
 
-# --- what is shown ---
+# --- results ---
 
 
 def train(training: Training, valid: np.ndarray, minutes: float, reports: int) -> None:
@@ -191,7 +190,7 @@ def train(training: Training, valid: np.ndarray, minutes: float, reports: int) -
 
 
 def show_skipping(training: Training, bounds: list[float]) -> None:
-    """Time of a step's loss and gradients, and the gradient's error beside its bound."""
+    """Print the time of a step's loss and gradients, and the gradient's error and its bound."""
     model = training.model
     batches = [training.batch() for _ in range(8)]
     errors: dict[float, list[float]] = {bound: [] for bound in bounds}
@@ -223,7 +222,7 @@ def show_skipping(training: Training, bounds: list[float]) -> None:
 
 
 def peak() -> float:
-    """The most memory that this process ever held, in MiB."""
+    """Return the peak memory of this process, in MiB."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -231,7 +230,7 @@ def peak() -> float:
 
 
 def first_steps(text: Text, args: argparse.Namespace) -> None:
-    """Losses of the first steps and memory, as JSON: a process of its own calls this."""
+    """Print the losses of the first steps and the memory as JSON, in a process of its own."""
     training = Training(text, args.rate)
     before = peak()
     losses = [training.step(all_logits=args.first == "all") for _ in range(args.steps)]
@@ -239,7 +238,7 @@ def first_steps(text: Text, args: argparse.Namespace) -> None:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """The first steps with softxent and with all logits, each in a fresh process."""
+    """Compare the first steps with softxent and with all logits, each in a fresh process."""
     results = {}
     for kind in ("softxent", "all"):
         command = [sys.executable, __file__, *([str(args.text)] if args.text else [])]
@@ -253,7 +252,7 @@ def compare(args: argparse.Namespace) -> None:
         f"{apart:.1e}"
     )
     print(
-        f"peak memory of a step beside the model: {results['softxent']['MiB']:.0f} MiB with "
+        f"peak memory of a step, without the model: {results['softxent']['MiB']:.0f} MiB with "
         f"softxent, {results['all']['MiB']:.0f} MiB with all logits\n"
     )
 

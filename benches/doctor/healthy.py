@@ -142,7 +142,7 @@ class Tagger(nn.Module):
 
 
 def other_kinds(base: int) -> Iterator[tuple[str, doctor.Diagnosis]]:
-    """Healthy set-ups of other kinds: sequences, one logit, soft targets, frozen parts."""
+    """Check healthy set-ups of other kinds: sequences, one logit, soft targets, frozen parts."""
     for seed in range(base, base + 6):
         torch.manual_seed(seed)
         ce = nn.CrossEntropyLoss()
