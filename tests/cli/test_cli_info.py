@@ -83,7 +83,7 @@ def test_an_old_package(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, torch="1.13.1")
-    assert facts(capsys)["extra torch"].startswith("torch is 1.13.1, 2.4 is needed;")
+    assert facts(capsys)["extra torch"].startswith("torch is 1.13.1, 2.7 is needed;")
 
 
 @pytest.mark.parametrize(
