@@ -9,7 +9,7 @@ import pytest
 
 version = pytest.importorskip("packaging.version")
 requirements = pytest.importorskip("packaging.requirements")
-utils = pytest.importorskip("packaging.utils")
+names = pytest.importorskip("packaging.utils")
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -20,7 +20,7 @@ def needed(lines: list[str]) -> dict[str, str]:
     """The names and the version ranges of some requirements, without the package's own extras."""
     parsed = [requirements.Requirement(line) for line in lines]
     return {
-        utils.canonicalize_name(one.name): str(one.specifier)
+        names.canonicalize_name(one.name): str(one.specifier)
         for one in parsed
         if one.name != "softxent"
     }
@@ -31,7 +31,7 @@ def pins(name: str) -> dict[str, str]:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     pairs = [line.partition("==") for line in lines if line and not line.startswith("#")]
     assert all(separator for _, separator, _ in pairs)
-    return {utils.canonicalize_name(name): pinned for name, _, pinned in pairs}
+    return {names.canonicalize_name(name): pinned for name, _, pinned in pairs}
 
 
 def test_the_lowest_versions_are_those_of_pyproject() -> None:
