@@ -109,10 +109,11 @@ def _line(numbers: Numbers, row: int) -> dict[str, str]:
 
 def _other_rows(numbers: Numbers) -> str:
     rows, losses = len(numbers.logits), numbers.losses
-    sentence = f"and {rows - _SHOWN_ROWS:,} more row{'s' * (rows - _SHOWN_ROWS != 1)}."
+    more = rows - _SHOWN_ROWS
+    sentence = f"{plural(more, 'more row')} {'is' if more == 1 else 'are'} not shown."
     if losses is not None and not np.isnan(losses).all():
         worst = int(np.nanargmax(losses))
-        sentence += f" The largest loss is that of row {worst:,}: {short(losses[worst])}."
+        sentence += f" Row {worst:,} has the largest loss: {short(losses[worst])}."
     return sentence
 
 

@@ -49,7 +49,7 @@ def _loss_chart(epochs: Sequence[Epoch]) -> Element:
             "Loss by epoch",
             f"Train loss {_course(train, _nats)}; test loss {_course(test, _nats)}.",
             _epoch_axis(epochs),
-            axis(0, highest or 1.0, "loss (nats a row)"),
+            axis(0, highest or 1.0, "loss (nats per row)"),
             [e.number for e in epochs],
             [_series("train", train, 1, _nats), _series("test", test, 1, _nats)],
         ),
