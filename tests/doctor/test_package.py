@@ -14,13 +14,12 @@ import pytest
 from softxent import doctor
 from softxent.doctor.finding import SEVERITIES
 from softxent.doctor.pages import pages, write
-from softxent.doctor.text import write_text
 
 DOCS = Path(__file__).parents[2] / "docs" / "doctor"
 MODULES = (
     "arrays.check",
     "catalog",
-    "finding",
+    "diagnosis",
     "formulas",
     "logs.audit",
     "loops.watch",
@@ -89,7 +88,7 @@ def test_every_finding_is_complete() -> None:
 
 def test_colour_only_where_asked_for() -> None:
     diagnosis = doctor.check(np.full((4, 3), 1 / 3), [0, 1, 2, 0])
-    plain, coloured = write_text(diagnosis), write_text(diagnosis, colour=True)
+    plain, coloured = diagnosis.text(), diagnosis.text(colour=True)
     assert "\x1b" not in plain
     assert "\x1b[1;31merror\x1b[0m" in coloured
     assert max(map(len, plain.split("\n"))) <= 80

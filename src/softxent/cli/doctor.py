@@ -65,7 +65,7 @@ class _ListRules(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Print one line per rule, under the function that runs it."""
-        from softxent.doctor.text import write_rules
+        from softxent.doctor.rule_list import write_rules
 
         print(write_rules())
         parser.exit()
@@ -74,7 +74,6 @@ class _ListRules(argparse.Action):
 def run(args: argparse.Namespace) -> int:
     """Print the diagnosis."""
     from softxent.doctor.logs.audit import audit_log
-    from softxent.doctor.text import write_text
     from softxent.render.terminal import supports_colour
 
     diagnosis = audit_log(
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         select=args.select,
         ignore=args.ignore or (),
     )
-    print(write_text(diagnosis, colour=supports_colour()))
+    print(diagnosis.text(colour=supports_colour()))
     return 1 if diagnosis.worst == "error" else 0
 
 

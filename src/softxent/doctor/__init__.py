@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from softxent.doctor.arrays.check import check
 from softxent.doctor.catalog import all_rules
-from softxent.doctor.finding import Diagnosis, Evidence, Finding
+from softxent.doctor.diagnosis import Diagnosis
+from softxent.doctor.finding import Evidence, Finding
 from softxent.doctor.logs.audit import audit_log
 from softxent.doctor.means.check_mean import check_mean
 from softxent.doctor.predictions.check_predictions import check_predictions

@@ -1,48 +1,54 @@
-"""A diagnosis, or the list of all rules, as text for a terminal."""
+"""Findings as text for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
+from softxent.doctor.finding import SEVERITIES, Finding
+from softxent.render.numbers import plural
 from softxent.render.terminal import paint
 from softxent.render.text import wrap
 
-if TYPE_CHECKING:
-    from softxent.doctor.finding import Diagnosis, Finding
-
-__all__ = ["write_rules", "write_text"]
+__all__ = ["write_text"]
 
 _INDENT = "  "
 
 
-def write_text(diagnosis: Diagnosis, *, colour: bool = False) -> str:
-    """The whole diagnosis in at most 80 columns, without a line break at the end."""
-    return "\n".join(_lines(diagnosis, colour))
+def write_text(
+    subject: str,
+    findings: Sequence[Finding],
+    rules: int,
+    not_checked: Sequence[str],
+    *,
+    colour: bool = False,
+) -> str:
+    """The findings in at most 80 columns, without a line break at the end.
+
+    Args:
+        subject: what was judged.
+        findings: the most severe first.
+        rules: how many rules ran.
+        not_checked: what could not be judged: one sentence each.
+        colour: whether to paint the severities.
+    """
+    lines = wrap(f"{_counts(findings, rules)}: {subject}")
+    for finding in findings:
+        lines += ["", *_finding(finding, colour)]
+    if not_checked:
+        lines += ["", "Not checked:"]
+        for sentence in not_checked:
+            lines += wrap(sentence, f"{_INDENT}- ", 2 * _INDENT)
+    return "\n".join(lines)
 
 
-def _lines(diagnosis: Diagnosis, colour: bool) -> Iterator[str]:
-    yield from wrap(f"{_counts(diagnosis)}: {diagnosis.subject}")
-    for finding in diagnosis.findings:
-        yield ""
-        yield from _finding(finding, colour)
-    if diagnosis.not_checked:
-        yield ""
-        yield "Not checked:"
-        for sentence in diagnosis.not_checked:
-            yield from wrap(sentence, f"{_INDENT}- ", 2 * _INDENT)
-
-
-def _counts(diagnosis: Diagnosis) -> str:
-    if not diagnosis.findings:
-        count = len(diagnosis.checked)
-        return f"Nothing found by {count} rule{'s' if count != 1 else ''}"
-    counts = [
-        f"{number} {severity}{'s' if number != 1 else ''}"
-        for severity in ("error", "warning", "note")
-        if (number := sum(one.severity == severity for one in diagnosis.findings))
-    ]
-    return ", ".join(counts)
+def _counts(findings: Sequence[Finding], rules: int) -> str:
+    if not findings:
+        return f"Nothing found by {plural(rules, 'rule')}"
+    counts = {
+        severity: sum(finding.severity == severity for finding in findings)
+        for severity in reversed(SEVERITIES)
+    }
+    return ", ".join(plural(count, severity) for severity, count in counts.items() if count)
 
 
 def _finding(finding: Finding, colour: bool) -> Iterator[str]:
@@ -62,21 +68,3 @@ def _finding(finding: Finding, colour: bool) -> Iterator[str]:
 
 def _indented(text: str) -> list[str]:
     return wrap(text, _INDENT, _INDENT)
-
-
-def write_rules() -> str:
-    """All rules with their severities and titles, one per line, under the function that runs them.
-
-    Titles are not wrapped, so that a search for a name finds the whole line.
-    """
-    from softxent.doctor.catalog import JUDGED_BY, all_rules
-
-    longest = max(len(rule.name) for rule in all_rules())
-    lines: list[str] = []
-    for subject, (function, words) in JUDGED_BY.items():
-        lines += ["", f"doctor.{function}: {words}"] if lines else [f"doctor.{function}: {words}"]
-        lines += [
-            f"{_INDENT}{rule.name:{longest}}  {rule.severity:7}  {rule.title}"
-            for rule in all_rules(subject)
-        ]
-    return "\n".join(lines)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from softxent.doctor.arrays.loss_arguments import LossArguments
-from softxent.doctor.finding import Diagnosis
+from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.selection import RuleNames, RuleSelection
 from softxent.ops.spec import IGNORE_INDEX
 

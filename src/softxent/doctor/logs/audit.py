@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from softxent.doctor.finding import Diagnosis
+from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.logs.log import Log
 from softxent.doctor.logs.read_log import read
 from softxent.doctor.selection import RuleNames, RuleSelection

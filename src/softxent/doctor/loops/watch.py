@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from softxent.doctor.finding import Diagnosis, Finding
+from softxent.doctor.diagnosis import Diagnosis
+from softxent.doctor.finding import Finding
 from softxent.doctor.logs.log import Log, Row
 from softxent.doctor.loops.measurements import LoopMeasurements
 from softxent.doctor.losses.known_losses import (

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from softxent.doctor.arrays.check import judge_arguments
 from softxent.doctor.arrays.loss_arguments import LossArguments, LossName
-from softxent.doctor.finding import Diagnosis
+from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.selection import RuleSelection
 from softxent.ops.spec import IGNORE_INDEX
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from softxent.doctor.finding import Diagnosis
+from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.means.reported_mean import ReportedMean
 from softxent.doctor.printed_number import PrintedNumber
 from softxent.doctor.selection import RuleNames, RuleSelection

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from softxent.doctor.arrays.check import judge_arguments
 from softxent.doctor.arrays.loss_arguments import LossArguments, LossName
-from softxent.doctor.finding import Diagnosis, Finding
+from softxent.doctor.diagnosis import Diagnosis
+from softxent.doctor.finding import Finding
 from softxent.doctor.losses.known_losses import (
     KnownLoss,
     Loss,

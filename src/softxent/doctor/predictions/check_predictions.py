@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from softxent.doctor.finding import Diagnosis
+from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.predictions.comparison import Comparison
 from softxent.doctor.selection import RuleNames, RuleSelection
 from softxent.ops.arrays.intake import receive
