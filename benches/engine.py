@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,19 +77,12 @@ def losses(args: argparse.Namespace) -> Iterator[Case]:
         check("loss", loss, want.detach())
         check("gradient", grad, want_grad, rtol=1e-3)
 
-        def kernel_over(over: Any = over, y: Any = y, row_loss: Any = row_loss) -> None:
-            _native.cross_entropy(over, index=y, loss=row_loss, grad=over)
-
-        def into_buffer(x: Any = x, y: Any = y, out: Any = out) -> Any:
-            return cross_entropy_with_grad(x, y, out=out)
-
-        def into_fresh(x: Any = x, y: Any = y) -> Any:
-            return cross_entropy_with_grad(x, y)
-
-        peers = {
-            "reused out": into_buffer,
-            "over the logits (kernel)": kernel_over,
-            "fresh array": into_fresh,
+        peers: dict[str, Callable[[], Any]] = {
+            "reused out": partial(cross_entropy_with_grad, x, y, out=out),
+            "over the logits (kernel)": partial(
+                _native.cross_entropy, over, index=y, loss=row_loss, grad=over
+            ),
+            "fresh array": partial(cross_entropy_with_grad, x, y),
             "torch eager": eager,
         }
         if compiled:
@@ -131,9 +125,9 @@ def softmaxes(args: argparse.Namespace) -> Iterator[Case]:
                 f"{name} {size}",
                 2 * x.nbytes,
                 {
-                    "reused out": lambda x=x, out=out, ours=ours: ours(x, out=out),
-                    "fresh array": lambda x=x, ours=ours: ours(x),
-                    "scipy": lambda x=x, peer=peer: peer(x, axis=-1),
+                    "reused out": partial(ours, x, out=out),
+                    "fresh array": partial(ours, x),
+                    "scipy": partial(peer, x, axis=-1),
                 },
             )
         check("logsumexp", logsumexp(x), scipy.special.logsumexp(x, axis=-1))
@@ -141,8 +135,8 @@ def softmaxes(args: argparse.Namespace) -> Iterator[Case]:
             f"logsumexp {size}",
             x.nbytes,
             {
-                "softxent": lambda x=x: logsumexp(x),
-                "scipy": lambda x=x: scipy.special.logsumexp(x, axis=-1),
+                "softxent": partial(logsumexp, x),
+                "scipy": partial(scipy.special.logsumexp, x, axis=-1),
             },
         )
 
@@ -153,14 +147,22 @@ def halves(args: argparse.Namespace) -> Iterator[Case]:
         x = RNG.standard_normal((rows, classes), dtype=np.float32)
         y = RNG.integers(0, classes, rows)
         bfloat = (x.view(np.uint32) >> 16).astype(np.uint16)  # truncated
-        inputs = {"bfloat16": bfloat, "float16": x.astype(np.float16), "float32": x}
+        inputs: dict[str, np.ndarray] = {
+            "bfloat16": bfloat,
+            "float16": x.astype(np.float16),
+            "float32": x,
+        }
         outs = {name: np.empty_like(logits) for name, logits in inputs.items()}
         loss = np.empty(rows)
+
+        def loss_and_gradient(
+            x: np.ndarray, out: np.ndarray, y: np.ndarray = y, loss: np.ndarray = loss
+        ) -> None:
+            _native.cross_entropy(x, index=y, loss=loss, grad=out)
+
         kernels: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
             "softmax": _native.softmax,
-            "loss and gradient": lambda x, out, y=y, loss=loss: _native.cross_entropy(
-                x, index=y, loss=loss, grad=out
-            ),
+            "loss and gradient": loss_and_gradient,
         }
         for name, kernel in kernels.items():
             for of, logits in inputs.items():
@@ -171,10 +173,7 @@ def halves(args: argparse.Namespace) -> Iterator[Case]:
             yield interleave(
                 f"{name} ({rows}, {classes})",
                 2 * bfloat.nbytes,
-                {
-                    of: lambda kernel=kernel, x=logits, out=outs[of]: kernel(x, out)
-                    for of, logits in inputs.items()
-                },
+                {of: partial(kernel, logits, outs[of]) for of, logits in inputs.items()},
             )
 
 
@@ -204,7 +203,7 @@ def threads(args: argparse.Namespace) -> Iterator[Case]:
         for peer in peers.values():
             peer()
             answers.append(out.copy())
-        np.testing.assert_array_equal(*answers)
+        np.testing.assert_array_equal(answers[0], answers[1])
         yield interleave(f"{name} (1, 128256)", 2 * x.nbytes, peers)
     set_num_threads(before)
 

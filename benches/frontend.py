@@ -48,8 +48,9 @@ def in_place(logits: torch.Tensor, target: torch.Tensor) -> Run:
     values, anchor = logits.detach().clone(), torch.zeros((), requires_grad=True)
 
     def run() -> None:
-        computed = _Computed.apply(anchor, values)
-        nn.functional.cross_entropy(computed, target, inplace_backward=True).backward()
+        computed = _Computed.apply(anchor, values)  # type: ignore[no-untyped-call]
+        loss = nn.functional.cross_entropy(computed, target, inplace_backward=True)
+        loss.backward()  # type: ignore[no-untyped-call]
 
     return run
 

@@ -22,6 +22,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -76,7 +77,8 @@ def read_text(path: Path | None, most: int) -> Text | None:
 def unigram(text: Text) -> np.ndarray:
     """Return each word's share of the training text, with 1 added to each count."""
     counts = np.bincount(text.train, minlength=text.classes) + 1.0
-    return counts / counts.sum()
+    shares: np.ndarray = counts / counts.sum()
+    return shares
 
 
 def unigram_perplexity(text: Text, valid: np.ndarray) -> float:
@@ -123,17 +125,12 @@ class WordModel(torch.nn.Module):
         return features
 
     def loss(
-        self, context: Tensor, target: Tensor, *, reduction: str = "mean", skip_below: float = 0.0
+        self, context: Tensor, target: Tensor, *, reduction: Literal["mean", "sum"] = "mean"
     ) -> Tensor:
-        value: Tensor = softxent.linear_cross_entropy(
-            self(context),
-            self.words,
-            target,
-            self.bias,
-            reduction=reduction,
-            skip_below=skip_below,
+        features: Tensor = self(context)
+        return softxent.linear_cross_entropy(
+            features, self.words, target, self.bias, reduction=reduction
         )
-        return value
 
     def loss_of_all_logits(self, context: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(F.linear(self(context), self.words, self.bias), target)
