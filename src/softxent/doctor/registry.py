@@ -15,10 +15,10 @@ docstring is its page in docs/doctor:
     Source: where people made the mistake, or the documentation that defines the behaviour.
 
     Wrong:
-        >>> an example in which the rule detects the mistake
+        an example, after >>>, in which the rule detects the mistake
 
     Fixed:
-        >>> the same example with the mistake fixed
+        the same example with the mistake fixed
 
 CONTRIBUTING.md says what a new rule must show and lists the steps to add one.
 """

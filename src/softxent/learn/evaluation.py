@@ -153,6 +153,12 @@ def evaluate(network: Network, samples: Samples) -> Evaluation:
         ShapeError: the features don't have the width of the network's input.
         DataError: the rows have no target.
         TargetError: a target is not a class of the network.
+
+    Example:
+        >>> from softxent.learn import data, train
+        >>> dataset = data.load("digits")
+        >>> evaluate(train(dataset).network, dataset.test).accuracy.weight
+        360
     """
     if samples.target is None:
         raise DataError("[evaluate] these rows have no target to compare with: use predict")

@@ -134,7 +134,11 @@ def load_model(record: Record) -> Network:
             run.json describes.
 
     Example:
-        >>> network = load_model(softxent.record.read(Path("runs/digits-1")))  # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> from softxent.record import read
+        >>> network = load_model(read(Path("runs/digits-1")))
+        >>> network(torch.zeros(2, 64)).shape
+        torch.Size([2, 10])
     """
     model, data = record.run.model, record.run.data
     where = f"[run] {record.path / 'run.json'}"

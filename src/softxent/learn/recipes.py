@@ -146,6 +146,10 @@ def find_recipe(name: str) -> Recipe:
 
     Raises:
         OptionError: there is no recipe of this name.
+
+    Example:
+        >>> find_recipe("note").epochs
+        9
     """
     if name not in RECIPES:
         raise OptionError(f"[recipe] there is no recipe {name!r}: use one of {', '.join(RECIPES)}")

@@ -51,8 +51,14 @@ def write_run(
         OSError: the disk is full, or a file can't be written.
 
     Example:
-        >>> with softxent.record.new_run(Path("runs/digits")) as new:  # doctest: +SKIP
-        ...     write_run(new, dataset, train(dataset), command="")
+        >>> import tempfile
+        >>> from softxent.learn import data, train
+        >>> from softxent.record import new_run
+        >>> dataset, path = data.load("digits"), Path(tempfile.mkdtemp()) / "runs" / "digits"
+        >>> with new_run(path) as new:
+        ...     _ = write_run(new, dataset, train(dataset), command="")
+        >>> (path / "run.json").exists()
+        True
     """
     (new.directory / "weights.safetensors").write_bytes(pack_weights(trained.network))
     test = trained.test
@@ -99,6 +105,12 @@ def load_run_rows(
 
     Raises:
         DataError, OptionError: as `softxent.learn.data.load_rows`.
+
+    Example:
+        >>> from softxent.record import read
+        >>> rows = load_run_rows(read(Path("runs/digits-1")), "digits", need_target=True)
+        >>> len(rows.samples.features)  # the rows that were held out for the test
+        360
     """
     return load_rows(
         record.run.data,

@@ -68,6 +68,12 @@ def measure_calibration(
         The calibration; None without any row. It is deterministic: the quantile comes from 200
         simulations with a fixed seed.
 
+    Example:
+        >>> confidence = np.linspace(0.5, 1, 100)
+        >>> calibration = measure_calibration(confidence, confidence > 0.6)
+        >>> calibration is not None
+        True
+
     Source: Nguyen and O'Connor, "Posterior calibration and exploratory analysis for natural
     language processing models", EMNLP 2015 (bins of equal size); the simulation is the consistency
     resampling of Bröcker and Smith, 2007.

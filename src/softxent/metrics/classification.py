@@ -148,6 +148,11 @@ def measure(logits: npt.NDArray[np.float32], target: Ints) -> Metrics:
     Args:
         logits: (N, C); a row with a NaN or an infinity has no prediction.
         target: (N,) class indices.
+
+    Example:
+        >>> logits = np.array([[2, 0], [0, 1], [0, 1]], np.float32)
+        >>> measure(logits, np.array([0, 1, 0])).predicted
+        array([0, 1, 1])
     """
     n, classes = logits.shape
     exact = logits.astype(np.float64)  # float32 would round confident probabilities to 1

@@ -13,7 +13,15 @@ _CHUNK = 1 << 20
 
 
 def digest(path: Path) -> FileDigest:
-    """A file's name, size and SHA-256; reads the whole file once, in chunks."""
+    """A file's name, size and SHA-256; reads the whole file once, in chunks.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "three.bin"
+        >>> _ = path.write_bytes(b"abc")
+        >>> digest(path).bytes, digest(path).sha256[:8]
+        (3, 'ba7816bf')
+    """
     sha = hashlib.sha256()
     size = 0
     with path.open("rb") as file:

@@ -80,6 +80,10 @@ def read_run(path: Path) -> Run:
 
     Raises:
         RunError: the directory isn't a run, or run.json is damaged or from a newer softxent.
+
+    Example:
+        >>> read_run(Path("runs/digits-1")).data.name
+        'digits'
     """
     if not path.is_dir():
         problem = "is a file, not a run directory" if path.exists() else "doesn't exist"
@@ -115,6 +119,11 @@ def read(path: Path) -> Record:
     Raises:
         RunError: it isn't a run, a file is missing or damaged, or its numbers contradict each
             other.
+
+    Example:
+        >>> record = read(Path("runs/digits-1"))
+        >>> record.test_logits.shape
+        (360, 10)
     """
     run = read_run(path)
     for expected in run.files:

@@ -55,6 +55,16 @@ def new_run(path: Path) -> Iterator[NewRun]:
     Raises:
         RunError: `path` exists already.
         OSError: the disk is full, or the directory can't be created.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "run"
+        >>> try:
+        ...     with new_run(path) as new:
+        ...         raise KeyboardInterrupt
+        ... except KeyboardInterrupt:
+        ...     path.exists()
+        False
     """
     if path.exists():
         raise RunError(

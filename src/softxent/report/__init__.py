@@ -31,8 +31,9 @@ def write(record: Record, path: Path | None = None) -> Path:
         OSError: the disk is full, or the file can't be written.
 
     Example:
-        >>> write(softxent.record.read(Path("runs/digits")))  # doctest: +SKIP
-        PosixPath('runs/digits/report.html')
+        >>> from softxent.record import read
+        >>> write(read(Path("runs/digits-1"))).name
+        'report.html'
     """
     path = record.path / "report.html" if path is None else path
     with atomic_file(path) as file:

@@ -31,6 +31,12 @@ def render(record: Record) -> str:
 
     Returns:
         The page. It contains everything it needs: it runs no script and fetches nothing.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from softxent.record import read
+        >>> render(read(Path("runs/digits-1")))[:15]
+        '<!DOCTYPE html>'
     """
     run = record.run
     metrics = measure(record.test_logits, record.test_target)
