@@ -21,19 +21,19 @@ __all__ = [
 
 
 class SoftxentError(Exception):
-    """What every error of softxent derives from."""
+    """The base class of every error of softxent."""
 
 
 class ShapeError(SoftxentError, ValueError):
-    """Shapes that don't fit together, or an axis that isn't there."""
+    """Shapes that don't fit together, or an axis that doesn't exist."""
 
 
 class DTypeError(SoftxentError, TypeError):
-    """A data type that an operation doesn't take."""
+    """A dtype that an operation doesn't support."""
 
 
 class TargetError(SoftxentError, ValueError, IndexError):
-    """A target that names no class, or that isn't a mass over the classes."""
+    """A target that is no class, or no distribution over the classes."""
 
 
 class ProbabilityError(SoftxentError, ValueError):
@@ -41,11 +41,11 @@ class ProbabilityError(SoftxentError, ValueError):
 
 
 class OptionError(SoftxentError, ValueError):
-    """An option with a value that it can't have."""
+    """An option with an invalid value."""
 
 
 class TrainingError(SoftxentError, ArithmeticError):
-    """A training that can't go on: its loss is no longer a finite number."""
+    """A training that can't continue: its loss is no longer finite."""
 
 
 class MissingExtraError(SoftxentError, ImportError):
@@ -53,15 +53,15 @@ class MissingExtraError(SoftxentError, ImportError):
 
 
 class DataError(SoftxentError, ValueError):
-    """A data file that is missing, damaged, or not what it was said to be."""
+    """A data file that is missing, damaged, or of another kind than stated."""
 
 
 class RunError(SoftxentError, ValueError):
-    """A run directory that isn't one, or whose files can't be believed."""
+    """A directory that isn't a run, or whose files fail their checks."""
 
 
 def missing_extra(package: str, *, needed_by: str, extra: str) -> MissingExtraError:
-    """The error for an optional dependency that can't be imported, with what mends it."""
+    """The error for an optional dependency that can't be imported, with its remedy."""
     return MissingExtraError(
         f"[{needed_by}] needs {package}, which is not installed. "
         f'It comes with an extra: pip install "softxent[{extra}]"'

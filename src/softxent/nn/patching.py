@@ -1,4 +1,4 @@
-"""torch.nn.functional's functions by softxent's, for code that can't change its import."""
+"""Replace torch.nn.functional's functions, for code that can't change its import."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _NAMES = (
 
 
 class patch:  # noqa: N801  (it is called like a function)
-    """From now on torch.nn.functional uses softxent: its losses, nn's modules, models that call it.
+    """Make torch.nn.functional use softxent: its losses, torch.nn's modules, models that call it.
 
-        with softxent.nn.patch():            # here alone
+        with softxent.nn.patch():            # inside this block
             train(model)
 
-        switch = softxent.nn.patch()         # from here on
-        switch.undo()
+        active = softxent.nn.patch()         # from here to undo()
+        active.undo()
 
     Softmax, log_softmax, cross_entropy, nll_loss and the two binary cross-entropies are patched.
-    What softxent's kernels don't take (tensors on other devices, subclasses, what torch.func is
-    transforming, integers, a softmax without `dim`) goes to torch's own function. Each `patch()`
-    is undone once; torch is as it was when the last is undone, in whatever order they are.
+    Calls that softxent's kernels don't serve (tensors on other devices, subclasses, transforms of
+    torch.func, integers, a softmax without `dim`) go to torch's own function. Patches count: torch
+    is as before when the last one is undone, in any order.
 
-    Code that has taken a function out of its module before (`from torch.nn.functional import
-    cross_entropy`) keeps what it took.
+    Code that imported a function before (`from torch.nn.functional import cross_entropy`) keeps
+    torch's.
 
     Example:
         >>> criterion = torch.nn.CrossEntropyLoss()
@@ -55,7 +55,7 @@ class patch:  # noqa: N801  (it is called like a function)
         _install()
 
     def undo(self) -> None:
-        """Count no longer; a second call changes nothing."""
+        """End this patch; a second call has no effect."""
         if self._active:
             self._active = False
             _uninstall()
@@ -97,14 +97,14 @@ def _uninstall() -> None:
         if _count > 0:
             return
         for name, (theirs, ours) in _installed.items():
-            # Whoever patched after us stays in place, and reaches torch's function through ours.
+            # A function that was patched over ours stays, and calls torch's through ours.
             if getattr(torch.nn.functional, name) is ours:
                 setattr(torch.nn.functional, name, theirs)
         _installed.clear()
 
 
 def _with_fallback(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Callable[..., Any]:
-    """Ours where it serves and a patch is active, else theirs, with the same arguments."""
+    """Call ours while a patch is active and where it serves the arguments, else theirs."""
 
     @functools.wraps(theirs)
     def either(input: Any, *arguments: Any, **keywords: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a loss can say besides its value, from the same pass over the logits."""
+"""The statistics that a loss computes in the same pass over the logits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["LossStats"]
 
 
 class LossStats(NamedTuple):
-    """A loss with what was found on the way; but for `loss`, one entry a row (the target's shape).
+    """A loss and the statistics of its rows; all but `loss` have the target's shape.
 
     The rows are those of p = softmax(u), u = softcap tanh(z / (temperature softcap)). In an ignored
     row `lse` and `entropy` are 0, `argmax` is -1 and `hits` is False; in a row that has no loss
     (only -inf, or with +inf or NaN) `lse` and `entropy` are NaN.
 
     Attributes:
-        loss: reduced as asked for, in nats; differentiable.
+        loss: reduced as requested, in nats; differentiable.
         lse: log sum_j exp(u_j), in nats; differentiable.
         entropy: -sum_j p_j log p_j, in nats; differentiable.
         argmax: int64, the class with the largest logit, the first among equals; a NaN is larger

@@ -14,7 +14,7 @@ __all__ = ["Mean"]
 class Mean:
     """A sum and what it has to be divided by.
 
-    Two of them add up to the mean over both, whatever their sizes: `Mean(s, a) + Mean(t, b)` is
+    Two of them add up to the mean over both, for any sizes: `Mean(s, a) + Mean(t, b)` is
     `Mean(s + t, a + b)`. Batches, epochs and machines can be added in any grouping, where a mean of
     means would count a short last batch as much as a full one.
 

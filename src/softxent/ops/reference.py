@@ -1,4 +1,4 @@
-"""The formula in float64 NumPy, as a textbook prints it. Everything else is compared with it.
+"""The formula in plain float64 NumPy. Everything else is compared with it.
 
     u    = softcap tanh(z / (temperature softcap))        (u = z / temperature without softcap)
     lse  = log sum_j exp(u_j)

@@ -102,8 +102,8 @@ _SMALL = 2**21  # multiplications; below, every engine is fast enough
 def available(dtype: torch.dtype) -> list[str]:
     """The engines that can multiply tensors of a dtype; torch's own comes first.
 
-    NumPy's BLAS has threads of its own. It is left out where torch was told to use fewer than the
-    process may.
+    NumPy's BLAS has threads of its own. It is left out where torch is set to fewer threads than
+    the process may use.
     """
     names = ["torch"]
     if dtype == torch.float32 and torch_private.has_onednn():

@@ -2,7 +2,7 @@
 
 Ordinary tensors on the CPU go to the compiled kernels (`softxent.ops.tensors.kernels`). While
 torch.compile, torch.export or another tracer records, they go to an operator that the tracer
-doesn't look into (`softxent.ops.tensors.operators`). Everything else is decomposed into torch
+records as a whole (`softxent.ops.tensors.operators`). Everything else is decomposed into torch
 operations (`softxent.ops.tensors.decompositions`): other devices, meta tensors, subclasses, the
 transforms of torch.func, forward-mode derivatives.
 """
