@@ -17,7 +17,7 @@ struct Level {
   Level {                                                                                    \
     name, runs_here, {                                                                       \
       level::softmax, level::logsumexp, level::cross_entropy, level::cross_entropy_gradient, \
-          level::cross_entropy_stats, level::check_targets, level::sum,                      \
+          level::cross_entropy_statistics, level::check_targets, level::sum,                 \
           level::binary_cross_entropy                                                        \
     }                                                                                        \
   }

@@ -92,7 +92,7 @@ struct TargetCheck {
 // logit; and whether the target (the most probable class of a soft target) is among the k largest.
 // Equal logits are ordered by class; NaN is larger than any number. An ignored row gives 0, -1 and
 // false.
-struct StatsTask {
+struct StatisticsTask {
   CrossEntropyTask loss;  // with loss and saved, without grad
   int64_t k;
   double* entropy;  // (rows)
@@ -127,7 +127,7 @@ struct Kernels {
   // Writes loss, saved and grad where given. Returns the sum of the losses, compensated.
   double (*cross_entropy)(const CrossEntropyTask&);
   void (*cross_entropy_gradient)(const CrossEntropyTask&);  // grad, from saved
-  void (*cross_entropy_stats)(const StatsTask&);
+  void (*cross_entropy_statistics)(const StatisticsTask&);
   TargetCheck (*check_targets)(
       const CrossEntropyTask&);           // reads index, weight, shape and logits.type
   double (*sum)(const double*, int64_t);  // compensated

@@ -8,19 +8,19 @@
 
 #include "kernels.h"
 
-#define SOFTXENT_DECLARE_LEVEL(level)                   \
-  namespace softxent {                                  \
-  namespace level {                                     \
-  void softmax(const SoftmaxTask&);                     \
-  void logsumexp(const LogSumExpTask&);                 \
-  double cross_entropy(const CrossEntropyTask&);        \
-  void cross_entropy_gradient(const CrossEntropyTask&); \
-  void gradient_of_difference(const CrossEntropyTask&); \
-  void cross_entropy_stats(const StatsTask&);           \
-  TargetCheck check_targets(const CrossEntropyTask&);   \
-  double sum(const double*, int64_t);                   \
-  void binary_cross_entropy(const BinaryTask&);         \
-  }                                                     \
+#define SOFTXENT_DECLARE_LEVEL(level)                      \
+  namespace softxent {                                     \
+  namespace level {                                        \
+  void softmax(const SoftmaxTask&);                        \
+  void logsumexp(const LogSumExpTask&);                    \
+  double cross_entropy(const CrossEntropyTask&);           \
+  void cross_entropy_gradient(const CrossEntropyTask&);    \
+  void gradient_in_double_double(const CrossEntropyTask&); \
+  void cross_entropy_statistics(const StatisticsTask&);    \
+  TargetCheck check_targets(const CrossEntropyTask&);      \
+  double sum(const double*, int64_t);                      \
+  void binary_cross_entropy(const BinaryTask&);            \
+  }                                                        \
   }
 
 SOFTXENT_DECLARE_LEVEL(baseline)

@@ -78,7 +78,7 @@ std::pair<double, double> cross_entropy(
   task.softcap = softcap;
   task.temperature = temperature;
   task.scale = scale;
-  StatsTask stats{};
+  StatisticsTask stats{};
   if (entropy || argmax || hits) {
     if (!(entropy && argmax && hits && loss && saved) || from_saved || grad) {
       throw nb::value_error(
@@ -94,7 +94,7 @@ std::pair<double, double> cross_entropy(
     return {NAN, denominator};
   }
   if (stats.entropy) {
-    kernels().cross_entropy_stats(stats);
+    kernels().cross_entropy_statistics(stats);
     return {kernels().sum(task.loss, rows), denominator};
   }
   return {kernels().cross_entropy(task), denominator};

@@ -43,7 +43,7 @@ SOFTXENT_INLINE inline void with_exp(V<T> min, V<T> max, const F& f) {
 // The sums of the rows in the lanes of one vector.
 template <class T>
 struct LaneSums {
-  V<T> max, top;               // the base: the maximum or the target; and its exponential
+  V<T> base, top;              // the base: the maximum or the target; and its exponential
   CompensatedSum<T> tail_sum;  // the sum of the other exponentials divided by top; fits a double
 
   SOFTXENT_INLINE V<T> log_sum() const { return log1p<T>(tail_sum.hi, tail_sum.lo); }
@@ -215,7 +215,7 @@ inline void sum_lanes(const Tile<T>& tile, const TilePrefetch& in, const TilePre
         at += width;
         return e;
       });
-      lanes[l / L].max = max;
+      lanes[l / L].base = max;
       lanes[l / L].top = top;
     });
   }
@@ -225,7 +225,7 @@ inline void sum_lanes(const Tile<T>& tile, const TilePrefetch& in, const TilePre
 }
 
 // Replaces the numbers of a tile, which lie between `least` and `most`, by their exponentials; and
-// computes those of lanes.max.
+// computes those of lanes.base.
 template <class T>
 inline void exp_lanes(const Tile<T>& tile, const V<T>* least, const V<T>* most,
                       const TilePrefetch& in, const TilePrefetch& out, LaneSums<T>* lanes) {
@@ -235,7 +235,7 @@ inline void exp_lanes(const Tile<T>& tile, const V<T>* least, const V<T>* most,
     with_exp<T>(least[l / L], most[l / L], [&](const auto& exp_) SOFTXENT_INLINE {
       const auto exp = exp_;
       auto next_in = in.from(l), next_out = out.from(l);
-      lanes[l / L].top = exp.exp(lanes[l / L].max);
+      lanes[l / L].top = exp.exp(lanes[l / L].base);
       for (T *e = tile.data + l, *end = e + n * width; e < end; e += width) {
         __builtin_prefetch(next_in.next(), 0, 3);
         __builtin_prefetch(next_out.next(), 1, 3);

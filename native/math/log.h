@@ -13,12 +13,12 @@ struct LogParts {
   V<T> large, small;
 };
 
-// log(u + lost) for u > 2^-64 and |lost| < ulp(u). Where u is near 1, y + y_lost is used for u +
-// lost - 1, since it may have more digits. The error is at most 2 ulp as one number; as two, for
+// log(u + error) for u > 2^-64 and |error| < ulp(u). Where u is near 1, y + y_error is used for u +
+// error - 1, since it may have more digits. The error is at most 2 ulp as one number; as two, for
 // float, half an ulp, and 2^-27 where the logarithm isn't small. u = 2^k m, log m = 2 atanh((m - 1)
 // / (m + 1)).
 template <class T>
-inline LogParts<T> log_in_parts(V<T> u, V<T> lost, V<T> y, V<T> y_lost) {
+inline LogParts<T> log_in_parts(V<T> u, V<T> error, V<T> y, V<T> y_error) {
   using C = ExpConstants<T>;
   using B = typename Vector<T>::bits;
   B bits;
@@ -44,7 +44,7 @@ inline LogParts<T> log_in_parts(V<T> u, V<T> lost, V<T> y, V<T> y_lost) {
   __builtin_memcpy(&down, &down_bits, sizeof down);
   // f = m - 1 is exact.
   const Mask<T> is_near_1 = k_bits == 64;
-  const V<T> f = is_near_1 ? y : m - 1, c = is_near_1 ? y_lost : lost * down;
+  const V<T> f = is_near_1 ? y : m - 1, c = is_near_1 ? y_error : error * down;
   // log(m + c) = log(m) + c / m; where m is far from 1, c contributes next to nothing.
   const V<T> tail = c - c * f * (1 - f);
   const V<T> d = f + 2, part = reciprocal<T>(d), rough = f * part;
@@ -65,22 +65,22 @@ inline LogParts<T> log_in_parts(V<T> u, V<T> lost, V<T> y, V<T> y_lost) {
   return {finite ? large : u, finite ? small : V<T>{}};
 }
 
-// u + lost = 1 + y.
+// u + error = 1 + y.
 template <class T>
 struct OnePlus {
-  V<T> u, lost;
+  V<T> u, error;
 
-  OnePlus(V<T> y, V<T> y_lost) : u(y + 1) {
+  OnePlus(V<T> y, V<T> y_error) : u(y + 1) {
     const V<T> back = u - 1;
-    lost = ((y - back) + (1 - (u - back))) + y_lost;
+    error = ((y - back) + (1 - (u - back))) + y_error;
   }
 };
 
-// log(1 + y + y_lost) for y >= 0.
+// log(1 + y + y_error) for y >= 0.
 template <class T>
-inline V<T> log1p(V<T> y, V<T> y_lost = V<T>{}) {
-  const OnePlus<T> whole(y, y_lost);
-  const LogParts<T> log = log_in_parts<T>(whole.u, whole.lost, y, y_lost);
+inline V<T> log1p(V<T> y, V<T> y_error = V<T>{}) {
+  const OnePlus<T> whole(y, y_error);
+  const LogParts<T> log = log_in_parts<T>(whole.u, whole.error, y, y_error);
   return log.large + log.small;
 }
 inline double log1p(double y) { return log1p<double>(broadcast(y))[0]; }

@@ -51,7 +51,7 @@ double run(const CrossEntropyTask& task, bool from_saved) {
     CrossEntropyTask forward = task;
     forward.grad.data = nullptr;
     const double total = from_saved ? NAN : run(forward, false);
-    gradient_of_difference(task);
+    gradient_in_double_double(task);
     return total;
   }
   if (dense) return run<double, true>(task, from_saved);

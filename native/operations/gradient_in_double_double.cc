@@ -148,7 +148,7 @@ class GradientInDoubleDouble {
 
 }  // namespace
 
-void gradient_of_difference(const CrossEntropyTask& task) { GradientInDoubleDouble(task).run(); }
+void gradient_in_double_double(const CrossEntropyTask& task) { GradientInDoubleDouble(task).run(); }
 
 }  // namespace SOFTXENT_LEVEL
 }  // namespace softxent

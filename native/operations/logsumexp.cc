@@ -117,7 +117,7 @@ void logsumexp_lanes(const LogSumExpTask task) {
     sum_lanes<double, false>(tile, next, next, sums);
     for (int64_t l = 0; l < width; l += kLanes<double>) {
       const LaneSums<double>& lanes = sums[l / kLanes<double>];
-      store(max + l, lanes.max);
+      store(max + l, lanes.base);
       store(log_sum + l, lanes.log_sum());
     }
     for (int64_t l = 0; l < tile.rows; ++l) {

@@ -170,7 +170,7 @@ void softmax_lanes(const SoftmaxTask task) {
     for (int64_t l = 0; l < width; l += kLanes<T>) {
       const LaneSums<T>& lanes = sums[l / kLanes<T>];
       if (task.log) {
-        const V<T> max = lanes.max, log_sum = lanes.log_sum();
+        const V<T> max = lanes.base, log_sum = lanes.log_sum();
         for (int64_t j = 0; j < tile.classes; ++j) {
           T* const x = tile.at(j) + l;
           store(x, (load(x) - max) - log_sum);

@@ -69,10 +69,10 @@ class Ranking {
   int64_t at_ = 0, first_nan_ = -1;
 };
 
-class Stats {
+class Statistics {
  public:
-  Stats(const StatsTask& task)
-      : task_(task), loss_(task.loss), scale_{loss_.softcap, loss_.temperature} {}
+  Statistics(const StatisticsTask& task)
+      : task_(task), loss_(task.loss), transform_{loss_.softcap, loss_.temperature} {}
 
   void run() const {
     const int64_t rows = loss_.shape.rows;
@@ -107,7 +107,7 @@ class Stats {
       const int64_t size = n - b < kLength ? n - b : kLength;
       read(loss_.logits, from + b * loss_.logits.class_stride, size, z);
       ranking.add(z, b, size);
-      if (!scale_.identity()) scale_.apply(z, size);
+      if (!transform_.identity()) transform_.apply(z, size);
       for_each_vector<double>(
           size, [&](int64_t k) { gap.add(term(load(z + k))); },
           [&](int64_t k, int64_t left) {
@@ -136,9 +136,9 @@ class Stats {
     return at;
   }
 
-  const StatsTask& task_;
+  const StatisticsTask& task_;
   const CrossEntropyTask& loss_;
-  const LogitTransform scale_;
+  const LogitTransform transform_;
 };
 
 // Skips the first `begin` rows of the outermost batch dimension.
@@ -148,7 +148,7 @@ void advance(Array& a, int64_t begin) {
 
 }  // namespace
 
-void cross_entropy_stats(const StatsTask& task) {
+void cross_entropy_statistics(const StatisticsTask& task) {
   const Shape& shape = task.loss.shape;
   const int64_t outer = shape.batch[0];
   if (shape.rows == 0) return;
@@ -168,7 +168,7 @@ void cross_entropy_stats(const StatsTask& task) {
   for (int64_t begin = 0; begin < outer; begin += at_once) {
     const int64_t count = outer - begin < at_once ? outer - begin : at_once;
     const int64_t first = begin * inner;
-    StatsTask slice = task;
+    StatisticsTask slice = task;
     slice.loss.from_maximum = true;
     slice.loss.shape.batch[0] = count;
     slice.loss.shape.rows = count * inner;
@@ -181,7 +181,7 @@ void cross_entropy_stats(const StatsTask& task) {
     slice.argmax += first;
     slice.hits += first;
     cross_entropy(slice.loss);
-    Stats(slice).run();
+    Statistics(slice).run();
   }
 }
 

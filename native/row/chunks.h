@@ -35,9 +35,9 @@ struct alignas(32) Chunk {
     top = unshifted.exp(broadcast(max))[0];
     scale = {UnshiftedExp<T>::kShift, UnshiftedExp<T>::kRound};
   }
-  void set_exp(const ShiftedExp<T>& pivot) {
-    top = pivot.exp(broadcast(max))[0];
-    scale = {pivot.shift[0], pivot.round[0]};
+  void set_exp(const ShiftedExp<T>& shifted) {
+    top = shifted.exp(broadcast(max))[0];
+    scale = {shifted.shift[0], shifted.round[0]};
   }
 };
 
@@ -79,11 +79,11 @@ constexpr double kScaleBias = sizeof(T) == 8 ? 0x1p256 : 1;
 template <class T>
 inline DoubleDouble rescale(ExpScale<T> from, ExpScale<T> to) {
   using C = ExpConstants<double>;
-  constexpr int lift = sizeof(T) == 8 ? 256 : 0;
+  constexpr int bias = sizeof(T) == 8 ? 256 : 0;
   const double s = static_cast<double>(from.shift) - static_cast<double>(to.shift);
   const double k = static_cast<double>(to.round) - static_cast<double>(from.round);
-  if (!(s * 1.44269504088896340736 + k > -1000 - lift)) return {};
-  const double exponent = C::kExponentZero + lift + k;
+  if (!(s * 1.44269504088896340736 + k > -1000 - bias)) return {};
+  const double exponent = C::kExponentZero + bias + k;
   const Exponential<double> e = exponential<double>(broadcast(s), broadcast(C::kRound + exponent));
   return {e.power[0], e.power[0] * e.p[0]};
 }
@@ -96,6 +96,7 @@ inline DoubleDouble scale_of(const Chunk<T>& chunk, const RowSum<T>& sum) {
   return same ? DoubleDouble{kScaleBias<T>, 0} : rescale(chunk.scale, sum.scale);
 }
 
+// For sum_row: no callback.
 struct Nothing {
   template <class S, class T>
   void operator()(int64_t, const S*, int64_t, T) const {}
@@ -103,11 +104,13 @@ struct Nothing {
 
 // The sum of a row; `Unshifted` is the exponential for chunks near 0. The callbacks:
 //
-// stage(begin, size, buffer) returns the u of a chunk, copied to the buffer if they aren't
-// contiguous in memory. before(c, u, size, max) sees a chunk before its exponentials are written to
-// e, which may be u. each(count, f) calls f(c, goes_on) for each chunk, in one thread or several;
-// goes_on says that the same thread will probably compute the next one. f may be copied to other
-// threads and therefore holds values.
+//  stage(begin, size, buffer)   returns the u of a chunk, copied to the buffer if they aren't
+//                               contiguous in memory
+//  before(c, u, size, max)      sees a chunk before its exponentials are written to e, which may be
+//  u each(count, f)               calls f(c, goes_on) for each chunk, in one thread or several;
+//  goes_on
+//                               says that the same thread will probably compute the next one. f may
+//                               be copied to other threads and therefore holds values.
 //
 // e receives exp(u - max of the chunk), or is null where nobody needs it.
 template <class Unshifted, class T, class S, class Each, class Stage, class Before>
@@ -139,10 +142,10 @@ inline RowSum<T> sum_row(int64_t n, T* e, Chunk<T>* chunks, NextRow<T, S> next, 
     const S* next_u = prefetch_target<Each>(u, goes_on, next.u);
     const T* next_e = prefetch_target<Each>(static_cast<const T*>(at), goes_on, next.e);
     if (!range.fits_unshifted()) {
-      const ShiftedExp<T> pivot(broadcast(range.max));
-      chunk.set_exp(pivot);
+      const ShiftedExp<T> shifted(broadcast(range.max));
+      chunk.set_exp(shifted);
       const int64_t top = find_first(u, size, range.max);
-      chunk.tail = exp_and_tail<true>(pivot, u, at, size, top, next_u, next_e);
+      chunk.tail = exp_and_tail<true>(shifted, u, at, size, top, next_u, next_e);
       return;
     }
     const Unshifted unshifted;

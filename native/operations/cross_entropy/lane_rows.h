@@ -52,6 +52,30 @@ struct LaneRows {
     return load_numbers(unshifted + l) & ~(lanes.tail_sum.hi < 1);
   }
 
+  // The sum of a tile's losses as the logarithm of a product: one logarithm for each lane instead
+  // of one for each row. Powers of two are taken out of the factors and summed separately.
+  DoubleDouble total_loss(const LaneSums<T>* lanes, const CompensatedSum<T>* sums,
+                          int64_t width) const {
+    ProductOfOnePlus<T> product;
+    CompensatedSum<T> logits;
+    V<T> exponents{};
+    for (int64_t l = 0; l < width; l += L) {
+      const LaneSums<T>& lane = lanes[l / L];
+      const Mask<T> by_sum = is_unlikely(lane, l);
+      const NormalizedSum<T> sum(sums[l / L]);
+      product.times({by_sum ? sum.y.hi : lane.tail_sum.hi, by_sum ? sum.y.lo : lane.tail_sum.lo});
+      exponents += by_sum ? sum.exponent : V<T>{};
+      logits.add(by_sum ? -load(logit + l) : V<T>{});
+    }
+    const OnePlus<T> whole(product.y.hi, product.y.lo);
+    const LogParts<T> log = log_in_parts<T>(whole.u, whole.error, product.y.hi, product.y.lo);
+    logits.add(log.large);
+    logits.lo += log.small;
+    DoubleDouble total = logits.total();
+    total.add(horizontal_sum(exponents) * 0.69314718055994530942);
+    return total;
+  }
+
   // Reads the saved statistics of the lanes from l on.
   void load_saved(int64_t l, LaneSums<T>& lanes) const {
     V<double> max[kParts<T>];
@@ -64,7 +88,7 @@ struct LaneRows {
       max[p] = shuffle<double>(a, b, even);
       store(tail_sum + p * kLanes<double>, shuffle<double>(a, b, even + 1));
     }
-    lanes.max = narrow<T>(max);
+    lanes.base = narrow<T>(max);
     lanes.tail_sum = split_doubles<T>(tail_sum);
   }
 
@@ -73,7 +97,7 @@ struct LaneRows {
     for_each_part<T>([&](auto part) {
       constexpr int p = decltype(part)::index;
       const V<double> r = widen<p>(lanes.tail_sum.hi) + widen<p>(lanes.tail_sum.lo);
-      const V<double> base = r == r ? widen<p>(lanes.max) : r;
+      const V<double> base = r == r ? widen<p>(lanes.base) : r;
       Mask<double> interleaved;
       for (int i = 0; i < kLanes<double>; ++i) interleaved[i] = i / 2 + i % 2 * kLanes<double>;
       double* const to = &saved[l + part.begin].base;

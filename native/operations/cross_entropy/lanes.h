@@ -20,12 +20,12 @@ class alignas(4096) CrossEntropyLanes {
  public:
   CrossEntropyLanes(const CrossEntropyTask& task, bool from_saved)
       : task_(task),
-        scale_{task.softcap, task.temperature},
+        transform_{task.softcap, task.temperature},
         from_saved_(from_saved),
         n_(task.shape.classes),
         width_(tile_width<T>(task.shape, task.logits)),
         workers_(tile_workers(task.shape, width_)),
-        adjacent_(!dense && !task.from_maximum && scale_.identity() &&
+        adjacent_(!dense && !task.from_maximum && transform_.identity() &&
                   rows_are_adjacent<T>(task.shape, task.logits) &&
                   (!task.grad.data || rows_are_adjacent<T>(task.shape, task.grad))),
         head_(adjacent_ && sizeof(T) == 4 && task.shape.batch_dims == 1 &&
@@ -55,7 +55,7 @@ class alignas(4096) CrossEntropyLanes {
 
  private:
   static constexpr int L = kLanes<T>;
-  static constexpr int64_t kManyTiles = 8;  // with so many, one more costs nothing
+  static constexpr int64_t kManyTiles = 8;  // with so many, one z_extra costs nothing
   using Index = typename Vector<T>::index;
   using Rows = LaneRows<T>;
 
@@ -68,13 +68,13 @@ class alignas(4096) CrossEntropyLanes {
     for (int64_t l = 0; from_saved_ && l < width_; ++l) {
       rows.saved[l] = l < tile.rows ? task_.saved[tile.row + l] : SavedStatistics{};
     }
-    if (adjacent_ && tile.rows == width_ && compute_adjacent(tile, exponentials_.of(worker), rows))
-      return;
-    compute_transposed(tile, extra_.of(worker), rows);
+    const bool done =
+        adjacent_ && tile.rows == width_ && compute_adjacent(tile, exponentials_.of(worker), rows);
+    if (!done) compute_transposed(tile, extra_.of(worker), rows);
   }
 
-  // The fast path. Returns false, with nothing written, where some logit isn't near 0; the general
-  // path gives the other rows the same bits.
+  // The fast path. Returns false, with the gradient unwritten, where the row isn't near 0 or a
+  // factor is too large or small for T; the general path gives the other rows the same bits.
   bool compute_adjacent(const Tile<T>& tile, T* e, Rows& rows) const {
     const T* const x = at(task_.logits, tile, task_.shape);
     T* const grad = task_.grad.data ? at(task_.grad, tile, task_.shape) : nullptr;
@@ -82,14 +82,14 @@ class alignas(4096) CrossEntropyLanes {
     LaneSums<T> lanes[kMaxWidth / L];
     for (int64_t l = 0; l < width_; l += L) {
       LaneSums<T>& lane = lanes[l / L];
-      lane.max = gather<T>(x + l * n_, rows.row_positions(l, n_));
-      store(rows.logit + l, lane.max);
+      lane.base = gather<T>(x + l * n_, rows.row_positions(l, n_));
+      store(rows.logit + l, lane.base);
       store(rows.e + l, gather<T>(e + l * n_, rows.row_positions(l, n_)));
       Rows::store_numbers(rows.unshifted + l, Mask<T>{} == 0);
       lane.top = load(rows.e + l);
       if (from_saved_) {
         rows.load_saved(l, lane);
-        lane.top = UnshiftedExp<T>().exp(lane.max);
+        lane.top = UnshiftedExp<T>().exp(lane.base);
       } else {
         read_transposed(e + l * n_, n_, n_, tile.data + l, width_);
       }
@@ -97,44 +97,47 @@ class alignas(4096) CrossEntropyLanes {
     CompensatedSum<T> sums[kMaxWidth / L];
     if (!from_saved_) sum_exponentials(tile, rows, lanes, sums);
     if (!from_saved_ && is_plain_nll_ && !task_.loss && !rows.ignored) {
-      store_sum(tile, total_loss(lanes, sums, rows));
+      store_sum(tile, rows.total_loss(lanes, sums, width_));
       write_saved(tile, rows);
     } else if (!from_saved_) {
       store_losses(lanes, sums, rows);
       write_losses(tile, rows);
     }
-    if (grad) {
-      Gradient gradients[kMaxWidth / L];
-      Mask<T> extreme{};
-      for (int64_t l = 0; l < width_; l += L) {
-        Gradient& g = gradients[l / L];
-        gradient_of(lanes[l / L], rows, l, g);
-        extreme |= exceeds_range<T>(g.factor.hi, g.given);
-      }
-      if (!all_lanes<T>(extreme == 0)) return false;
-      for (int64_t l = 0; l < width_; l += L) {
-        const Gradient& g = gradients[l / L];
-        T* const first = grad + l * n_;
-        row_of_.multiply(e + l * n_, g.factor, first, n_ * width_);
-        alignas(64) Index spot[L];
-        alignas(64) T at_target[L];
-        Rows::store_numbers(spot, rows.row_positions(l, n_));
-        store(at_target, g.at_target);
-#pragma GCC unroll 16
-        for (int k = 0; k < L; ++k) first[spot[k]] = at_target[k];
-      }
-      each_ignored(tile, rows, [&](int64_t l) {
-        for (int64_t j = 0; j < n_; ++j) grad[l * n_ + j] = 0;
-      });
+    return !grad || write_adjacent_gradient(tile, e, grad, lanes, rows);
+  }
+
+  bool write_adjacent_gradient(const Tile<T>& tile, const T* e, T* grad, const LaneSums<T>* lanes,
+                               const Rows& rows) const {
+    Gradient gradients[kMaxWidth / L];
+    Mask<T> extreme{};
+    for (int64_t l = 0; l < width_; l += L) {
+      Gradient& g = gradients[l / L];
+      gradient_of(lanes[l / L], rows, l, g);
+      extreme |= exceeds_range<T>(g.factor.hi, g.given);
     }
+    if (!all_lanes<T>(extreme == 0)) return false;
+    for (int64_t l = 0; l < width_; l += L) {
+      const Gradient& g = gradients[l / L];
+      T* const first = grad + l * n_;
+      row_of_.multiply(e + l * n_, g.factor, first, n_ * width_);
+      alignas(64) Index position[L];
+      alignas(64) T at_target[L];
+      Rows::store_numbers(position, rows.row_positions(l, n_));
+      store(at_target, g.at_target);
+#pragma GCC unroll 16
+      for (int k = 0; k < L; ++k) first[position[k]] = at_target[k];
+    }
+    each_ignored(tile, rows, [&](int64_t l) {
+      for (int64_t j = 0; j < n_; ++j) grad[l * n_ + j] = 0;
+    });
     return true;
   }
 
   // The general path.
   void compute_transposed(const Tile<T>& tile, T* buffer, Rows& rows) const {
     read_tile(task_.shape, task_.logits, tile);
-    if (!scale_.identity()) scale_.apply(tile.data, n_ * width_);
-    Tile<T> extra = tile;  // the target probabilities, or the logits once more
+    if (!transform_.identity()) transform_.apply(tile.data, n_ * width_);
+    Tile<T> extra = tile;  // the target probabilities, or the logits once z_extra
     extra.data = buffer;
     if (task_.probabilities.data) read_tile(task_.shape, task_.probabilities, extra);
     const TilePrefetch in = prefetch_after(task_.shape, task_.logits, tile);
@@ -156,8 +159,8 @@ class alignas(4096) CrossEntropyLanes {
     for (int64_t l = 0; l < width_ && dense && !from_saved_; l += L) {
       const LaneSums<T>& lane = lanes[l / L];
       const OnePlus<T> whole(lane.tail_sum.hi, lane.tail_sum.lo);
-      store_losses(log_in_parts<T>(whole.u, whole.lost, lane.tail_sum.hi, lane.tail_sum.lo),
-                   lane.max, rows, l);
+      store_losses(log_in_parts<T>(whole.u, whole.error, lane.tail_sum.hi, lane.tail_sum.lo),
+                   lane.base, rows, l);
       if (task_.saved) rows.store_saved(lane, l);
     }
     for (int64_t l = 0; l < width_ && task_.grad.data; l += L) {
@@ -180,7 +183,7 @@ class alignas(4096) CrossEntropyLanes {
       const Mask<T> unshifted = fits_unshifted<T>(least[k], most[k]);
       store(rows.max + l, most[k]);
       Rows::store_numbers(rows.unshifted + l, unshifted);
-      lanes[k].max = unshifted ? logit : most[k];
+      lanes[k].base = unshifted ? logit : most[k];
       if (from_saved_) rows.load_saved(l, lanes[k]);
     }
     exp_lanes<T>(tile, least, most, in, out, lanes);
@@ -219,35 +222,11 @@ class alignas(4096) CrossEntropyLanes {
       const CompensatedSum<T> sum =
           sums[l / L].scaled(broadcast(ExpConstants<T>::kUndoUnshiftedBias));
       const OnePlus<T> whole(lane.tail_sum.hi, lane.tail_sum.lo);
-      const V<T> u = by_sum ? sum.hi : whole.u, lost = by_sum ? sum.lo : whole.lost;
+      const V<T> u = by_sum ? sum.hi : whole.u, error = by_sum ? sum.lo : whole.error;
       const V<T> y = by_sum ? sum.hi - 1 : lane.tail_sum.hi,
-                 y_lost = by_sum ? sum.lo : lane.tail_sum.lo;
-      store_losses(log_in_parts<T>(u, lost, y, y_lost), by_sum ? V<T>{} : lane.max, rows, l);
+                 y_error = by_sum ? sum.lo : lane.tail_sum.lo;
+      store_losses(log_in_parts<T>(u, error, y, y_error), by_sum ? V<T>{} : lane.base, rows, l);
     }
-  }
-
-  // The sum of a tile's losses as the logarithm of a product: one logarithm for each lane instead
-  // of one for each row. Powers of two are taken out of the factors and summed separately.
-  DoubleDouble total_loss(const LaneSums<T>* lanes, const CompensatedSum<T>* sums,
-                          const Rows& rows) const {
-    ProductOfOnePlus<T> product;
-    CompensatedSum<T> logits;
-    V<T> exponents{};
-    for (int64_t l = 0; l < width_; l += L) {
-      const LaneSums<T>& lane = lanes[l / L];
-      const Mask<T> by_sum = rows.is_unlikely(lane, l);
-      const NormalizedSum<T> sum(sums[l / L]);
-      product.times({by_sum ? sum.y.hi : lane.tail_sum.hi, by_sum ? sum.y.lo : lane.tail_sum.lo});
-      exponents += by_sum ? sum.exponent : V<T>{};
-      logits.add(by_sum ? -load(rows.logit + l) : V<T>{});
-    }
-    const OnePlus<T> whole(product.y.hi, product.y.lo);
-    const LogParts<T> log = log_in_parts<T>(whole.u, whole.lost, product.y.hi, product.y.lo);
-    logits.add(log.large);
-    logits.lo += log.small;
-    DoubleDouble total = logits.total();
-    total.add(horizontal_sum(exponents) * 0.69314718055994530942);
-    return total;
   }
 
   void find_targets(const Tile<T>& tile, Rows& rows) const {
@@ -336,9 +315,9 @@ class alignas(4096) CrossEntropyLanes {
     return split_doubles<T>(rows.upstream + l);
   }
 
-  V<T> z_term(const LaneSums<T>& lanes) const {  // 2 z_loss lse
+  V<T> z_slope(const LaneSums<T>& lanes) const {  // 2 z_loss lse
     if (task_.z_loss == 0) return V<T>{};
-    return static_cast<T>(2 * task_.z_loss) * (lanes.max + lanes.log_sum());
+    return static_cast<T>(2 * task_.z_loss) * (lanes.base + lanes.log_sum());
   }
 
   // The gradient of a row: the factor of its exponentials, the value at the target, and what the
@@ -352,37 +331,38 @@ class alignas(4096) CrossEntropyLanes {
                                    Gradient& g) const {
     const CompensatedSum<T> reciprocal_sum = lanes.reciprocal_sum(), tail = lanes.tail(),
                             upstream = upstream_at(rows, l);
-    const CompensatedSum<T> kept =
+    const CompensatedSum<T> weighted =
         is_plain_nll_ ? upstream : upstream.times(target_sum_at(rows, l));
-    const V<T> more = z_term(lanes) * upstream.hi;
-    const CompensatedSum<T> factor = reciprocal_sum.times({kept.hi + more, kept.lo});
+    const V<T> z_extra = z_slope(lanes) * upstream.hi;
+    const CompensatedSum<T> factor = reciprocal_sum.times({weighted.hi + z_extra, weighted.lo});
     // p_factor p - t. Where the base is the target, p_factor (p - 1) is computed as -p_factor tail
     // / sum, which keeps its digits.
     const V<T> low = multiply_add(tail.hi, factor.lo, tail.lo * factor.hi);
-    const V<T> at_top = more - multiply_add(tail.hi, factor.hi, low);
+    const V<T> at_top = z_extra - multiply_add(tail.hi, factor.hi, low);
     const V<T> e = load(rows.e + l);  // of the target
-    const V<T> below = multiply_add(e, factor.hi, -kept.hi) + (e * factor.lo - kept.lo);
+    const V<T> below = multiply_add(e, factor.hi, -weighted.hi) + (e * factor.lo - weighted.lo);
     g.factor.hi = factor.hi;
     g.factor.lo = factor.lo;
     g.at_target = e == lanes.top ? at_top : below;
-    g.given = kept.hi;
+    g.given = weighted.hi;
   }
 
   // Replaces the exponentials of the lanes from l on by the gradient.
   void write_gradient(const Tile<T>& tile, const Tile<T>& extra, LaneSums<T>& lanes,
                       const Rows& rows, int64_t l) const {
     if (dense) {
-      const V<T> more = z_term(lanes);
+      const V<T> z_extra = z_slope(lanes);
       const CompensatedSum<T> reciprocal_sum = lanes.reciprocal_sum(), tail = lanes.tail(),
                               upstream = upstream_at(rows, l);
       const CompensatedSum<T> target_sum = target_sum_at(rows, l),
-                              p_factor{target_sum.hi + more, target_sum.lo};
-      const V<T> p_max_minus_1 = -(tail.times(reciprocal_sum).hi * p_factor.hi);
+                              p_factor{target_sum.hi + z_extra, target_sum.lo};
+      const V<T> p_factor_times_p_minus_1 = -(tail.times(reciprocal_sum).hi * p_factor.hi);
       CompensatedSum<T> factor = reciprocal_sum.times(p_factor);
       V<T> at_target{};
       recompute_extreme(tile, rows, l, V<T>{}, p_factor.hi, lanes, factor, at_target);
-      const DenseFactors<T> factors{factor.hi,     factor.lo,     lanes.top, p_max_minus_1,
-                                    target_sum.hi, target_sum.lo, more,      upstream.hi};
+      const DenseFactors<T> factors{
+          factor.hi,     factor.lo,     lanes.top, p_factor_times_p_minus_1,
+          target_sum.hi, target_sum.lo, z_extra,   upstream.hi};
       for (int64_t j = 0; j < n_; ++j) {
         T* const to = tile.at(j) + l;
         store(to, factors.gradient(load(to), target_of(extra, rows, j, l)));
@@ -407,16 +387,16 @@ class alignas(4096) CrossEntropyLanes {
       const double top = static_cast<double>(lanes.top[k]);
       const double tail_sum =
           static_cast<double>(lanes.tail_sum.hi[k]) + static_cast<double>(lanes.tail_sum.lo[k]);
-      const double reciprocal_sum = 1 / (1 + tail_sum);
-      const double lse = static_cast<double>(lanes.max[k]) + log1p(tail_sum);
+      const double p_base = 1 / (1 + tail_sum);
+      const double lse = static_cast<double>(lanes.base[k]) + log1p(tail_sum);
       const double upstream = task_.upstream ? task_.upstream[tile.row + l + k] : 1;
-      const GradientFactors f(task_, scale_, upstream, tail_sum, lse,
+      const GradientFactors f(task_, transform_, upstream, tail_sum, lse,
                               is_plain_nll_ ? 1 : rows.target_sum[l + k]);
       const Normalizer<T> exact(top, tail_sum, dense ? f.p_factor : f.p_factor * f.upstream);
       factor.hi[k] = static_cast<T>(exact.hi);
       factor.lo[k] = static_cast<T>(exact.hi - static_cast<double>(factor.hi[k]) + exact.lo);
       at_target[k] = static_cast<T>(
-          f.at_target(e[k] == lanes.top[k], static_cast<double>(e[k]) / top * reciprocal_sum));
+          f.at_target(e[k] == lanes.top[k], static_cast<double>(e[k]) / top * p_base));
       if (exact.prescale == 1) continue;
       const T prescale = static_cast<T>(exact.prescale);
       lanes.top[k] *= prescale;
@@ -460,16 +440,16 @@ class alignas(4096) CrossEntropyLanes {
       });
     };
     clear(tile.data);
-    if (scale_.softcap != 0) {
+    if (transform_.softcap != 0) {
       read_tile(task_.shape, task_.logits, extra);
       clear(extra.data);  // NaN would turn the zeros into NaN
-      scale_.apply_derivative(extra.data, tile.data, n_ * width_);
+      transform_.apply_derivative(extra.data, tile.data, n_ * width_);
     }
     write_tile(task_.shape, task_.grad, tile);
   }
 
   const CrossEntropyTask task_;
-  const LogitTransform scale_;
+  const LogitTransform transform_;
   const bool from_saved_;
   const int64_t n_, width_;
   const int workers_;

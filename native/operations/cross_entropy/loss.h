@@ -19,8 +19,8 @@ D loss_of(const CrossEntropyTask& task, D lse, D nll) {
 }
 template <class D>
 D loss_of(const CrossEntropyTask& task, D max, D log_sum, D target_sum, D gap) {
-  const D spread = target_sum == 0 ? D{} : target_sum * log_sum;
-  return loss_of<D>(task, max + log_sum, spread + gap);
+  const D lse_part = target_sum == 0 ? D{} : target_sum * log_sum;
+  return loss_of<D>(task, max + log_sum, lse_part + gap);
 }
 
 // Collects rows until there is a vector of them: one logarithm takes as long as a vector of
@@ -36,16 +36,16 @@ class LossBatch {
     if (!task_.loss) return;
     row_[count_] = row;
     max_[count_] = max;
-    ratio_[count_] = tail_sum;
-    target_[count_] = target_sum;
+    tail_sum_[count_] = tail_sum;
+    target_sum_[count_] = target_sum;
     gap_[count_] = gap;
     if (++count_ == kLanes<double>) flush();
   }
 
  private:
   void flush() {
-    const V<double> loss = loss_of<V<double>>(task_, load(max_), log1p<double>(load(ratio_)),
-                                              load(target_), load(gap_));
+    const V<double> loss = loss_of<V<double>>(task_, load(max_), log1p<double>(load(tail_sum_)),
+                                              load(target_sum_), load(gap_));
     for (int k = 0; k < count_; ++k) task_.loss[row_[k]] = loss[k];
     count_ = 0;
   }
@@ -53,8 +53,8 @@ class LossBatch {
   const CrossEntropyTask& task_;
   int count_ = 0;
   int64_t row_[kLanes<double>];
-  double max_[kLanes<double>]{}, ratio_[kLanes<double>]{};
-  double target_[kLanes<double>]{}, gap_[kLanes<double>]{};
+  double max_[kLanes<double>]{}, tail_sum_[kLanes<double>]{};
+  double target_sum_[kLanes<double>]{}, gap_[kLanes<double>]{};
 };
 
 // The gradient of a row is (p_factor p - t) upstream, with p_factor = s + 2 z_loss lse.
@@ -65,14 +65,14 @@ struct GradientFactors {
   double target_sum, p_factor, extra, tail_sum, upstream;
 
   GradientFactors() = default;
-  GradientFactors(const CrossEntropyTask& task, const LogitTransform& scale, double given,
-                  double ratio_, double lse, double target_)
-      : target_sum(target_),
+  GradientFactors(const CrossEntropyTask& task, const LogitTransform& transform, double given,
+                  double tail_sum_, double lse, double target_sum_)
+      : target_sum(target_sum_),
         extra(task.z_loss == 0 ? 0 : 2 * task.z_loss * lse),
-        tail_sum(ratio_),
+        tail_sum(tail_sum_),
         upstream(given * task.scale) {
     p_factor = target_sum + extra;
-    if (scale.softcap == 0 && scale.temperature != 1) upstream /= scale.temperature;
+    if (transform.softcap == 0 && transform.temperature != 1) upstream /= transform.temperature;
   }
 
   double p_max_minus_1() const { return -tail_sum / (1 + tail_sum); }
@@ -89,12 +89,13 @@ struct GradientFactors {
 template <class T>
 struct DenseFactors {
   V<T> high, low;  // p_factor / sum_j exp(u_j - max)
-  V<T> top, p_factor_above, target_sum_high, target_sum_low, extra, upstream;
+  V<T> top, p_factor_times_p_minus_1, target_sum_high, target_sum_low, extra, upstream;
 
   V<T> gradient(V<T> e, V<T> t) const {
     const V<T> below = dot2<T>(e, high, e, low) - t;
     const V<T> half_target_sum = target_sum_high / 2;
-    const V<T> at_top = p_factor_above + (((target_sum_high - t) + target_sum_low) + extra);
+    const V<T> at_top =
+        p_factor_times_p_minus_1 + (((target_sum_high - t) + target_sum_low) + extra);
     // The form with p - 1 helps only where nearly all of p and of t is on this class.
     return ((e == top) & (t > half_target_sum) ? at_top : below) * upstream;
   }

@@ -20,14 +20,14 @@ class alignas(4096) CrossEntropyRows {
  public:
   CrossEntropyRows(const CrossEntropyTask& task, bool from_saved)
       : task_(task),
-        scale_{task.softcap, task.temperature},
+        transform_{task.softcap, task.temperature},
         from_saved_(from_saved),
         n_(task.shape.classes),
         workers_(workers_for(task.shape.rows, n_)),
-        contiguous_logits_(is_contiguous<S>(task.shape, task.logits) && scale_.identity()),
+        contiguous_logits_(is_contiguous<S>(task.shape, task.logits) && transform_.identity()),
         // du/dz needs the logits until the end: the gradient can't be written over them before.
         contiguous_grad_(task.grad.data && is_contiguous<S>(task.shape, task.grad) &&
-                         scale_.identity()),
+                         transform_.identity()),
         streamed_(contiguous_grad_ && can_stream<T, S>(task.shape, task.logits, task.grad),
                   &kKind[from_saved], task.shape.rows, n_),
         exponentials_in_grad_(contiguous_grad_ && !streamed_ && !Storage<S>::is_half &&
@@ -67,7 +67,7 @@ class alignas(4096) CrossEntropyRows {
   };
   // The sums of t and of t (max of the chunk - u) over a chunk.
   struct TargetSums {
-    DoubleDouble target_sum, gap;
+    DoubleDouble total, gap;
   };
   struct Pending {
     T* own;  // a buffer for its exponentials
@@ -101,7 +101,7 @@ class alignas(4096) CrossEntropyRows {
     if (contiguous_logits_) return static_cast<const S*>(task_.logits.data) + at;
     read_raw(task_.logits, at, size, buffer);
     if constexpr (!Storage<S>::is_half) {  // transformed logits aren't computed in float
-      if (!scale_.identity()) scale_.apply(buffer, size);
+      if (!transform_.identity()) transform_.apply(buffer, size);
     }
     return buffer;
   }
@@ -184,12 +184,11 @@ class alignas(4096) CrossEntropyRows {
         gap.hi = row.target_sum.hi * (s.base - static_cast<double>(*target));
     } else {
       for (int64_t c = 0; c < chunks_of(n_); ++c) {
-        row.target_sum.add(target_sums[c].target_sum);
+        row.target_sum.add(target_sums[c].total);
         gap.add(target_sums[c].gap);
         // No term is negative here either.
-        if (target_sums[c].target_sum.hi != 0) {
-          gap.add(
-              target_sums[c].target_sum.times({s.base - static_cast<double>(chunks[c].max), 0}));
+        if (target_sums[c].total.hi != 0) {
+          gap.add(target_sums[c].total.times({s.base - static_cast<double>(chunks[c].max), 0}));
         }
       }
     }
@@ -210,9 +209,9 @@ class alignas(4096) CrossEntropyRows {
   };
   TargetProbability target_probability(const Row& row, double u) const {
     const SavedStatistics& s = row.sum.saved;
-    const double reciprocal_sum = 1 / (1 + s.tail_sum),
-                 p = LogitTransform::exp_below(broadcast(u - s.base))[0] * reciprocal_sum;
-    return {p, u == s.base ? -s.tail_sum * reciprocal_sum : p - 1};
+    const double p_base = 1 / (1 + s.tail_sum);
+    const double p = LogitTransform::exp_below(broadcast(u - s.base))[0] * p_base;
+    return {p, u == s.base ? -s.tail_sum * p_base : p - 1};
   }
 
   // Whether an ulp of a float, lost in the sum, would be more than an ulp of the gradient.
@@ -220,10 +219,10 @@ class alignas(4096) CrossEntropyRows {
     const SavedStatistics& s = row.sum.saved;
     const TargetProbability target = target_probability(row, u);
     const double target_sum = row.target_sum.value(), z = 2 * task_.z_loss;
-    const double extra = z * (s.base + log1p(s.tail_sum)), lost = s.tail_sum / (1 + s.tail_sum);
+    const double extra = z * (s.base + log1p(s.tail_sum)), p_tail = s.tail_sum / (1 + s.tail_sum);
     const double at_target = target_sum * target.p_minus_1 + extra * target.p;
-    return lost * target.p * (target_sum + fabs(extra) + z) > fabs(at_target) ||
-           lost * z > fabs(target_sum + extra);
+    return p_tail * target.p * (target_sum + fabs(extra) + z) > fabs(at_target) ||
+           p_tail * z > fabs(target_sum + extra);
   }
 
   // Computes the sum of such a row again, in double.
@@ -267,10 +266,10 @@ class alignas(4096) CrossEntropyRows {
     if (dense) {
       TargetSums* const target_sums = target_sums_.of(worker);
       each(count, [=](int64_t c, bool) {
-        target_sums[c].target_sum = target_sum_of(i, c * kChunk, chunk_size(n_, c * kChunk));
+        target_sums[c].total = target_sum_of(i, c * kChunk, chunk_size(n_, c * kChunk));
       });
       each.join();
-      for (int64_t c = 0; c < count; ++c) row.target_sum.add(target_sums[c].target_sum);
+      for (int64_t c = 0; c < count; ++c) row.target_sum.add(target_sums[c].total);
     }
     Chunk<T> at_max{};
     at_max.max = static_cast<T>(task_.saved[i].base);
@@ -293,9 +292,9 @@ class alignas(4096) CrossEntropyRows {
         chunk.set_exp(unshifted);
         exp_block(unshifted, u, row.e + begin, size, next_u);
       } else {
-        const ShiftedExp<T> pivot(broadcast(at_max.max));
-        chunk.set_exp(pivot);
-        exp_block(pivot, u, row.e + begin, size, next_u);
+        const ShiftedExp<T> shifted(broadcast(at_max.max));
+        chunk.set_exp(shifted);
+        exp_block(shifted, u, row.e + begin, size, next_u);
       }
       StreamWriter<Bits<S>> own;
       write_gradient(row, c, chunk, normalizer_of(row, chunk), Each::kIsShared ? &own : stream);
@@ -307,7 +306,7 @@ class alignas(4096) CrossEntropyRows {
     const SavedStatistics& s = row.sum.saved;
     const double lse = task_.z_loss == 0 ? 0 : s.base + log1p(s.tail_sum);
     const double given = task_.upstream ? task_.upstream[row.i] : 1;
-    return {task_, scale_, given, s.tail_sum, lse, row.target_sum.value()};
+    return {task_, transform_, given, s.tail_sum, lse, row.target_sum.value()};
   }
   Normalizer<T> normalizer_of(const Row& row, const Chunk<T>& chunk) const {
     const double factor = row.factors.p_factor * (dense ? 1 : row.factors.upstream);
@@ -340,7 +339,7 @@ class alignas(4096) CrossEntropyRows {
       // Where every class of the chunk is masked, the distance to the row's maximum is infinite
       // anyway.
       if (max > -INFINITY) add_gap(t, u + b, n, max, gap);
-      sums.target_sum.add(target_sum.total());
+      sums.total.add(target_sum.total());
       sums.gap.add(gap.total());
     }
     return sums;
@@ -369,9 +368,9 @@ class alignas(4096) CrossEntropyRows {
       if (contiguous_grad_) continue;
       if constexpr (!Storage<S>::is_half) {
         T z[kBlock];
-        if (scale_.softcap != 0) {
+        if (transform_.softcap != 0) {
           read(task_.logits, row.from + b * task_.logits.class_stride, size, z);
-          scale_.apply_derivative(z, g, size);
+          transform_.apply_derivative(z, g, size);
         }
       }
       write_raw(task_.grad, row.to + b * task_.grad.class_stride, size, g);
@@ -450,7 +449,7 @@ class alignas(4096) CrossEntropyRows {
   static constexpr char kKind[2] = {};  // see Streaming
 
   const CrossEntropyTask task_;
-  const LogitTransform scale_;
+  const LogitTransform transform_;
   const bool from_saved_;
   const int64_t n_;
   const int workers_;
