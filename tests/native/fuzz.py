@@ -1,11 +1,11 @@
-"""Random calls of the kernels' binding: an error or a right answer, never a write outside.
+"""Random calls of the compiled module: an error or a correct result, never a write outside.
 
 python -m tests.native.fuzz [calls] [seed]; a few thousand of them are part of the test suite, and
-`make fuzz` makes a million. Each call takes arrays of random shape, strides, alignment and dtype,
-now and then of the wrong one, read-only, or lying on each other. Answers are compared with the
-float64 reference; every buffer that is written lies between guard bytes.
+`make fuzz` makes a million. Each call takes arrays of random shape, strides, alignment and dtype;
+sometimes the dtype is wrong, an array is read-only, or two of them overlap. Results are compared
+with the float64 reference; every buffer that is written lies between guard bytes.
 
-One call in four goes through the public functions, which copy where the binding refuses.
+One call in four goes through the public functions, which copy what the module refuses.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from softxent.ops.options import LossOptions
 GUARD = 0xA5
 ERRORS = (TypeError, ValueError, IndexError, BufferError)  # softxent's own are among them
 TYPES = (np.float32, np.float64, np.float16, np.uint16, np.int32)  # uint16: bfloat16's bits
-# The reference is a plain float64 formula, which loses digits where logits are 1e4 apart.
+# The reference is a plain float64 formula, which loses digits where logits differ by 1e4.
 RELATIVE = {np.float32: 4e-6, np.float64: 1e-9, np.float16: 1.1e-3, np.uint16: 2.0**-7}
 SMALLEST = {np.float32: 1e-37, np.float64: 1e-300, np.float16: 7e-8, np.uint16: 1e-37}
 LARGEST = {np.float32: 3.4e38, np.float64: np.inf, np.float16: 65504, np.uint16: 3.38e38}
 
 
-# Of each type: its unit at 1, and its smallest number.
-UNITS = {
+# The ulp of 1 and the smallest number of each type.
+ULPS = {
     "<f8": (2.0**-52, 2.0**-1074),
     "<f4": (2.0**-23, 2.0**-149),
     "<f2": (2.0**-10, 2.0**-24),
@@ -62,7 +62,7 @@ class Fuzz:
     # --- arrays ----------------------------------------------------------------------------------
 
     def strides(self, shape: tuple[int, ...], item: int) -> tuple[list[int], int]:
-        """In any order of the axes, with or without gaps; and the bytes that they span."""
+        """Strides for any order of the axes, with or without gaps, and the bytes that they span."""
         strides, step, span = [0] * len(shape), item, item
         gaps, mixed = self.chance(0.5), self.chance(0.5)
         for axis in self.rng.permutation(len(shape)) if mixed else range(len(shape))[::-1]:
@@ -74,8 +74,8 @@ class Fuzz:
         return strides, span
 
     def array(self, shape: tuple[int, ...], dtype: Any, *, writes: bool) -> np.ndarray:
-        """Somewhere inside a buffer: between guard bytes if it is written, else right at its end,
-        where a sanitizer sees a read behind it."""
+        """An array inside a buffer: between guard bytes if it is written, else at the very end,
+        where a sanitizer detects a read behind it."""
         item = np.dtype(dtype).itemsize
         strides, span = self.strides(shape, item)
         offset = self.choose(0, 0, 0, item, 1) + (64 if writes else 0)
@@ -88,7 +88,7 @@ class Fuzz:
         return view
 
     def guard(self, buffer: np.ndarray, view: np.ndarray, offset: int) -> None:
-        """From now on nothing but the view's elements may change in the buffer."""
+        """From now on only the view's elements may change in the buffer."""
         inside = np.zeros(buffer.shape, bool)
         item = view.itemsize
         marks = np.ndarray((*view.shape, item), bool, inside.data, offset, (*view.strides, 1))
@@ -106,7 +106,7 @@ class Fuzz:
 
     def fill(self, view: np.ndarray) -> None:
         if view.dtype == np.uint16 and self.chance(0.2):
-            # NaN and infinities among them; the reference can't tell log 2 beside 1e30 from 0.
+            # With NaN and infinities. In the reference, 1e30 + log 2 equals 1e30.
             bits = self.rng.integers(0, 2**16, view.shape).astype(np.uint16)
             size = np.abs(wide(bits))
             view[...] = np.where(np.isfinite(size) & (size > 6e4), 0, bits)
@@ -171,7 +171,7 @@ class Fuzz:
         return np.moveaxis(wide(x), axis, -1).reshape(-1, classes)
 
     def compare(self, what: str, got: Any, want: Any, dtype: Any, scale: Any = 0.0) -> None:
-        """Equal, or near for the dtype; `scale` is the size of the terms that may cancel."""
+        """Equal, or close for the dtype; `scale` is the size of the terms that may cancel."""
         near = np.abs(got - want) <= RELATIVE[dtype] * (np.abs(want) + scale) + SMALLEST[dtype]
         same = (got == want) | (np.isnan(got) & np.isnan(want))
         same |= (np.abs(want) >= LARGEST[dtype]) & (got == np.copysign(np.inf, want))
@@ -184,7 +184,7 @@ class Fuzz:
         z = self.by_row(x, axis, classes) if -x.ndim <= axis < x.ndim else None
         if self.chance(0.25):
             (softxent.log_softmax if log else softxent.softmax)(x, axis, out=out)
-            if x.dtype.kind in "iu":  # computed in float64; `out` of that dtype was given
+            if x.dtype.kind in "iu":  # computed in float64, and `out` has that dtype
                 return
         else:
             _native.softmax(x, out, axis=axis, log=log)
@@ -267,7 +267,7 @@ class Fuzz:
         else:
             target = given.get("probabilities")
         if "uint16" in (x.dtype.name, getattr(target, "dtype", x.dtype).name):
-            return None  # integers, to the public functions
+            return None  # the public functions would take it for integers
         if target is None:
             return None
         loss, _ = softxent.cross_entropy_with_grad(
@@ -299,9 +299,9 @@ class Fuzz:
         if again:
             want = wide(grad)
             _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=grad)
-            # Chunks of a long row are measured by their own maxima, and later by the row's.
-            unit, least = UNITS[x.dtype.str] if x.shape[axis] > 2048 else (0, 0)
-            assert np.allclose(wide(grad), want, 8 * unit, 8 * least, equal_nan=True), (
+            # Chunks of a long row are relative to their own maxima here, and to the row's before.
+            ulp, least = ULPS[x.dtype.str] if x.shape[axis] > 2048 else (0, 0)
+            assert np.allclose(wide(grad), want, 8 * ulp, 8 * least, equal_nan=True), (
                 "forward and backward disagree"
             )
         return loss, grad, scale if upstream is None else scale * upstream[:, None]
@@ -309,12 +309,12 @@ class Fuzz:
     def reduced_loss(
         self, x: np.ndarray, given: dict[str, Any], options: dict[str, Any]
     ) -> tuple[float, np.ndarray] | None:
-        """The sum of the losses by the short way, and the gradient, if it takes such arrays."""
+        """The sum of the losses by the fast path, and the gradient, if it takes such arrays."""
         plain = {**options, "label_smoothing": 0.0} == PLAIN and set(given) == {"index"}
         if not plain:
             return None
         logits = np.array(x, order="C") if self.chance(0.8) else x
-        kind = self.choose("apart", "fresh", "itself", "beside")
+        kind = self.choose("apart", "new", "itself", "beside")
         if kind == "beside":
             grad, logits = self.beside(x), self.moved
         elif kind == "itself" and logits is not x:
@@ -346,17 +346,17 @@ class Fuzz:
         want, want_grad, _ = reference.cross_entropy(
             z, target, LossOptions(weight=given.get("weight"), **options)
         )
-        broken = np.isnan(want)
-        want_grad[broken] = np.nan
+        undefined = np.isnan(want)
+        want_grad[undefined] = np.nan
         want[ignored], want_grad[ignored] = 0, 0
         finite = np.where(np.isfinite(z), z, 0)
         lse = np.abs(finite).max(axis=1, initial=0) / options["temperature"] + np.log(classes)
         if options["softcap"]:
             lse = options["softcap"] + np.log(classes)
-        mass = reference.target_distribution(
+        distribution = reference.target_distribution(
             target, classes, given.get("weight"), options["label_smoothing"]
         )
-        total = mass.sum(axis=1)
+        total = distribution.sum(axis=1)
         sharp = np.float64 if dtype == np.float64 else np.float32
         terms = total * lse + options["z_loss"] * lse**2
         self.compare("loss", loss, want, sharp, 1e-3 * terms)
@@ -367,7 +367,7 @@ class Fuzz:
 
 
 def fuzz(calls: int, seed: int) -> tuple[int, int, int]:
-    """How many were answered, how many refused, and how many took the short way too."""
+    """How many calls were answered, how many refused, and how many also took the fast path."""
     run = Fuzz(seed)
     levels = _native.levels()
     for k in range(calls):
@@ -386,4 +386,4 @@ if __name__ == "__main__":
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     answered, refused, shortened = fuzz(calls, seed)
-    sys.stdout.write(f"answered {answered}, refused {refused}, the short way {shortened}\n")
+    sys.stdout.write(f"answered {answered}, refused {refused}, the fast path {shortened}\n")

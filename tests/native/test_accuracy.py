@@ -1,4 +1,4 @@
-"""The bounds of the kernels, in units of the last place (ulp) of the true result."""
+"""The error bounds of the kernels, in ulp of the exact result."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def test_softmax_and_logarithms(family: str, classes: int, dtype: Any) -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 200, 5000])
 def test_logsumexp_near_0(classes: int) -> None:
-    """The maximum and the logarithm cancel, and the difference still has all of its digits."""
+    """The maximum and the logarithm cancel, and the difference still has all its digits."""
     rng = np.random.default_rng(classes)
     for distance in (3.0, 0.5, 1e-3, 1e-6, 0.0):
         x = rng.standard_normal(classes) * rng.choice([0.1, 1, 5, 30])
         x += distance - np.logaddexp.reduce(x)
-        x[classes // 2] = x[0] - 300  # some are far away, or masked
+        x[classes // 2] = x[0] - 300  # some are far below, or masked
         if classes > 2:
             x[classes // 3] = -np.inf
         lse = np.empty(1)
         _native.logsumexp(x[None], lse)
         want = oracle.logsumexp(x)
-        # Where next to nothing is left, its digits are those beyond 2^-35 of the maximum.
+        # Below 2^-35 of the maximum, the bound is relative to that.
         of = max(abs(want), mp.mpf(2) ** -35 * abs(float(x.max())))
         assert ulps(lse[0], want, of) <= ULP, distance
 
@@ -88,7 +88,7 @@ def test_loss_and_gradient(family: str, classes: int, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", [10, 200])
-@pytest.mark.parametrize("kind", ["index", "probabilities", "sure probabilities"])
+@pytest.mark.parametrize("kind", ["index", "probabilities", "one-hot probabilities"])
 @pytest.mark.parametrize("options", [
     {"label_smoothing": 0.1},
     {"label_smoothing": 0.1, "z_loss": 1e-2},
@@ -103,45 +103,45 @@ def test_options(classes: int, dtype: type, kind: str, options: dict[str, float]
     w = (rng.random(classes) + 0.5).astype(dtype)
     y = 3
     if kind != "index":
-        x[0, 3] += 20 if kind == "sure probabilities" else 0
+        x[0, 3] += 20 if kind == "one-hot probabilities" else 0
     q = rng.dirichlet(np.ones(classes)).astype(dtype)
-    if kind == "sure probabilities":
+    if kind == "one-hot probabilities":
         q = np.eye(classes, dtype=dtype)[3]
     want = oracle.cross_entropy(x[0], y if kind == "index" else q, w, **options)
     got_loss, got, again = np.empty(1), np.empty_like(x), np.empty_like(x)
-    summary = np.empty((1, 2))
+    saved = np.empty((1, 2))
     given = {"index": np.array([y])} if kind == "index" else {"probabilities": q[None]}
-    _native.cross_entropy(x, **given, weight=w, **options, loss=got_loss, grad=got, summary=summary)
-    # float64 can't hold u exactly: what u is off by comes on top.
+    _native.cross_entropy(x, **given, weight=w, **options, loss=got_loss, grad=got, summary=saved)
+    # float64 can't hold u exactly: the error of u is added.
     scaled = dtype is np.float64 and ("softcap" in options or "temperature" in options)
     bound = ULP + (2 * float(np.abs(x).max()) if scaled else 0)
     assert ulps(dtype(got_loss[0]), want.loss) <= bound
     assert ulps(got[0], want.grad, want.terms) <= bound
     _native.cross_entropy(
-        x, **given, weight=w, **options, summary=summary, from_summary=True, grad=again
+        x, **given, weight=w, **options, summary=saved, from_summary=True, grad=again
     )
     assert np.array_equal(got, again)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_exponential(dtype: type) -> None:
-    """For logits [0, x] the summary's ratio is the kernels' exp(x)."""
+    """For logits [0, x] the saved tail sum is the kernels' exp(x)."""
     rng = np.random.default_rng(1)
     low = -86 if dtype is np.float32 else -700
     x = np.concatenate(
         [low * rng.random(1500), -rng.random(500), -(10.0 ** -rng.uniform(0, 9, 99))]
     )
     rows = np.stack([np.zeros_like(x), x], 1).astype(dtype)
-    summary, loss = np.empty((len(x), 2)), np.empty(len(x))
-    _native.cross_entropy(rows, index=np.zeros(len(x), np.int64), summary=summary, loss=loss)
+    saved, loss = np.empty((len(x), 2)), np.empty(len(x))
+    _native.cross_entropy(rows, index=np.zeros(len(x), np.int64), summary=saved, loss=loss)
     exps = [mp.exp(oracle.exact(v)) for v in rows[:, 1]]
-    assert ulps(summary[:, 1], exps, dtype=dtype) <= EXP
-    logs = [mp.log1p(oracle.exact(ratio)) for ratio in summary[:, 1]]
+    assert ulps(saved[:, 1], exps, dtype=dtype) <= EXP
+    logs = [mp.log1p(oracle.exact(tail)) for tail in saved[:, 1]]
     assert ulps(loss, logs, dtype=dtype) <= LOG1P[np.dtype(dtype).name]
 
 
 def worst_at_maximum(x: np.ndarray) -> float:
-    """The error of a softmax where it is largest, in units of the last place."""
+    """The error of a softmax at its largest probability, in ulp."""
     out = np.empty_like(x)
     _native.softmax(x, out)
     e = np.exp(x.astype(np.longdouble))
@@ -153,9 +153,9 @@ def worst_at_maximum(x: np.ndarray) -> float:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("steps", [2, 8, 64, 3000])
 @pytest.mark.parametrize("falling", [False, True])
-def test_a_sum_that_outgrows_itself(dtype: type, steps: int, falling: bool) -> None:
-    """What an addition loses is told as if the sum were larger than what is added: where it isn't
-    yet, it soon is so much larger that it doesn't matter.
+def test_a_sum_with_terms_larger_than_itself(dtype: type, steps: int, falling: bool) -> None:
+    """The rounding error of an addition is computed as if the sum were larger than the term. Where
+    it isn't, the sum soon grows so much that the error doesn't matter.
     """
     n = 120_000
     rise = np.floor(np.linspace(0, steps, n, endpoint=False)) / steps
@@ -168,16 +168,16 @@ def test_a_sum_that_outgrows_itself(dtype: type, steps: int, falling: bool) -> N
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("offset", [0, 260, -3000, 1e4])
 def test_a_target_in_any_chunk_of_a_long_row(dtype: type, offset: float) -> None:
-    """Far from 0 each chunk is measured by its own maximum: a target beside the row's likeliest
-    class was once off by up to two fifths of its probability."""
+    """Far from 0 the exponentials of a chunk are relative to its own maximum. A target beside the
+    row's most probable class once had an error of two fifths of its probability."""
     rng = np.random.default_rng(9)
     target = np.arange(300, 12_000, 600)
     x = (offset + rng.standard_normal((len(target), 12_000))).astype(dtype)
     x[np.arange(len(x)), target] = offset + rng.uniform(4, 9, len(x))
     x[np.arange(len(x)), 5000] = offset + 7
-    loss, summary, grad, again = np.empty(len(x)), np.empty((len(x), 2)), x.copy(), x.copy()
-    _native.cross_entropy(x, index=target, loss=loss, summary=summary, grad=grad)
-    _native.cross_entropy(x, index=target, summary=summary, from_summary=True, grad=again)
+    loss, saved, grad, again = np.empty(len(x)), np.empty((len(x), 2)), x.copy(), x.copy()
+    _native.cross_entropy(x, index=target, loss=loss, summary=saved, grad=grad)
+    _native.cross_entropy(x, index=target, summary=saved, from_summary=True, grad=again)
     wide = x.astype(np.longdouble)
     want = np.exp(wide - wide.max(1, keepdims=True))
     want /= want.sum(1, keepdims=True)
@@ -190,8 +190,8 @@ def test_a_target_in_any_chunk_of_a_long_row(dtype: type, offset: float) -> None
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_equal_numbers_are_not_rounded_the_same_way_again_and_again(dtype: type) -> None:
-    """Added up without what is lost, they are off by 6 units of float32."""
+def test_rounding_errors_of_equal_numbers_do_not_add_up(dtype: type) -> None:
+    """Without compensation, their sum has an error of 6 ulp of float32."""
     same = np.random.default_rng(3).uniform(-1, 1, (200, 1))
     x = np.repeat(same, 20_000, 1)
     x[:, ::64] += 0.01
@@ -213,22 +213,22 @@ def test_half_precision(half: str, classes: int) -> None:
     out = np.empty_like(x)
     bits = (lambda a: a.view(np.uint16)) if half == "bfloat16" else (lambda a: a)
     _native.softmax(bits(x), bits(out))
-    unit = 2.0 ** (np.floor(np.log2(np.maximum(p, smallest))) - nmant)
-    # Half a unit, and what the exponential of a bfloat16 is off.
+    ulp = 2.0 ** (np.floor(np.log2(np.maximum(p, smallest))) - nmant)
+    # Half an ulp, and the error of the exponential of a bfloat16.
     bound = 0.504 + (2.0**-6 if half == "bfloat16" else 0)
-    assert (np.abs(out.astype(np.float64) - p) / unit).max() <= bound
+    assert (np.abs(out.astype(np.float64) - p) / ulp).max() <= bound
     y = np.array([0, 1, 2, 3])
     loss = np.empty(4)
     _native.cross_entropy(bits(x), index=y, loss=loss, grad=bits(out))
     p[np.arange(4), y] -= 1
-    unit = 2.0 ** (np.floor(np.log2(np.maximum(np.abs(p), smallest))) - nmant)
-    assert (np.abs(out.astype(np.float64) - p) / unit).max() <= 1
+    ulp = 2.0 ** (np.floor(np.log2(np.maximum(np.abs(p), smallest))) - nmant)
+    assert (np.abs(out.astype(np.float64) - p) / ulp).max() <= 1
 
 
 @pytest.mark.parametrize("classes", [2, 10, 400])
 @pytest.mark.parametrize("apart", [0, 2.0**-32, 2.0**-12, 0.1])
 def test_a_difference_of_near_numbers_keeps_its_digits(classes: int, apart: float) -> None:
-    """p and t agree but for `apart`, in float64; below 2^-38 digits go, but no sooner."""
+    """p and t differ by `apart`, in float64: digits are lost below 2^-38 and not before."""
     rng = np.random.default_rng(classes)
     x = 3 * rng.standard_normal((2, classes))
     q = np.empty_like(x)
@@ -246,8 +246,8 @@ def test_a_difference_of_near_numbers_keeps_its_digits(classes: int, apart: floa
             assert lost < 2.0**-90 or ulps(a, b) <= ULP
 
 
-def test_a_difference_that_z_loss_makes_keeps_its_digits() -> None:
-    """(1 + 2 z lse) p is 1 but for 2^-30, at the target."""
+def test_a_difference_due_to_z_loss_keeps_its_digits() -> None:
+    """(1 + 2 z lse) p differs from 1 by 2^-30 at the target."""
     x = np.random.default_rng(8).standard_normal((3, 200))
     x[:, 5] = 12
     p, lse = np.empty_like(x), np.empty(3)
@@ -262,20 +262,20 @@ def test_a_difference_that_z_loss_makes_keeps_its_digits() -> None:
         assert abs(exact[5]) < 1e-6
 
 
-DRAWN = [
+NEAR_1 = [
     (classes, apart, dtype)
     for classes in (161, 1000, 5000)
     for apart in (2.0**-4, -(2.0**-12), 2.0**-28)
     for dtype in ("float32", "float16", "bfloat16")
 ]
-DRAWN_BY_TWO = [(33_000, -(2.0**-12), "float32"), (33_000, -(2.0**-12), "float16")]  # threads
+NEAR_1_BY_TWO = [(33_000, -(2.0**-12), "float32"), (33_000, -(2.0**-12), "float16")]  # threads
 
 
-@pytest.mark.parametrize(("classes", "apart", "dtype"), DRAWN + DRAWN_BY_TWO)
-def test_a_difference_that_z_loss_makes_of_float_logits(
+@pytest.mark.parametrize(("classes", "apart", "dtype"), NEAR_1 + NEAR_1_BY_TWO)
+def test_a_difference_due_to_z_loss_of_float_logits(
     classes: int, apart: float, dtype: str, threads: None
 ) -> None:
-    """(1 + 2 z lse) p is 1 + apart at the target: of the row's sum, float hasn't the digits."""
+    """(1 + 2 z lse) p is 1 + apart at the target: a float sum of the row has too few digits."""
     _native.set_num_threads(2)
     target_is_largest = classes != 161
     x = np.random.default_rng(classes).standard_normal(classes).astype(np.float32)
@@ -290,8 +290,8 @@ def test_a_difference_that_z_loss_makes_of_float_logits(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_log_sum_exp_that_takes_away_the_mass(dtype: str) -> None:
-    """1 + 2 z lse is 2^-14: of every class's gradient, float hasn't the digits."""
+def test_a_log_sum_exp_that_cancels_the_target_sum(dtype: str) -> None:
+    """1 + 2 z lse is 2^-14: for every class's gradient, a float has too few digits."""
     x = np.random.default_rng(6).standard_normal(700).astype(np.float32) - 11
     short = x if dtype == "float32" else to_half(x, dtype)
     x = short if dtype == "float32" else from_half(short)
@@ -300,21 +300,19 @@ def test_a_log_sum_exp_that_takes_away_the_mass(dtype: str) -> None:
 
 
 def check_gradients(short: np.ndarray, x: np.ndarray, target: int, z_loss: float) -> None:
-    """In memory of its own, over the logits, past the caches, and from a summary; x is short."""
+    """Into new memory and over the logits, together with the loss and from saved statistics."""
     y = np.array([target])
     exact = oracle.cross_entropy(x, target, z_loss=z_loss).grad
     rows = short[None].copy()
-    summary, grads = np.empty((1, 2)), [rows.copy() for _ in range(4)]
+    saved, grads = np.empty((1, 2)), [rows.copy() for _ in range(4)]
     _native.cross_entropy(rows, index=y, z_loss=z_loss, grad=grads[0])
     _native.cross_entropy(grads[1], index=y, z_loss=z_loss, grad=grads[1])
-    _native.cross_entropy(rows, index=y, z_loss=z_loss, summary=summary)
+    _native.cross_entropy(rows, index=y, z_loss=z_loss, summary=saved)
     _native.cross_entropy(
-        rows, index=y, z_loss=z_loss, summary=summary, from_summary=True, grad=grads[2]
+        rows, index=y, z_loss=z_loss, summary=saved, from_summary=True, grad=grads[2]
     )
     over = grads[3]
-    _native.cross_entropy(
-        over, index=y, z_loss=z_loss, summary=summary, from_summary=True, grad=over
-    )
+    _native.cross_entropy(over, index=y, z_loss=z_loss, summary=saved, from_summary=True, grad=over)
     assert same_bytes(grads[0], grads[1])
     assert same_bytes(grads[2], grads[3])
     for grad in grads[::2]:
@@ -337,10 +335,10 @@ def name_of(half: np.ndarray) -> str:
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 @pytest.mark.parametrize("offset", [0, 1, 5])
 def test_rows_of_half_types_are_rounded_to_nearest_even(half: str, offset: int) -> None:
-    """x - max is exact in float32 and log(sum) is 0: what is left is the rounding, and its ties."""
+    """x - max is exact in float32 and log(sum) is 0: only the rounding remains, with its ties."""
     rng = np.random.default_rng(4)
     x = from_half(to_half(-np.exp(rng.uniform(4, 9, (50, 3001))), half))
-    x[:, 0] = 700  # 700 + |x| has up to 11 digits, which bfloat16 has not
+    x[:, 0] = 700  # 700 + |x| has up to 11 bits, more than bfloat16
     want = to_half(x - 700, half)
     assert (from_half(want) != x - 700).any()
     around = to_half(np.zeros(x.size + offset), half)
@@ -351,8 +349,7 @@ def test_rows_of_half_types_are_rounded_to_nearest_even(half: str, offset: int) 
 
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_losses_of_half_types_have_digits_beyond_their_own(half: str) -> None:
-    """One class against 199 others, all of them alike: two exponentials, each 3.3 ulp off at
-    most."""
+    """One class against 199 equal ones: two exponentials, each with an error of at most 3.3 ulp."""
     rng = np.random.default_rng(5)
     others, target = from_half(to_half(rng.uniform(-40, 40, (2, 2000)), half))
     x = np.repeat(others[:, None], 200, 1)
@@ -366,7 +363,7 @@ def test_losses_of_half_types_have_digits_beyond_their_own(half: str) -> None:
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 @pytest.mark.parametrize("case", ["one sign", "zeros", "NaN", "negative NaN", "infinity", "masked"])
 def test_the_range_of_a_half_type(half: str, case: str) -> None:
-    """It is read from the bits of many numbers at once, wherever in a row something stands."""
+    """The range is read from the bits of many numbers at once, at any position in a row."""
     x = from_half(to_half(np.random.default_rng(6).uniform(-3, 3, (200, 333)), half))
     place = np.arange(200), np.random.default_rng(7).integers(0, 333, 200)
     if case == "one sign":
@@ -390,13 +387,13 @@ def test_the_range_of_a_half_type(half: str, case: str) -> None:
     _native.softmax(x, want)
     got = from_half(out)
     assert np.array_equal(np.isnan(got), np.isnan(want))
-    # Half a unit, and what the exponential of a bfloat16 is off.
+    # Half an ulp, and the error of the exponential of a bfloat16.
     rtol = 2.0**-8 + 2.0**-14 if half == "bfloat16" else 2.0**-11
     np.testing.assert_allclose(got, want, rtol * 1.001, atol=1e-7)
 
 
 def test_every_half_number_survives() -> None:
-    """One class apart: log_softmax of [x, -inf] is 0; of [0, x] for x << 0 it is x itself."""
+    """log_softmax of [x, -inf] is 0; of [0, x] for x << 0 it is x itself."""
     every = np.arange(65536, dtype=np.uint16).view(np.float16)
     x = every[np.isfinite(every) & (every < -40)]
     rows = np.stack([np.zeros_like(x), x], 1)

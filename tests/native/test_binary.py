@@ -38,7 +38,7 @@ def test_loss_and_gradient(dtype: type) -> None:
         rng.standard_normal(40), 30 * rng.standard_normal(40),
         [0.0, -0.0, 1e-30, 20, 40, 85, -85, 1e-8, -1e-8],
     ]).astype(dtype)  # fmt: skip
-    for target in (0.0, 1.0):  # between them, p - y has no more digits than p and y
+    for target in (0.0, 1.0):  # between 0 and 1, p - y has no more digits than p and y
         y = np.full(len(x), target, dtype)
         v, w = rng.random(len(x)).astype(dtype), rng.random(len(x)).astype(dtype)
         _, loss, grad = run(x, y, positive_weight=v, weight=w)
@@ -103,7 +103,7 @@ def test_half_precision() -> None:
     want, slope = run(x.astype(np.float64), y.astype(np.float64))[1:]
     np.testing.assert_array_equal(loss, want.astype(np.float16))
     np.testing.assert_array_equal(grad, slope.astype(np.float16))
-    bits = x.astype(np.float32).view(np.uint32) >> 16  # as bfloat16, cut off
+    bits = x.astype(np.float32).view(np.uint32) >> 16  # as bfloat16, truncated
     short = bits.astype(np.uint16)
     from_bits = (bits.astype(np.uint32) << 16).view(np.float32)
     into = np.empty(301)

@@ -91,8 +91,8 @@ def test_one_class(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_equal_logits_share_evenly(dtype: type, level: str) -> None:
-    """1 / classes to the last bit, as far as rows lie side by side; with fused products."""
+def test_equal_logits_have_equal_probabilities(dtype: type, level: str) -> None:
+    """1 / classes to the last bit, for rows in lanes with fused multiply-add."""
     rng = np.random.default_rng(3)
     values = np.concatenate([rng.uniform(-50, 50, 40), rng.uniform(-1e4, 1e4, 24)]).astype(dtype)
     for classes in range(1, 161):
@@ -118,7 +118,7 @@ def test_bits_depend_on_the_row_alone(dtype: type, classes: int) -> None:
     rows = 300 if classes < 1000 else 3
     rng = np.random.default_rng(1)
     x = (5 * rng.standard_normal((rows, classes))).astype(np.float32)
-    x[1::7] *= 8  # beyond everyday size, beside rows that aren't
+    x[1::7] *= 8  # far from 0, beside rows that are near
     x = to_bfloat16(x) if dtype is np.uint16 else x.astype(dtype)
     y = rng.integers(0, classes, rows)
     _native.set_num_threads(1)
@@ -128,7 +128,7 @@ def test_bits_depend_on_the_row_alone(dtype: type, classes: int) -> None:
         assert same_bits(everything(x, y), want)
     for i in (0, rows - 1):
         assert same_bits(everything(x[[i]], y[[i]]), [a[[i]] for a in want])
-    # Another alignment: as far as elements allow, and not even that.
+    # Another alignment: of elements, and not even that.
     for shift in (x.itemsize, 1):
         buffer = np.empty(x.nbytes + 64, np.uint8)
         moved = np.ndarray(x.shape, dtype, buffer.data, shift)
@@ -177,7 +177,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def with_option(x: np.ndarray, rows: slice, option: str, place: Any) -> list[np.ndarray]:
-    """Loss, gradient and summary of these rows, and the gradient from the summary."""
+    """Loss, gradient and saved statistics of these rows, and the gradient from them."""
     every, classes = x.shape
     rng = np.random.default_rng(0)
     wide = np.float64 if x.dtype == np.float64 else np.float32
@@ -201,7 +201,7 @@ def with_option(x: np.ndarray, rows: slice, option: str, place: Any) -> list[np.
     _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=again)
     found = [loss, grad, summary, again]
     for v in found:
-        v[np.isnan(v)] = np.nan  # its sign is the processor's choice
+        v[np.isnan(v)] = np.nan  # the processor chooses its sign
     assert same_bits([grad], [again])
     return found[:3]
 
@@ -224,12 +224,12 @@ def one_element_on(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(400, 10), (40, 333), (3, 40_000)], ids=str)
 @pytest.mark.usefixtures("threads")
 def test_bits_of_every_option(shape: tuple[int, int], dtype: type, option: str) -> None:
-    """They depend neither on threads, nor on other rows, nor on alignment."""
+    """Bits depend neither on threads nor on other rows nor on alignment."""
     x = (5 * np.random.default_rng(1).standard_normal(shape)).astype(dtype)
     whole = slice(0, len(x))
     _native.set_num_threads(1)
     want = with_option(x, whole, option, np.array)
-    for count in (2, 5, 8):  # more than rows: of the long ones all threads share each
+    for count in (2, 5, 8):  # more than rows: all threads share each of the long ones
         _native.set_num_threads(count)
         assert same_bits(with_option(x, whole, option, np.array), want)
     for place in (unaligned, one_element_on):
@@ -242,7 +242,7 @@ def test_bits_of_every_option(shape: tuple[int, int], dtype: type, option: str) 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_beside_rows_of_any_kind(dtype: type, option: str) -> None:
-    """Rows that need other arithmetic change nothing for those beside them."""
+    """Rows on the general path change nothing for the rows beside them."""
     x = (5 * np.random.default_rng(6).standard_normal((300, 10))).astype(dtype)
     mixed, other = x.copy(), np.zeros(300, bool)
     other[3::7] = True
@@ -259,13 +259,13 @@ def test_bits_beside_rows_of_any_kind(dtype: type, option: str) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [1, 15, 60])
 def test_the_sum_of_the_losses_has_their_digits(dtype: type, scale: float) -> None:
-    """Of sure models and of unlikely targets, of whole tiles and of what is left."""
+    """For confident predictions and improbable targets, for whole tiles and partial ones."""
     rng = np.random.default_rng(7)
     for rows, classes in ((640, 10), (700, 3), (64, 33), (200, 1)):
         x = (scale * rng.uniform(-0.5, 0.5, (rows, classes))).astype(dtype)
-        for sure in (False, True):
-            y = x.argmax(1) if sure else rng.integers(0, classes, rows)
-            if sure:  # losses of e^-20 and less
+        for confident in (False, True):
+            y = x.argmax(1) if confident else rng.integers(0, classes, rows)
+            if confident:  # losses of e^-20 and less
                 x[np.arange(rows), y] = 39
             losses = np.empty(rows)
             _native.cross_entropy(x, index=y, loss=losses)
@@ -296,7 +296,7 @@ def test_any_axis_and_strides(dtype: type, shape: tuple[int, ...]) -> None:
                 np.testing.assert_allclose(a.reshape(b.shape), b, **tolerance)
 
 
-def test_what_would_touch_other_memory_is_refused() -> None:
+def test_arrays_that_overlap_or_do_not_fit_are_refused() -> None:
     x, y = np.zeros((3, 4), np.float32), np.zeros(3, np.int64)
     out = np.empty_like(x)
     with pytest.raises(ValueError, match="fit"):
@@ -353,7 +353,7 @@ def test_what_would_touch_other_memory_is_refused() -> None:
         _native.cross_entropy(x, index=y, loss=np.empty(3), summary=np.empty((2, 2)))
     with pytest.raises(ValueError, match="target"):
         _native.cross_entropy(x, loss=np.empty(3))
-    with pytest.raises(ValueError, match="summary"):
+    with pytest.raises(ValueError, match="a gradient from"):
         _native.cross_entropy(x, index=y, from_summary=True, grad=out)
     assert (x == 0).all()
 
@@ -412,7 +412,7 @@ def test_many_python_threads_at_once() -> None:
 
 @pytest.fixture
 def no_switching() -> Iterator[None]:
-    """Python threads take turns only where one lets go of the interpreter."""
+    """Python threads alternate only where one releases the interpreter."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1000)
     yield
@@ -421,8 +421,8 @@ def no_switching() -> Iterator[None]:
 
 @pytest.mark.parametrize("operation", ["softmax", "logsumexp", "cross_entropy", "gradient"])
 @pytest.mark.usefixtures("threads", "no_switching")
-def test_python_goes_on_while_kernels_run(operation: str) -> None:
-    """A thread that computes lets another one in before it is done, so the interpreter is free."""
+def test_python_runs_while_kernels_do(operation: str) -> None:
+    """Another thread runs before the computing one is done: the interpreter is free."""
     x = np.random.default_rng(4).standard_normal((2000, 500)).astype(np.float32)
     y, out, losses = np.zeros(2000, np.int64), np.empty_like(x), np.empty(2000)
     summary = np.empty((2000, 2))
@@ -473,7 +473,7 @@ def test_a_forked_child_works() -> None:
 @pytest.mark.parametrize("classes", [2, 10, 161, 1000, 2049, 5000])
 @pytest.mark.parametrize("scale", [1, 5, 20, 40])
 def test_many_rows_beside_plain_numpy(classes: int, scale: float) -> None:
-    """Sure rows and unsure ones take different ways through a kernel: some of each, thousands."""
+    """Confident and uncertain rows take different paths through a kernel: thousands of both."""
     rows = 2_000_000 // max(classes, 400)
     rng = np.random.default_rng(classes)
     x = (scale * rng.standard_normal((rows, classes))).astype(np.float32)

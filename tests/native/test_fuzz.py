@@ -1,4 +1,4 @@
-"""A few of the fuzzer's calls with every test run; fuzz.py makes as many as wanted."""
+"""A few thousand random calls in every test run; fuzz.py makes any number."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Results too long for the caches are written past them: the same bits, and nothing beside them.
+"""Large results are written with non-temporal stores: the same bits, and nothing beside them.
 
-What is computed a few rows at a time is short, and isn't.
+The same rows computed a few at a time are small results, which use ordinary stores.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def backward(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
 
 
 def stored(x: np.ndarray, dtype: type) -> np.ndarray:
-    """As dtype; uint16 stands for the bits of bfloat16, cut off."""
+    """x as dtype; uint16 stands for the bits of bfloat16, truncated."""
     return (x.view(np.uint32) >> 16).astype(dtype) if dtype is np.uint16 else x.astype(dtype)
 
 
@@ -50,7 +50,7 @@ def test_same_bits_as_a_few_rows_at_a_time(
     rows = 17 * 2**20 // (classes * np.dtype(dtype).itemsize) + 1
     rng = np.random.default_rng(classes)
     x = rng.standard_normal((rows, classes), dtype=np.float32)
-    x[1] *= 30  # not of everyday size
+    x[1] *= 30  # far from 0
     x[2, 7] = np.nan
     x[-1, classes // 2 :] = -np.inf
     x = stored(x, dtype)
@@ -74,48 +74,48 @@ def test_same_bits_as_a_few_rows_at_a_time(
     assert same_bits(x, few)
 
 
-# Float gradients of smoothed targets are computed in double, and never streamed.
+# Float gradients of smoothed targets are computed in double and never streamed.
 @pytest.mark.parametrize("kernel", [name for name in KERNELS if name != "smoothed"])
-def test_the_turns_give_the_same_bits(kernel: str, threads: None) -> None:
+def test_alternating_stores_give_the_same_bits(kernel: str, threads: None) -> None:
     rng = np.random.default_rng(5)
     x = rng.standard_normal((1101, 4003), dtype=np.float32)
     y = rng.integers(0, 4003, len(x))
     first, out = np.empty_like(x), np.empty_like(x)
-    turns = []
-    for count in (4, *[3] * 10):  # another number of threads: nothing is decided
+    streamed = []
+    for count in (4, *[3] * 10):  # with another number of threads, nothing is decided
         _native.set_num_threads(count)
         out[:] = 7
         KERNELS[kernel](x, y, out)
-        turns.append(_native.last_streamed())
+        streamed.append(_native.last_streamed())
         if count == 4:
             first[:] = out
         assert same_bits(out, first)
-    assert turns == [True] + [True, False] * 5
+    assert streamed == [True] + [True, False] * 5
     KERNELS[kernel](x, y, x)
-    assert same_bits(x, first)  # over the logits it isn't possible, and not counted
+    assert same_bits(x, first)  # over the logits: can't be streamed, and isn't counted
     assert not _native.last_streamed()
 
 
 @pytest.mark.parametrize(("streamed", "cached", "stays"), [(1.0, 0.8, False), (1.0, 0.97, True)])
-def test_calls_alike_take_turns_until_it_is_known(
+def test_similar_calls_alternate_until_one_is_faster(
     streamed: float, cached: float, stays: bool
 ) -> None:
-    """Streaming stays where the other way saves less than a twentieth."""
-    alike = [(1000, 2, streamed, cached)] * 14
-    assert _native.streaming_turns(alike) == [True, False] * 5 + [stays] * 4
+    """Streaming stays where ordinary stores save less than a twentieth."""
+    calls = [(1000, 2, streamed, cached)] * 14
+    assert _native.streaming_turns(calls) == [True, False] * 5 + [stays] * 4
 
 
-def test_two_calls_that_were_held_up_decide_nothing() -> None:
+def test_two_delayed_calls_decide_nothing() -> None:
     calls = [(1000, 2, 1.0, 0.8)] * 14
     calls[3] = calls[7] = (1000, 2, 0.0, 9.0)
     assert _native.streaming_turns(calls)[10:] == [False] * 4
 
 
-def test_calls_that_differ_are_streamed_and_not_compared() -> None:
+def test_different_calls_are_streamed_and_not_compared() -> None:
     calls = [(1000 + i % 2, 2, 1.0, 0.5) for i in range(40)]
     assert _native.streaming_turns(calls) == [True] * 40
 
 
-def test_another_number_of_threads_asks_anew() -> None:
+def test_another_number_of_threads_starts_again() -> None:
     calls = [(1000, 2, 1.0, 0.5)] * 12 + [(1000, 8, 1.0, 2.0)] * 12
     assert _native.streaming_turns(calls)[10:] == [False] * 2 + [True, False] * 5 + [True] * 2
