@@ -28,6 +28,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+THREADS = (1, 2)
 LIMIT = 0.02  # of the time that a call takes
 # Older extensions name these arguments otherwise.
 OLDER_NAMES = {"saved": "summary", "from_saved": "from_summary"}
@@ -302,7 +303,7 @@ def compare_bits(
             for values in VALUES:
                 problem = Problem.of(dtype, shape, values)
                 for level in levels:
-                    for threads in (1, 2):
+                    for threads in THREADS:
                         select(modules, level, threads)
                         for name, run in OPERATIONS.items():
                             old, new = (run(module, problem) for module in modules)
@@ -371,7 +372,7 @@ def cells(levels: list[str], dtypes: list[str], shapes: list[str]) -> Iterator[t
         for dtype in dtypes:
             calls = timed_calls(dtype, shape)
             for level in levels:
-                for threads in (1, 2):
+                for threads in THREADS:
                     for name, call in calls.items():
                         yield Cell(level, threads, dtype, shape, name), call
 

@@ -29,7 +29,7 @@ inline int64_t rows_before_line(const Shape& shape, const Array& a) {
 // Writes the exponentials of whole vectors to e; returns false where UnshiftedExp doesn't cover all
 // of them. NaN is ignored here; it shows in the sums.
 template <class T>
-inline bool exp_unshifted(const T* x, T* e, int64_t count) {
+SOFTXENT_OUT_OF_LINE bool exp_unshifted(const T* x, T* e, int64_t count) {
   constexpr int L = kLanes<T>;
   const UnshiftedExp<T> unshifted;
   V<T> size{}, other{};
