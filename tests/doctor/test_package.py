@@ -1,4 +1,4 @@
-"""The package as a whole: what it loads, what it renders, and that its pages are up to date."""
+"""The package as a whole: what it loads, its text, and that its pages are up to date."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from softxent import doctor
+from softxent.doctor.catalog import all_rules
 from softxent.doctor.finding import SEVERITIES
 from softxent.doctor.pages import pages, write
 
@@ -47,8 +48,8 @@ def test_lazy_names_are_functions_whichever_comes_first() -> None:
             [sys.executable, "-c", code], check=True, capture_output=True, text=True
         )
         assert out.stdout.split() == ["True", "True"]
-    with pytest.raises(AttributeError, match="no attribute 'cure'"):
-        doctor.cure  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'treat'"):
+        doctor.treat  # noqa: B018
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -57,6 +58,17 @@ def test_docstrings(name: str) -> None:
     outcome = doctest.testmod(module, extraglobs={"np": np})
     assert outcome.attempted
     assert not outcome.failed
+
+
+def test_every_file_of_rules_is_in_the_catalog() -> None:
+    folder = Path(doctor.__file__).parent
+    files = {
+        path.relative_to(folder).with_suffix("").as_posix().replace("/", ".")
+        for path in folder.rglob("*.py")
+        if "\n@rule(" in path.read_text(encoding="utf-8")
+    }
+    loaded = {one.function.__module__.removeprefix("softxent.doctor.") for one in all_rules()}
+    assert not files - loaded, f"import these files in rules/__init__.py: {files - loaded}"
 
 
 def test_pages_are_up_to_date() -> None:
