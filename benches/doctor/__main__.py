@@ -26,7 +26,12 @@ from benches.doctor.watching import Cost, costs
 
 
 def page(
-    result: dict[str, Any], counts: dict[str, Count], formats: dict[str, Count], watch: list[Cost]
+    result: dict[str, Any],
+    counts: dict[str, Count],
+    formats: dict[str, Count],
+    watch: list[Cost],
+    *,
+    data: bool,
 ) -> str:
     """The page in the docs."""
     setups, disturbed = result["setups"], result["disturbed"]
@@ -57,8 +62,8 @@ def page(
         [
             "# How often the doctor is right",
             "",
-            "Written by `python -m benches.doctor --data DIR --write docs/doctor/rates.md`, seed "
-            f"{result['seed']}.",
+            f"Written by `python -m benches.doctor {'--data DIR ' if data else ''}--write "
+            f"docs/doctor/rates.md`, seed {result['seed']}.",
             "",
             "## Healthy set-ups",
             "",
@@ -118,7 +123,7 @@ def main() -> None:
     result = healthy(args.data, args.seed, alarms, pool)
     result |= {"alarms": alarms, "seed": args.seed}
     counts, formats = mistakes(pool, result["histories"], args.data, args.seed)
-    text = page(result, counts, formats, costs())
+    text = page(result, counts, formats, costs(), data=args.data is not None)
     print(text)
     if args.write is not None:
         args.write.write_text(text, encoding="utf-8")

@@ -10,33 +10,6 @@ from softxent.doctor.catalog import all_rules
 from softxent.doctor.pages import preamble
 from softxent.doctor.registry import SECTIONS, Rule
 
-# Rules that were written before a source was required. Don't add to this set.
-WITHOUT_SOURCE = {
-    "accuracy-above-one",
-    "blocked-gradient",
-    "broadcast-comparison",
-    "clipped-scores",
-    "constant-scores",
-    "cut-percentage",
-    "dead-output",
-    "logits-as-log-probabilities",
-    "loss-not-finite",
-    "more-correct-than-rows",
-    "negative-target",
-    "never-updated",
-    "not-finite",
-    "parameters-not-finite",
-    "sigmoid-before-softmax",
-    "stuck-loss",
-    "swapped-arguments",
-    "undivided-sum",
-    "unfitting-shapes",
-    "unnormalised-target",
-    "weight-without-effect",
-    "weights-bend-smoothing",
-    "wrong-percentage",
-}
-
 
 def _run(rule: Rule, code: str, namespace: dict[str, object]) -> None:
     example = doctest.DocTestParser().get_doctest(code, namespace, rule.name, None, None)
@@ -61,16 +34,12 @@ def test_examples(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.name)
 def test_docstring_has_every_section(rule: Rule) -> None:
     assert rule.title.endswith(".")
-    without_source = rule.name in WITHOUT_SOURCE
-    expected = [one for one in SECTIONS if one != "Source" or not without_source]
-    assert list(rule.sections) == expected, f"{rule.name}: its docstring needs these sections"
+    assert tuple(rule.sections) == SECTIONS, f"{rule.name}: its docstring needs these sections"
     assert rule.name in rule.sections["Wrong"], "the wrong example names the rule"
-    if not without_source:
-        assert rule.sections["Source"].startswith("https://"), "a source is a link"
+    assert rule.sections["Source"].startswith("https://"), "a source is a link"
 
 
 def test_rules_have_unique_names() -> None:
     names = [rule.name for rule in all_rules()]
     assert len(names) == len(set(names))
     assert {rule.name for rule in all_rules("log")} < set(names)
-    assert set(names) > WITHOUT_SOURCE

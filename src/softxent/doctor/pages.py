@@ -70,11 +70,11 @@ def _page(rule: Rule) -> Iterator[str]:
     yield f"# {rule.name}\n"
     yield f"{rule.title}\n"
     yield f"Severity: {rule.severity}. Reported by `doctor.{function}`: {subject}.\n"
-    for heading in ("Symptom", "Cause", "Fix", "Source"):
-        if heading in rule.sections:
-            words = rule.sections[heading]
-            yield f"## {heading}\n"
-            yield f"<{words}>\n" if heading == "Source" else f"{words[0].upper()}{words[1:]}\n"
+    for heading in ("Symptom", "Cause", "Fix"):
+        words = rule.sections[heading]
+        yield f"## {heading}\n"
+        yield f"{words[0].upper()}{words[1:]}\n"
+    yield f"Source: <{rule.sections['Source']}>\n"
     yield "## Example\n"
     yield f"```python\n{preamble(rule)}```\n"
     for heading in ("Wrong", "Fixed"):

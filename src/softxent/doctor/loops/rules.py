@@ -20,6 +20,8 @@ def parameters_not_finite(case: LoopMeasurements) -> Evidence | None:
 
     Fix: clip gradients, lower the learning rate, and stop at the first loss that isn't finite.
 
+    Source: https://github.com/thtrieu/darkflow/issues/381
+
     Wrong:
         >>> model, loss = nn.Linear(8, 4), nn.CrossEntropyLoss()
         >>> with doctor.watch(model, loss) as watching:
@@ -55,10 +57,12 @@ def never_updated(case: LoopMeasurements) -> Evidence | None:
 
     Symptom: the loss doesn't fall, or part of the model stays as it was initialized.
 
-    Cause: an optimizer that was built from other parameters (before `model.to(device)`, or before
-    the last layer was replaced), `step()` is never called, or a gradient doesn't arrive.
+    Cause: an optimizer that was built from other parameters (of another model, or before the last
+    layer was replaced), `step()` is never called, or a gradient doesn't arrive.
 
     Fix: build the optimizer from the finished model.
+
+    Source: https://github.com/microsoft/nni/issues/4521
 
     Wrong:
         >>> model, loss = nn.Linear(8, 4), nn.CrossEntropyLoss()

@@ -95,7 +95,7 @@ def batch_means_over_rows(case: ReportedMean) -> Evidence | None:
 
     Fix: `total += loss.item() * len(target)`; or divide by the number of batches.
 
-    Source: https://github.com/pytorch/tutorials/issues/1486
+    Source: https://github.com/kazuto1011/svm-pytorch/issues/4
 
     Wrong:
         >>> doctor.check_mean(0.075, means=[2.0, 4.0], counts=[64, 16]).rules
@@ -131,6 +131,8 @@ def undivided_sum(case: ReportedMean) -> Evidence | None:
     Cause: a running total is reported as a mean.
 
     Fix: divide by the number of rows at the end.
+
+    Source: https://github.com/allenai/allennlp/issues/4354
 
     Wrong:
         >>> doctor.check_mean(6.0, means=[2.0, 4.0], counts=[64, 16]).rules

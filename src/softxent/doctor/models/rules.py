@@ -133,6 +133,8 @@ def dead_output(case: ModelMeasurements) -> Evidence | None:
 
     Fix: print the standard deviation of each layer's output, `hidden.std(dim=0)`.
 
+    Source: https://github.com/keras-team/keras/issues/7057
+
     Wrong:
         >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
         >>> _ = nn.init.constant_(model[0].bias, -100.0)
@@ -237,6 +239,8 @@ def blocked_gradient(case: ModelMeasurements) -> Evidence | None:
     forward pass; dead units.
 
     Fix: remove it from the forward pass. To freeze a layer on purpose use `requires_grad_(False)`.
+
+    Source: https://github.com/guopengf/FL-MRCM/issues/10
 
     Wrong:
         >>> class Cut(nn.Module):

@@ -25,6 +25,8 @@ def broadcast_comparison(case: Comparison) -> Evidence | None:
 
     Fix: give both the same shape before comparing.
 
+    Source: https://github.com/traja-team/traja/issues/57
+
     Wrong:
         >>> doctor.check_predictions(target[:, None], target).rules
         ('broadcast-comparison',)
@@ -69,6 +71,8 @@ def more_correct_than_rows(case: Comparison) -> Evidence | None:
     Cause: a comparison that broadcasts, or a count that isn't reset between epochs.
 
     Fix: compare equal shapes, and start each epoch's count at 0.
+
+    Source: https://github.com/traja-team/traja/issues/57
 
     Wrong:
         >>> doctor.check_predictions([0, 1, 1, 1], [0, 1, 1, 1], correct=6).rules

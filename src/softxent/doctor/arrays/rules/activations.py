@@ -171,6 +171,8 @@ def sigmoid_before_softmax(case: LossArguments) -> Evidence | None:
 
     Fix: pass the values from before the sigmoid.
 
+    Source: https://github.com/opendataval/opendataval/issues/25
+
     Wrong:
         >>> doctor.check(1 / (1 + np.exp(-logits)), target).rules
         ('sigmoid-before-softmax',)
@@ -271,6 +273,8 @@ def clipped_scores(case: LossArguments) -> Evidence | None:
 
     Fix: end the model with its last linear layer.
 
+    Source: https://github.com/pytorch/tutorials/pull/1644
+
     Wrong:
         >>> doctor.check(np.maximum(logits, 0), target).rules
         ('clipped-scores',)
@@ -307,7 +311,7 @@ def sigmoid_twice(case: LossArguments) -> Evidence | None:
 
     Fix: keep one: pass logits to binary_cross_entropy_with_logits.
 
-    Source: https://github.com/itakurah/focal-loss-pytorch/issues/5
+    Source: https://github.com/itakurah/focal-loss-pytorch/pull/5
 
     Wrong:
         >>> once = 1 / (1 + np.exp(-logits[:, 0]))

@@ -24,6 +24,8 @@ def not_finite(case: LossArguments) -> Evidence | None:
 
     Fix: find the first layer whose output isn't finite, and check the inputs first.
 
+    Source: https://github.com/huggingface/transformers/issues/12225
+
     Wrong:
         >>> logits[3, 7] = np.nan
         >>> doctor.check(logits, target).rules
@@ -203,6 +205,8 @@ def constant_scores(case: LossArguments) -> Evidence | None:
     or a last layer that is initialized to 0, which is fine in the first step.
 
     Fix: check the scale of the inputs and the last hidden layer, and lower the learning rate.
+
+    Source: https://github.com/keras-team/keras/issues/6447
 
     Wrong:
         >>> doctor.check(np.tile(logits[0], (64, 1)), target).rules

@@ -26,6 +26,8 @@ def swapped_arguments(case: LossArguments) -> Evidence | None:
 
     Fix: pass the scores first and the target second.
 
+    Source: https://github.com/guillaume-chevalier/LSTM-Human-Activity-Recognition/issues/8
+
     Wrong:
         >>> doctor.check(np.eye(10)[target], logits).rules
         ('softmax-twice', 'swapped-arguments')
@@ -123,6 +125,8 @@ def negative_target(case: LossArguments) -> Evidence | None:
 
     Fix: pass the softmax of the teacher's logits.
 
+    Source: https://github.com/pytorch/pytorch/issues/152437
+
     Wrong:
         >>> doctor.check(logits, 2 * np.eye(10)[target] - 0.1).rules
         ('negative-target',)
@@ -163,6 +167,8 @@ def unnormalised_target(case: LossArguments) -> Evidence | None:
 
     Fix: divide each row by its sum. For labels that don't exclude each other use a binary loss for
     each class.
+
+    Source: https://github.com/pytorch/pytorch/issues/134771
 
     Wrong:
         >>> doctor.check(logits, np.eye(10)[target] + np.eye(10)[target - 1]).rules

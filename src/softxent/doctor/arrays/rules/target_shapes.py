@@ -99,6 +99,8 @@ def unfitting_shapes(case: LossArguments) -> Evidence | None:
 
     Fix: pass one class index for each row, or one probability for each score.
 
+    Source: https://github.com/pytorch/pytorch/issues/139031
+
     Wrong:
         >>> doctor.check(np.zeros((2, 3)), np.zeros((2, 4))).rules
         ('unfitting-shapes',)

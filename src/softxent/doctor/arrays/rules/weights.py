@@ -36,7 +36,7 @@ def weighted_mean(case: LossArguments) -> Evidence | None:
 
     Fix: add up sums and weights (`softxent.Mean`), or divide the sum by the rows yourself.
 
-    Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
+    Source: https://github.com/pytorch/pytorch/issues/65329
 
     Wrong:
         >>> doctor.check(logits, target, weight=np.arange(1, 11)).rules
@@ -72,6 +72,8 @@ def weight_without_effect(case: LossArguments) -> Evidence | None:
     weight, it is in the numerator and in the denominator.
 
     Fix: sum the losses and divide by the number of rows, or of accumulated rows.
+
+    Source: https://github.com/pytorch/pytorch/issues/50528
 
     Wrong:
         >>> doctor.check(logits[:1], target[:1], weight=np.arange(1, 11)).rules
@@ -162,6 +164,8 @@ def weights_bend_smoothing(case: LossArguments) -> Evidence | None:
     Fix: smooth the target yourself and weight the row: loss_i = w_y * cross_entropy(z_i,
     smoothed).
 
+    Source: https://github.com/pytorch/pytorch/issues/104776
+
     Wrong:
         >>> heavy = np.ones(10)
         >>> heavy[3] = 100
@@ -217,7 +221,7 @@ def masked_smoothing(case: LossArguments) -> Evidence | None:
 
     Fix: smooth over the allowed classes only, or mask with a large finite number.
 
-    Source: https://github.com/pytorch/pytorch/issues/104776
+    Source: https://github.com/facebookresearch/pytext/pull/1698
 
     Wrong:
         >>> logits[:, 4] = -np.inf

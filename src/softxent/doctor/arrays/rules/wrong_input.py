@@ -163,6 +163,8 @@ def logits_as_log_probabilities(case: LossArguments) -> Evidence | None:
 
     Fix: use cross_entropy of logits.
 
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html
+
     Wrong:
         >>> doctor.check(logits, target, loss="nll_loss").rules
         ('logits-as-log-probabilities',)

@@ -26,6 +26,8 @@ def cut_percentage(log: Log) -> Evidence | None:
 
     Fix: let the format specification round: `f"{correct / total:.2%}"`.
 
+    Source: https://github.com/facebookresearch/mixup-cifar10/issues/17
+
     Wrong:
         >>> doctor.audit_log("loss 0.11, accuracy 9696/10000 (96%)").rules
         ('cut-percentage',)
@@ -70,6 +72,8 @@ def wrong_percentage(log: Log) -> Evidence | None:
     another denominator.
 
     Fix: compute the percentage from the printed counts.
+
+    Source: https://github.com/MIT-LCP/wfdb-python/issues/165
 
     Wrong:
         >>> doctor.audit_log("loss 0.21, accuracy 9505/10000 (97.1%)").rules
@@ -135,6 +139,8 @@ def accuracy_above_one(log: Log) -> Evidence | None:
     a count isn't reset.
 
     Fix: compare equal shapes: `pred.squeeze(1) == target`.
+
+    Source: https://github.com/traja-team/traja/issues/57
 
     Wrong:
         >>> doctor.audit_log("loss 0.61, accuracy 6/4 (150%)").rules

@@ -67,6 +67,8 @@ def loss_not_finite(log: Log) -> Evidence | None:
 
     Fix: call `doctor.check` on the first batch with such a loss.
 
+    Source: https://github.com/motional/nuplan-devkit/issues/91
+
     Wrong:
         >>> doctor.audit_log("step 1 loss 2.31\nstep 2 loss nan\nstep 3 loss nan").rules
         ('loss-not-finite',)
@@ -229,6 +231,8 @@ def stuck_loss(log: Log) -> Evidence | None:
     labels that were shuffled.
 
     Fix: call `doctor.examine` with the model and one batch.
+
+    Source: https://discuss.pytorch.org/t/cross-entropy-loss-is-not-decreasing/43814
 
     Wrong:
         >>> lines = [f"epoch {i} train loss 2.30{i % 3} val loss 2.302" for i in range(1, 6)]
