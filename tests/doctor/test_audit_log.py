@@ -1,4 +1,4 @@
-"""The audit of printed numbers: formats that are read, and arithmetic that can't be argued with."""
+"""`audit_log`: the formats that it reads, and the arithmetic of its rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from softxent import doctor
 from softxent.doctor.logs.read_log import read
 from softxent.errors import DataError, OptionError
 
-# What the last of the notes prints: batch means added up and divided by the number of rows.
+# The log of the last note in docs/notes.md: batch means were added up and divided by the rows.
 NOTE = """\
 Test set: Average loss: 0.0261, Accuracy: 5546/10000 (55%)
 
@@ -41,7 +41,7 @@ Test set: Average loss: 0.0017, Accuracy: 9696/10000 (96%)
 """
 
 
-def test_the_note() -> None:
+def test_a_log_with_batch_means_divided_by_rows() -> None:
     diagnosis = doctor.audit_log(NOTE)
     assert diagnosis.rules == ("impossible-loss", "cut-percentage")
     loss, percentage = diagnosis.findings
@@ -65,7 +65,7 @@ def test_the_note() -> None:
     assert percentage.numbers["rounded"] == ["87%", "96%", "97%"]
 
 
-def test_the_note_with_true_numbers_is_left_alone() -> None:
+def test_the_same_log_with_correct_numbers_has_no_finding() -> None:
     true = NOTE
     for row in read(NOTE).rows:
         assert row.loss is not None
@@ -84,7 +84,7 @@ def test_the_note_with_true_numbers_is_left_alone() -> None:
     [
         ({"batch_size": 128}, 128),
         ({"text": "batch_size = 32\n"}, 32),
-        ({"text": "batch_size = 32\nbatch_size = 100\n"}, 64),  # which of them isn't said
+        ({"text": "batch_size = 32\nbatch_size = 100\n"}, 64),  # ambiguous
         (
             {
                 "text": "".join(
@@ -96,7 +96,7 @@ def test_the_note_with_true_numbers_is_left_alone() -> None:
         ),
     ],
 )
-def test_batch_size_comes_from_where_it_is_known(known: dict[str, object], size: int) -> None:
+def test_source_of_the_batch_size(known: dict[str, object], size: int) -> None:
     text = str(known.pop("text", "")) + NOTE
     found = doctor.audit_log(text, **known).findings[0]  # type: ignore[arg-type]
     assert found.rule == "impossible-loss"
@@ -104,19 +104,19 @@ def test_batch_size_comes_from_where_it_is_known(known: dict[str, object], size:
     assert found.numbers["factor"] == pytest.approx(10000 / math.ceil(10000 / size))
 
 
-def test_bound_is_sharp() -> None:
+def test_impossible_loss_on_both_sides_of_the_bound() -> None:
     bound = (1 - 0.9) * math.log(2)
     line = "test loss {:.6f}  accuracy 900/1000 (90.0%)"
     assert doctor.audit_log(line.format(bound + 1e-5)).rules == ()
     assert doctor.audit_log(line.format(bound - 1e-5)).rules == ("impossible-loss",)
-    # A rounded percentage leaves room for what it hides.
+    # A rounded percentage may stand for a higher accuracy.
     assert (
         doctor.audit_log(f"test loss {(1 - 0.91) * math.log(2) + 1e-3:.6f}  accuracy 90%").rules
         == ()
     )
 
 
-def test_too_small_for_any_batch_size_claims_no_factor() -> None:
+def test_a_loss_too_small_for_any_batch_size_has_no_factor() -> None:
     found = doctor.audit_log("test loss 0.00000  accuracy 50/100 (50%)").findings[0]
     assert found.rule == "impossible-loss"
     assert "factor" not in found.numbers
@@ -192,7 +192,7 @@ def test_nan_in_every_format() -> None:
         assert doctor.audit_log(text).rules == ("loss-not-finite",), text
 
 
-def test_lr_and_steps_are_no_losses() -> None:
+def test_learning_rates_and_steps_are_not_losses() -> None:
     rows = read("epoch 2 step 300 lr 0.001 loss 0.25 grad_norm 3.0").rows
     assert [row.loss.value for row in rows if row.loss] == [0.25]
     assert rows[0].epoch == 2
@@ -212,7 +212,7 @@ def test_nothing_to_read() -> None:
 @pytest.mark.parametrize(
     "junk", ["{", "{'a': ", "[1,2", "\x00\x01", "loss", "loss:", "a,b\n1", "é" * 9999]
 )
-def test_junk_is_a_user_error_at_most(junk: str) -> None:
+def test_junk_raises_a_data_error(junk: str) -> None:
     with pytest.raises(DataError):
         doctor.audit_log(junk)
 
@@ -221,12 +221,12 @@ def test_junk_is_a_user_error_at_most(junk: str) -> None:
     "long",
     ["word " * 40000, "{" * 100000, "a," * 100000 + "\n1", "loss" + " " * 50000, "9" * 200000],
 )
-def test_long_lines_take_no_time_to_refuse(long: str) -> None:
+def test_long_lines_are_refused(long: str) -> None:
     with pytest.raises(DataError):
         doctor.audit_log(long)
 
 
-def test_text_is_plain_and_narrow() -> None:
+def test_text_has_no_colours_and_80_columns() -> None:
     lines = str(doctor.audit_log(NOTE)).split("\n")
     assert max(map(len, lines)) <= 80
     assert not any("\x1b" in line for line in lines)
@@ -242,7 +242,7 @@ def test_text_is_plain_and_narrow() -> None:
         "loss: 0.0123 - accuracy: 0.912",
     ],
 )
-def test_a_loss_of_unknown_rows_is_a_note_at_most(line: str) -> None:
+def test_a_loss_of_an_unknown_split_is_a_note_at_most(line: str) -> None:
     assert doctor.audit_log(line).worst in (None, "note")
     assert all(row.split == "" for row in read(line).rows if row.loss)
 
@@ -292,7 +292,9 @@ def test_only_counted_rows_make_an_impossible_loss_an_error(
         ),
     ],
 )  # fmt: skip
-def test_further_formats(text: str, split: str, loss: float, accuracy: float) -> None:
+def test_formats_with_tables_and_commas(
+    text: str, split: str, loss: float, accuracy: float
+) -> None:
     row = next(row for row in read(text).rows if row.split == split)
     assert row.loss is not None
     assert row.accuracy is not None
@@ -300,7 +302,7 @@ def test_further_formats(text: str, split: str, loss: float, accuracy: float) ->
     assert row.accuracy.value == pytest.approx(accuracy)
 
 
-def test_a_printed_history_has_a_row_an_epoch() -> None:
+def test_a_printed_history_has_one_row_per_epoch() -> None:
     rows = read("{'loss': [1.25, 0.9],\n 'val_loss': [1.0, 0.75]}").rows
     assert [(row.split, row.loss.value) for row in rows if row.loss] == [
         ("", 1.25), ("validation", 1.0), ("", 0.9), ("validation", 0.75),
@@ -316,13 +318,13 @@ def test_a_printed_history_has_a_row_an_epoch() -> None:
         '{"eval_loss": 0.4459, "eval_accuracy": 8688}',
     ],
 )
-def test_a_count_without_a_total_is_no_percentage(text: str) -> None:
+def test_a_count_without_a_total_is_not_a_percentage(text: str) -> None:
     log = read(text)
     assert not any(row.accuracy for row in log.rows)
     assert log.uncounted == (1,)
 
 
-def test_a_count_without_a_total_is_said() -> None:
+def test_a_count_without_a_total_is_listed_as_not_checked() -> None:
     diagnosis = doctor.audit_log("test loss 0.4459, test accuracy 8,688")
     assert diagnosis.rules == ()
     assert any("without a total: line 1." in words for words in diagnosis.not_checked)
@@ -337,7 +339,7 @@ def test_a_count_without_a_total_is_said() -> None:
         ("loss: 1.25, accuracy: 100", 1.0),
     ],
 )
-def test_what_a_comma_means_is_read_off_the_whole_log(text: str, accuracy: float) -> None:
+def test_the_whole_log_decides_what_a_comma_means(text: str, accuracy: float) -> None:
     (row,) = (row for row in read(text).rows if row.accuracy)
     assert row.accuracy is not None
     assert row.accuracy.value == pytest.approx(accuracy)
@@ -348,11 +350,11 @@ def test_what_a_comma_means_is_read_off_the_whole_log(text: str, accuracy: float
     [
         (None, "warning", "likely"),
         ([0.9, 0.6, 0.3], "error", "certain"),
-        # Too low itself, as where both are averaged over labels.
+        # Too low as well, as if both were averaged over labels.
         ([0.12, 0.08, 0.04], "warning", "likely"),
     ],
 )
-def test_percentages_alone_are_certain_where_the_training_loss_fits_them(
+def test_percentages_are_certain_if_the_training_loss_fits_them(
     training: list[float] | None, level: str, confidence: str
 ) -> None:
     text = ""
@@ -364,7 +366,7 @@ def test_percentages_alone_are_certain_where_the_training_loss_fits_them(
 
 
 @pytest.mark.parametrize("extra", [2.0, 20.0])
-def test_a_term_that_only_training_has_is_no_factor(extra: float) -> None:
+def test_a_term_only_in_the_training_loss_is_not_a_factor(extra: float) -> None:
     held_out = [1.2, 0.6, 0.3, 0.15, 0.08, 0.04]
     lines = "epoch {}  train loss {:.4f}  test loss {:.4f}"
     regular = "\n".join(lines.format(i, extra + x, x) for i, x in enumerate(held_out))
@@ -373,7 +375,7 @@ def test_a_term_that_only_training_has_is_no_factor(extra: float) -> None:
     assert doctor.audit_log(divided).rules == ("small-held-out-loss",)
 
 
-def test_a_training_sum_is_not_laid_on_the_held_out_loss() -> None:
+def test_an_undivided_training_loss_is_named() -> None:
     lines = [f"epoch {i} train loss {812.3 / i:.1f} val loss {0.64 / i:.4f}" for i in range(1, 5)]
     (finding,) = doctor.audit_log("\n".join(lines)).findings
     assert finding.rule == "small-held-out-loss"

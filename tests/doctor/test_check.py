@@ -1,4 +1,4 @@
-"""`check`, `check_mean`, `check_predictions`: what the examples of the rules leave open."""
+"""`check`, `check_mean` and `check_predictions`, beyond the examples of the rules."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_one_row_of_probabilities_is_less_certain(logits: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_probabilities_are_known_in_every_precision(
+def test_probabilities_are_recognized_in_every_dtype(
     logits: np.ndarray, target: np.ndarray, dtype: torch.dtype
 ) -> None:
     probs = torch.from_numpy(logits).softmax(1).to(dtype)
@@ -56,7 +56,7 @@ def test_nothing_is_changed(logits: np.ndarray, target: np.ndarray) -> None:
     np.testing.assert_array_equal(before[1], target)
 
 
-def test_tensors_that_want_a_gradient(logits: np.ndarray, target: np.ndarray) -> None:
+def test_tensors_that_require_a_gradient(logits: np.ndarray, target: np.ndarray) -> None:
     z = torch.from_numpy(logits).requires_grad_()
     assert doctor.check(z.softmax(1), torch.from_numpy(target)).rules == ("softmax-twice",)
     assert z.grad is None
@@ -112,9 +112,7 @@ def test_empty_batch(shape: tuple[int, ...]) -> None:
         "binary_cross_entropy_with_logits",
     ],
 )
-def test_odd_arguments_get_a_diagnosis_not_a_traceback(
-    scores: object, target: object, loss: str
-) -> None:
+def test_unusual_arguments_get_a_diagnosis(scores: object, target: object, loss: str) -> None:
     diagnosis = doctor.check(
         scores, target, loss=loss, weight=[1, 2], label_smoothing=0.1, temperature=2.0, value=0.3
     )
@@ -185,11 +183,11 @@ def test_the_same_labels_as_one_hot(logits: np.ndarray, target: np.ndarray) -> N
     assert found.numbers["ratio"] == pytest.approx(float(by_rows / by_index))
 
 
-def test_weights_that_bend_smoothing_are_recomputed(logits: np.ndarray) -> None:
+def test_weights_bend_smoothing_agrees_with_the_minimizer(logits: np.ndarray) -> None:
     weight = np.ones(10)
     weight[3] = 100.0
     found = doctor.check(logits, np.zeros(64, int), weight=weight, label_smoothing=0.1).findings[0]
-    # The minimiser of the loss of a row of class 0, found by descent on the loss itself.
+    # The minimizer of the loss of a row of class 0, by gradient descent.
     z = np.zeros((1, 10))
     for _ in range(4000):
         _, gradient = softxent.cross_entropy_with_grad(
@@ -201,7 +199,7 @@ def test_weights_that_bend_smoothing_are_recomputed(logits: np.ndarray) -> None:
     assert found.numbers["winner"] == int(learned.argmax()) == 3
 
 
-def test_text_order_of_columns_is_recognised() -> None:
+def test_columns_in_text_order_are_recognized() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 12, 240)
     z = 8 * np.eye(12)[y] + rng.standard_normal((240, 12))
@@ -212,7 +210,7 @@ def test_text_order_of_columns_is_recognised() -> None:
     assert "as text" in found.evidence
 
 
-def test_padding_is_no_ignored_class(logits: np.ndarray) -> None:
+def test_padding_is_not_an_ignored_class(logits: np.ndarray) -> None:
     tokens = np.random.default_rng(2).integers(1, 10, (16, 4))
     tokens[:, 3] = 0
     scores = logits.reshape(16, 4, 10)
@@ -224,7 +222,7 @@ def test_padding_is_no_ignored_class(logits: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("lengths", [[30, 12, 25, 7, 18, 22, 9, 28]])
-def test_padding_end_to_end_is_no_ignored_class(lengths: list[int]) -> None:
+def test_padding_end_to_end_is_not_an_ignored_class(lengths: list[int]) -> None:
     rng = np.random.default_rng(2)
     tokens = np.where(np.arange(30) < np.array(lengths)[:, None], rng.integers(1, 40, (8, 30)), 0)
     scores = rng.standard_normal((240, 40))
@@ -235,7 +233,7 @@ def test_padding_end_to_end_is_no_ignored_class(lengths: list[int]) -> None:
     assert shuffled.findings[0].level == "warning"
 
 
-def test_large_inputs_are_sampled_and_said_so() -> None:
+def test_large_inputs_are_sampled() -> None:
     scores = np.zeros((5000, 1000), np.float32)
     scores[:, 0] = np.arange(5000)
     diagnosis = doctor.check(scores, np.zeros(5000, int))
@@ -245,13 +243,13 @@ def test_large_inputs_are_sampled_and_said_so() -> None:
     assert "labels-out-of-range" in doctor.check(scores, target).rules
 
 
-def test_reported_digits_bound_what_can_be_said() -> None:
+def test_the_reported_digits_limit_the_comparison() -> None:
     means, counts = [0.5001, 0.5002], [64, 16]
     assert doctor.check_mean("0.500", means, counts).rules == ()
     assert doctor.check_mean("0.50015", means, counts).rules == ("mean-of-means",)
 
 
-def test_six_of_four() -> None:
+def test_broadcast_comparison_counts_pairs() -> None:
     predicted, target = np.array([[0], [1], [1], [0]]), np.array([0, 1, 1, 1])
     found = doctor.check_predictions(predicted, target).findings[0]
     assert found.rule == "broadcast-comparison"
@@ -259,7 +257,7 @@ def test_six_of_four() -> None:
     assert doctor.check_predictions([0, 1], [0, 1, 1]).rules == ()
 
 
-def test_diagnosis_reads_from_worst_to_best(logits: np.ndarray, target: np.ndarray) -> None:
+def test_findings_are_ordered_by_severity(logits: np.ndarray, target: np.ndarray) -> None:
     diagnosis = doctor.check(logits, target + 1, weight=np.arange(1, 11), value=1.0)
     levels = [one.level for one in diagnosis]
     assert levels == sorted(levels, key=["error", "warning", "note"].index)
@@ -272,7 +270,7 @@ def test_diagnosis_reads_from_worst_to_best(logits: np.ndarray, target: np.ndarr
     )
 
 
-def test_shapes_that_cannot_fit_are_a_finding() -> None:
+def test_shapes_that_do_not_match_are_a_finding() -> None:
     diagnosis = doctor.check(np.zeros((2, 3)), np.zeros((2, 4)))
     assert "unfitting-shapes" in diagnosis.rules
     assert diagnosis.worst == "error"
@@ -304,7 +302,7 @@ def test_columns_in_the_order_of_text() -> None:
 
 
 def _weak(classes: int, strength: float, rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    """Scores that know a little: each class is higher in its own column, below the noise."""
+    """Logits of a weak model: each class is higher in its own column, by less than the noise."""
     rng = np.random.default_rng(classes)
     target = rng.integers(0, classes, rows)
     return strength * np.eye(classes)[target] + rng.standard_normal((rows, classes)), target
@@ -321,7 +319,7 @@ def test_columns_of_weak_models(classes: int, strength: float) -> None:
     assert found.numbers["order"] == np.argsort(order).tolist()
 
 
-def test_two_columns_that_changed_places() -> None:
+def test_two_exchanged_columns() -> None:
     scores, target = _weak(10, 4.0)
     scores[:, [3, 7]] = scores[:, [7, 3]]
     (found,) = doctor.check(scores, target).above_notes()
@@ -332,10 +330,10 @@ def test_two_columns_that_changed_places() -> None:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("size", [0.3, 1.5, 3.0])
 @pytest.mark.parametrize("classes", [8, 10, 26])
-def test_what_is_chance_in_an_untrained_model_is_said_not_claimed(
+def test_column_order_of_an_untrained_model_is_not_claimed(
     classes: int, size: float, seed: int
 ) -> None:
-    """Separated classes under random weights: some order of the columns always goes with them."""
+    """With separated classes and random weights, some order of the columns always fits."""
     rng = np.random.default_rng(seed)
     target = rng.integers(0, classes, 600)
     scores = size * rng.standard_normal((classes, classes))[target]
@@ -390,7 +388,7 @@ def test_sigmoid_of_an_untrained_model_is_more_than_a_note(classes: int) -> None
     assert doctor.check(small, target).worst in (None, "note")
 
 
-def test_sigmoid_twice_is_told_by_what_predicts_the_labels() -> None:
+def test_sigmoid_twice_is_detected_by_the_labels() -> None:
     rng = np.random.default_rng(0)
     logits = rng.uniform(-2, 2, 1000)  # sigmoid: 0.12 to 0.88
     once = 1 / (1 + np.exp(-logits))

@@ -40,7 +40,7 @@ def test_torch_is_not_loaded() -> None:
     assert out.stdout.split() == ["False", "False"]
 
 
-def test_lazy_names_are_functions_whichever_comes_first() -> None:
+def test_lazy_names_are_functions_in_either_order() -> None:
     pytest.importorskip("torch")
     for first, second in (("watch", "examine"), ("examine", "watch")):
         code = f"from softxent import doctor as d; print(callable(d.{first}), callable(d.{second}))"
@@ -72,14 +72,14 @@ def test_every_file_of_rules_is_in_the_catalog() -> None:
 
 
 def test_pages_are_up_to_date() -> None:
-    for name, text in pages().items():
-        assert (DOCS / name).read_text(encoding="utf-8") == text, (
-            f"{name}: run python -m softxent.doctor.pages docs/doctor"
-        )
+    made = pages()
+    written = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")}
+    old = [name for name, text in made.items() if written.get(name) != text]
+    assert not old, f"run python -m softxent.doctor.pages docs/doctor: {old}"
     assert {path.name for path in DOCS.glob("*.md")} <= {*pages(), "rates.md"}
 
 
-def test_writing_pages_removes_those_of_old_rules(tmp_path: Path) -> None:
+def test_writing_pages_removes_pages_of_old_rules(tmp_path: Path) -> None:
     for name in ("gone.md", "rates.md"):
         (tmp_path / name).write_text("old")
     write(tmp_path)
@@ -98,7 +98,7 @@ def test_every_finding_is_complete() -> None:
         assert finding.numbers
 
 
-def test_colour_only_where_asked_for() -> None:
+def test_colour_only_on_request() -> None:
     diagnosis = doctor.check(np.full((4, 3), 1 / 3), [0, 1, 2, 0])
     plain, coloured = diagnosis.text(), diagnosis.text(colour=True)
     assert "\x1b" not in plain

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from softxent.doctor.catalog import JUDGED_BY, all_rules
-from softxent.doctor.registry import Rule
+from softxent.doctor.registry import SECTIONS, Rule
 
 __all__ = ["pages", "preamble", "write"]
 
@@ -66,6 +66,9 @@ def pages() -> dict[str, str]:
 
 
 def _page(rule: Rule) -> Iterator[str]:
+    missing = [heading for heading in SECTIONS if heading not in rule.sections]
+    if missing:
+        raise ValueError(f"the docstring of {rule.name} has no section {', '.join(missing)}")
     function, subject = JUDGED_BY[rule.subject]
     yield f"# {rule.name}\n"
     yield f"{rule.title}\n"
