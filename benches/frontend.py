@@ -50,7 +50,7 @@ def in_place(logits: torch.Tensor, target: torch.Tensor) -> Run:
     def run() -> None:
         computed = _Computed.apply(anchor, values)  # type: ignore[no-untyped-call]
         loss = nn.functional.cross_entropy(computed, target, inplace_backward=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     return run
 

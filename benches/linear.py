@@ -67,7 +67,7 @@ def inputs(dtype: torch.dtype, shape: tuple[int, int, int]) -> tuple[Tensor, Ten
 def step(loss: Loss, X: Tensor, W: Tensor, y: Tensor) -> Tensor:
     X.grad = W.grad = None
     value = loss(X, W, y)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     return value.detach()
 
 

@@ -158,7 +158,7 @@ class Training:
         loss = self.model.loss_of_all_logits if all_logits else self.model.loss
         self.optimizer.zero_grad()
         value = loss(*self.batch())
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         self.optimizer.step()
         return value.item()
 

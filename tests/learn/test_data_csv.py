@@ -108,7 +108,7 @@ def test_dropped_columns_can_hold_anything(tmp_path: Path) -> None:
     assert data.info.dropped == ["", "note"]
 
 
-BAD = {
+BAD: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "is empty"),
     "blank": ("\n\n", "is empty"),
     "header only": ("a,b,y\n", "has a header and no rows"),

@@ -139,8 +139,8 @@ def test_a_damaged_file_is_a_data_error(tmp_path: Path) -> None:
     good = path.read_bytes()
     draw = random.Random(0)
     changed = [bytearray(good) for _ in range(100)]
-    for content in changed:
-        content[draw.randrange(4, len(good) - 8)] = draw.randrange(256)
+    for one in changed:
+        one[draw.randrange(4, len(good) - 8)] = draw.randrange(256)
     refused = 0
     for content in [b"", b"PAR1", b"a,y\n1,2\n", good[:-20], good[:200], *map(bytes, changed)]:
         path.write_bytes(content)

@@ -249,7 +249,9 @@ def test_options_of_other_sources(flowers: Path) -> None:
 def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch, flowers: Path) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     monkeypatch.setitem(sys.modules, "sklearn.model_selection", None)
-    for name, target in [("digits", None), ("points", None), (flowers, "y")]:
+    sources: list[tuple[str | Path, str | None]]
+    sources = [("digits", None), ("points", None), (flowers, "y")]
+    for name, target in sources:
         with pytest.raises(MissingExtraError, match=r'scikit-learn.*"softxent\[learn\]"'):
             load(name, target=target)
 

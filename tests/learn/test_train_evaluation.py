@@ -53,11 +53,17 @@ def test_precision_and_recall_equal_scikit_learn(network: Network) -> None:
     assert [s.recall.weight for s in scores] == list(support)
 
 
+def first_layer(network: Network) -> torch.nn.Linear:
+    layer = network.layers[0]
+    assert isinstance(layer, torch.nn.Linear)
+    return layer
+
+
 def test_precision_and_recall_without_rows_are_nan() -> None:
     network = Network([1, 3])
     with torch.no_grad():
-        network.layers[0].weight.zero_()
-        network.layers[0].bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+        first_layer(network).weight.zero_()
+        first_layer(network).bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
     samples = Samples(
         features=np.zeros((2, 1), np.float32), target=np.array([0, 1]), rows=np.arange(2)
     )
@@ -70,10 +76,10 @@ def test_precision_and_recall_without_rows_are_nan() -> None:
 def test_a_confident_network_has_a_loss_above_0() -> None:
     network = Network([1, 2])
     with torch.no_grad():
-        network.layers[0].weight.zero_()
-        network.layers[0].bias.copy_(torch.tensor([20.0, 0.0]))
+        first_layer(network).weight.zero_()
+        first_layer(network).bias.copy_(torch.tensor([20.0, 0.0]))
     samples = Samples(
-        features=np.zeros((3, 1), np.float32), target=np.zeros(3, int), rows=np.ones(3)
+        features=np.zeros((3, 1), np.float32), target=np.zeros(3, int), rows=np.ones(3, int)
     )
     assert evaluate(network, samples).loss.value == pytest.approx(
         math.log1p(math.exp(-20)), rel=1e-12

@@ -85,8 +85,8 @@ def test_images_without_a_positive_level_keep_their_signs(level: float) -> None:
 
 @pytest.mark.parametrize("kind", ["table", "plane"])
 def test_columns_get_mean_0_and_deviation_1(kind: str) -> None:
-    features = np.random.default_rng(0).normal([5, -1e6], [1e-3, 1e4], (500, 2))
-    features = features.astype(np.float32)
+    columns = np.random.default_rng(0).normal([5, -1e6], [1e-3, 1e4], (500, 2))
+    features = columns.astype(np.float32)
     network = Network([2, 2])
     network.fit_scaling(features, kind)
     x = scaled(network, features).astype(np.float64)

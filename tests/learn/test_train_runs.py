@@ -110,6 +110,7 @@ def test_points_get_their_regions(tmp_path: Path) -> None:
         assert grid == sorted(grid)
         assert grid[0] < every[:, axis].min() <= every[:, axis].max() < grid[-1]
     assert regions.points == [tuple(map(float, point)) for point in dataset.test.features]
+    assert dataset.test.target is not None
     assert regions.target == dataset.test.target.tolist()
     corner = np.array([[regions.x[5], regions.y[100]]], dtype=np.float32)
     (share,) = predict(trained.network, corner)

@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,6 +204,7 @@ def test_read_only_features() -> None:
     data = dataset()
     before = train(data, PLAIN)
     data.train.features.flags.writeable = False
+    assert data.train.target is not None
     data.train.target.flags.writeable = False
     data.test.features.flags.writeable = False
     assert weights(train(data, PLAIN).network) == weights(before.network)
@@ -288,7 +290,7 @@ def test_batches_of_a_small_training_set() -> None:
     ],
     ids=str,
 )
-def test_settings_out_of_range(setting: dict[str, object]) -> None:
+def test_settings_out_of_range(setting: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=rf"\[recipe\] {next(iter(setting))} is"):
         replace(PLAIN, **setting)
 

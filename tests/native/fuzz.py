@@ -181,7 +181,7 @@ class Fuzz:
 
     def softmax(self, x: np.ndarray, out: np.ndarray, axis: int, rows: int, classes: int) -> None:
         log = self.chance(0.5)
-        z = self.by_row(x, axis, classes) if -x.ndim <= axis < x.ndim else None
+        z: Any = self.by_row(x, axis, classes) if -x.ndim <= axis < x.ndim else None
         if self.chance(0.25):
             (softxent.log_softmax if log else softxent.softmax)(x, axis, out=out)
             if x.dtype.kind in "iu":  # computed in float64, and `out` has that dtype
@@ -210,7 +210,8 @@ class Fuzz:
         self.compare("logsumexp", got, want, dtype, 1)
 
     def target(self, x: np.ndarray, axis: int, rows: int, classes: int) -> dict[str, Any]:
-        rng, given = self.rng, {}
+        rng = self.rng
+        given: dict[str, Any] = {}
         both = self.chance(0.01)
         if self.chance(0.6) or both:
             y = rng.integers(0, max(classes, 1), rows)
@@ -244,9 +245,11 @@ class Fuzz:
         }
         if self.chance(0.3):
             options = {**PLAIN, "label_smoothing": options["label_smoothing"]}
-        z = self.by_row(x, axis, classes) if -x.ndim <= axis < x.ndim else None
+        z: Any = self.by_row(x, axis, classes) if -x.ndim <= axis < x.ndim else None
         if self.chance(0.25) and len(given) and not {"index", "probabilities"} <= set(given):
-            got_loss, grad, scale = self.public_loss(x, out, axis, given, options), out, 1.0
+            got_loss: Any = self.public_loss(x, out, axis, given, options)
+            grad: Any = out
+            scale: Any = 1.0
             if got_loss is None:
                 return
         else:
@@ -296,7 +299,7 @@ class Fuzz:
             self.compare("total", np.array([reduced[0]]), np.array([total]), np.float64, abs(total))
             if grad is not None:
                 assert np.array_equal(wide(reduced[1]), wide(grad), equal_nan=True), "reduced"
-        if again:
+        if grad is not None and again:
             want = wide(grad)
             _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=grad)
             # Chunks of a long row are relative to their own maxima here, and to the row's before.
@@ -338,6 +341,7 @@ class Fuzz:
         y, q = given.get("index"), given.get("probabilities")
         ignored = np.zeros(len(z), bool) if y is None else y == -100
         if y is None:
+            assert q is not None
             target = self.by_row(q, axis, classes)
         else:
             target = np.zeros(z.shape)

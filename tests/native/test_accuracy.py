@@ -97,7 +97,7 @@ def test_loss_and_gradient(family: str, classes: int, dtype: Any) -> None:
     {"softcap": 30.0},
     {"softcap": 5.0, "temperature": 0.7, "z_loss": 1e-4},
 ])  # fmt: skip
-def test_options(classes: int, dtype: type, kind: str, options: dict[str, float]) -> None:
+def test_options(classes: int, dtype: Any, kind: str, options: dict[str, Any]) -> None:
     rng = np.random.default_rng(5)
     x = (3 * rng.standard_normal((1, classes))).astype(dtype)
     w = (rng.random(classes) + 0.5).astype(dtype)
@@ -110,6 +110,7 @@ def test_options(classes: int, dtype: type, kind: str, options: dict[str, float]
     want = oracle.cross_entropy(x[0], y if kind == "index" else q, w, **options)
     got_loss, got, again = np.empty(1), np.empty_like(x), np.empty_like(x)
     saved = np.empty((1, 2))
+    given: dict[str, Any]
     given = {"index": np.array([y])} if kind == "index" else {"probabilities": q[None]}
     _native.cross_entropy(x, **given, weight=w, **options, loss=got_loss, grad=got, summary=saved)
     # float64 can't hold u exactly: the error of u is added.
@@ -124,7 +125,7 @@ def test_options(classes: int, dtype: type, kind: str, options: dict[str, float]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_exponential(dtype: type) -> None:
+def test_exponential(dtype: Any) -> None:
     """For logits [0, x] the saved tail sum is the kernels' exp(x)."""
     rng = np.random.default_rng(1)
     low = -86 if dtype is np.float32 else -700
@@ -153,7 +154,7 @@ def worst_at_maximum(x: np.ndarray) -> float:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("steps", [2, 8, 64, 3000])
 @pytest.mark.parametrize("falling", [False, True])
-def test_a_sum_with_terms_larger_than_itself(dtype: type, steps: int, falling: bool) -> None:
+def test_a_sum_with_terms_larger_than_itself(dtype: Any, steps: int, falling: bool) -> None:
     """The rounding error of an addition is computed as if the sum were larger than the term. Where
     it isn't, the sum soon grows so much that the error doesn't matter.
     """
@@ -167,7 +168,7 @@ def test_a_sum_with_terms_larger_than_itself(dtype: type, steps: int, falling: b
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("offset", [0, 260, -3000, 1e4])
-def test_a_target_in_any_chunk_of_a_long_row(dtype: type, offset: float) -> None:
+def test_a_target_in_any_chunk_of_a_long_row(dtype: Any, offset: float) -> None:
     """Far from 0 the exponentials of a chunk are relative to its own maximum. A target beside the
     row's most probable class once had an error of two fifths of its probability."""
     rng = np.random.default_rng(9)
@@ -190,7 +191,7 @@ def test_a_target_in_any_chunk_of_a_long_row(dtype: type, offset: float) -> None
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_rounding_errors_of_equal_numbers_do_not_add_up(dtype: type) -> None:
+def test_rounding_errors_of_equal_numbers_do_not_add_up(dtype: Any) -> None:
     """Without compensation, their sum has an error of 6 ulp of float32."""
     same = np.random.default_rng(3).uniform(-1, 1, (200, 1))
     x = np.repeat(same, 20_000, 1)
@@ -211,7 +212,7 @@ def test_half_precision(half: str, classes: int) -> None:
     p = np.exp(wide - wide.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     out = np.empty_like(x)
-    bits = (lambda a: a.view(np.uint16)) if half == "bfloat16" else (lambda a: a)
+    bits: Any = (lambda a: a.view(np.uint16)) if half == "bfloat16" else (lambda a: a)
     _native.softmax(bits(x), bits(out))
     ulp = 2.0 ** (np.floor(np.log2(np.maximum(p, smallest))) - nmant)
     # Half an ulp, and the error of the exponential of a bfloat16.
@@ -410,7 +411,7 @@ def test_every_half_number_survives() -> None:
 @pytest.mark.parametrize("classes", [3, 300])
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e20, 1e36])
 @pytest.mark.parametrize("offset", [0, 57, -57])
-def test_tiny_and_huge_upstream(dtype: type, classes: int, scale: float, offset: float) -> None:
+def test_tiny_and_huge_upstream(dtype: Any, classes: int, scale: float, offset: float) -> None:
     x = (offset + np.random.default_rng(3).standard_normal((1, classes))).astype(dtype)
     grad = oracle.cross_entropy(x[0], 0).grad
     got = np.empty_like(x)

@@ -32,7 +32,7 @@ def run(x: Array, y: Array, **options: Any) -> tuple[float, Array, Array]:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_loss_and_gradient(dtype: type) -> None:
+def test_loss_and_gradient(dtype: Any) -> None:
     rng = np.random.default_rng(0)
     x = np.concatenate([
         rng.standard_normal(40), 30 * rng.standard_normal(40),
@@ -123,14 +123,15 @@ def test_targets_outside_are_refused(bad: float, place: int) -> None:
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     x, y = np.zeros(8), np.zeros(8)
+    call: Any = _native.binary_cross_entropy
     for name, wrong in itertools.product(
         ("positive_weight", "weight", "loss", "upstream", "grad"),
         (np.zeros(7), np.zeros((2, 4)), np.zeros(16)[::2]),
     ):
         with pytest.raises(ValueError, match="contiguous"):
-            _native.binary_cross_entropy(x, y, **{name: wrong})
+            call(x, y, **{name: wrong})
     for name in ("loss", "grad"):
         with pytest.raises(BufferError, match="another array"):
-            _native.binary_cross_entropy(x, y, **{name: x})
+            call(x, y, **{name: x})
         with pytest.raises(TypeError):
-            _native.binary_cross_entropy(x, y, **{name: np.zeros(8, int)})
+            call(x, y, **{name: np.zeros(8, int)})

@@ -36,7 +36,7 @@ def same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", [1, 2, 5, 64, 65, 1000, 40_000])
-def test_special_rows(dtype: type, classes: int) -> None:
+def test_special_rows(dtype: Any, classes: int) -> None:
     x = np.random.default_rng(0).standard_normal((7, classes)).astype(dtype)
     clean = everything(x[[0]], np.array([0]))
     bad = x.copy()
@@ -54,7 +54,9 @@ def test_special_rows(dtype: type, classes: int) -> None:
     assert lse[3] == -np.inf
     assert loss[4] == loss[5] == 0
     assert (grad[4:6] == 0).all()
-    for option in ({"label_smoothing": 0.1}, {"softcap": 5.0}, {"temperature": 2.0}):
+    options: list[dict[str, Any]]
+    options = [{"label_smoothing": 0.1}, {"softcap": 5.0}, {"temperature": 2.0}]
+    for option in options:
         grad = everything(bad, y, **option)[-1]
         assert (grad[4:6] == 0).all()
         assert np.isfinite(grad[[0, 6]]).all()
@@ -62,7 +64,7 @@ def test_special_rows(dtype: type, classes: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", [3, 500])
-def test_masked_classes(dtype: type, classes: int) -> None:
+def test_masked_classes(dtype: Any, classes: int) -> None:
     x = np.zeros((2, classes), dtype)
     x[:, 1] = -np.inf
     soft, log, _, loss, grad = everything(x, np.array([1, 0]))
@@ -80,7 +82,7 @@ def test_masked_classes(dtype: type, classes: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_class(dtype: type) -> None:
+def test_one_class(dtype: Any) -> None:
     x = np.array([[3.7], [-1e4]], dtype)
     soft, log, lse, loss, grad = everything(x, np.array([0, 0]))
     assert (soft == 1).all()
@@ -91,7 +93,7 @@ def test_one_class(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_equal_logits_have_equal_probabilities(dtype: type, level: str) -> None:
+def test_equal_logits_have_equal_probabilities(dtype: Any, level: str) -> None:
     """1 / classes to the last bit, for rows in lanes with fused multiply-add."""
     rng = np.random.default_rng(3)
     values = np.concatenate([rng.uniform(-50, 50, 40), rng.uniform(-1e4, 1e4, 24)]).astype(dtype)
@@ -114,7 +116,7 @@ def test_ties_get_the_same_bits(classes: int) -> None:
 @pytest.mark.parametrize("dtype", [*DTYPES, np.uint16])
 @pytest.mark.parametrize("classes", [2, 10, 63, 64, 65, 1000, 70_000])
 @pytest.mark.usefixtures("threads")
-def test_bits_depend_on_the_row_alone(dtype: type, classes: int) -> None:
+def test_bits_depend_on_the_row_alone(dtype: Any, classes: int) -> None:
     rows = 300 if classes < 1000 else 3
     rng = np.random.default_rng(1)
     x = (5 * rng.standard_normal((rows, classes))).astype(np.float32)
@@ -181,9 +183,9 @@ def with_option(x: np.ndarray, rows: slice, option: str, place: Any) -> list[np.
     every, classes = x.shape
     rng = np.random.default_rng(0)
     wide = np.float64 if x.dtype == np.float64 else np.float32
-    arrays = {
-        "weight": rng.random(classes).astype(wide),
-        "upstream": rng.random(every)[rows].copy(),
+    arrays: dict[str, Any] = {
+        "weight": rng.random((classes,)).astype(wide),
+        "upstream": rng.random((every,))[rows].copy(),
         "probabilities": rng.random((every, classes)).astype(x.dtype)[rows],
         "index": rng.integers(0, classes, every),
     }
@@ -223,7 +225,7 @@ def one_element_on(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(400, 10), (40, 333), (3, 40_000)], ids=str)
 @pytest.mark.usefixtures("threads")
-def test_bits_of_every_option(shape: tuple[int, int], dtype: type, option: str) -> None:
+def test_bits_of_every_option(shape: tuple[int, int], dtype: Any, option: str) -> None:
     """Bits depend neither on threads nor on other rows nor on alignment."""
     x = (5 * np.random.default_rng(1).standard_normal(shape)).astype(dtype)
     whole = slice(0, len(x))
@@ -241,7 +243,7 @@ def test_bits_of_every_option(shape: tuple[int, int], dtype: type, option: str) 
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_bits_beside_rows_of_any_kind(dtype: type, option: str) -> None:
+def test_bits_beside_rows_of_any_kind(dtype: Any, option: str) -> None:
     """Rows on the general path change nothing for the rows beside them."""
     x = (5 * np.random.default_rng(6).standard_normal((300, 10))).astype(dtype)
     mixed, other = x.copy(), np.zeros(300, bool)
@@ -258,7 +260,7 @@ def test_bits_beside_rows_of_any_kind(dtype: type, option: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [1, 15, 60])
-def test_the_sum_of_the_losses_has_their_digits(dtype: type, scale: float) -> None:
+def test_the_sum_of_the_losses_has_their_digits(dtype: Any, scale: float) -> None:
     """For confident predictions and improbable targets, for whole tiles and partial ones."""
     rng = np.random.default_rng(7)
     for rows, classes in ((640, 10), (700, 3), (64, 33), (200, 1)):
@@ -279,11 +281,11 @@ def test_the_sum_of_the_losses_has_their_digits(dtype: type, scale: float) -> No
 @pytest.mark.parametrize(
     "shape", [(4, 19, 5, 6), (2, 3, 4, 5), (3, 100, 40), (0, 3), (1, 1, 1), (5,)]
 )
-def test_any_axis_and_strides(dtype: type, shape: tuple[int, ...]) -> None:
+def test_any_axis_and_strides(dtype: Any, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(2)
     whole = rng.standard_normal(tuple(2 * n for n in shape)).astype(dtype)
     x = whole[tuple(slice(None, None, 2) for _ in shape)]
-    tolerance = {"rtol": 2e-3 if dtype is np.float16 else 1e-6, "atol": 1e-6}
+    tolerance: dict[str, Any] = {"rtol": 2e-3 if dtype is np.float16 else 1e-6, "atol": 1e-6}
     for view in (x, x[..., ::-1], x.T, np.ascontiguousarray(x)):
         for axis in range(view.ndim):
             moved = np.ascontiguousarray(np.moveaxis(view, axis, -1))
@@ -329,9 +331,12 @@ def test_arrays_that_overlap_or_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="itself"):
         _native.softmax(x, np.lib.stride_tricks.as_strided(out, (3, 4), (0, 4)))
     loss = np.zeros(3)
-    for given in ({"upstream": loss}, {"index": loss.view(np.int64)}, {"index": y, "summary": (
-        np.zeros(8).reshape(4, 2)[:3]
-    )}):  # fmt: skip
+    overlapping: list[dict[str, Any]] = [
+        {"upstream": loss},
+        {"index": loss.view(np.int64)},
+        {"index": y, "summary": np.zeros(8).reshape(4, 2)[:3]},
+    ]
+    for given in overlapping:
         shared = given.get("summary", loss).reshape(-1)[:3]
         with pytest.raises(BufferError, match="another array"):
             _native.cross_entropy(x, **{"index": y, **given}, loss=shared)
@@ -361,7 +366,7 @@ def test_arrays_that_overlap_or_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("target", [0, 35_000, 69_999])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.usefixtures("threads")
-def test_one_row_by_several_threads_in_place(dtype: type, target: int) -> None:
+def test_one_row_by_several_threads_in_place(dtype: Any, target: int) -> None:
     """What one of them overwrites, another may have yet to read: the target's logit is read first.
 
     With a logsumexp near 0, which floats sum up a second time, in double.
@@ -427,19 +432,21 @@ def test_python_runs_while_kernels_do(operation: str) -> None:
     y, out, losses = np.zeros(2000, np.int64), np.empty_like(x), np.empty(2000)
     summary = np.empty((2000, 2))
     _native.cross_entropy(x, index=y, summary=summary)
-    work = {
+    runs: dict[str, Any] = {
         "softmax": lambda: _native.softmax(x, out),
         "logsumexp": lambda: _native.logsumexp(x, losses),
         "cross_entropy": lambda: _native.cross_entropy(x, index=y, loss=losses),
         "gradient": lambda: _native.cross_entropy(
             x, index=y, summary=summary, from_summary=True, grad=out
         ),
-    }[operation]
-    seen, calls = [], []
+    }
+    run = runs[operation]
+    seen: list[Any] = []
+    calls: list[Any] = []
 
     def compute() -> None:
         while not seen and len(calls) < 500:
-            work()
+            run()
             calls.append(1)
 
     worker = threading.Thread(target=compute)

@@ -94,7 +94,7 @@ def test_compiled_code_checks_probabilities(name: str) -> None:
         fast(z, y, -1 - q)
 
 
-TRANSFORMS = {
+TRANSFORMS: dict[str, Any] = {
     "grad": torch.func.grad,
     "jacrev": torch.func.jacrev,
     "hessian": torch.func.hessian,
@@ -114,7 +114,7 @@ def test_transforms_inside_a_graph(name: str, loss: Any) -> None:
         z, y = torch.stack([z, 2 * z]), torch.stack([y, y.flip(0)])
     transformed = TRANSFORMS[name](call)
     torch._dynamo.reset()
-    fast = torch.compile(transformed, fullgraph=True, backend="aot_eager")
+    fast: Any = torch.compile(transformed, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(fast(z, y), transformed(z, y))
     y[..., 4] = 5
     with pytest.raises(TargetError, match=r"4\] is 5, but there are 5 classes"):

@@ -28,7 +28,7 @@ NAMES = {
     "nn.functional.binary_cross_entropy_with_logits": functional.binary_cross_entropy_with_logits,
 }
 HALF = (torch.float16, torch.bfloat16)
-OPS = [
+OPS: list[Any] = [
     pytest.param(
         op, dtype, id=f"{op.name}{'-' * bool(op.variant_test_name)}{op.variant_test_name}-{dtype}"
     )
@@ -38,7 +38,7 @@ OPS = [
 ]
 # The linear head is held to the full logits in test_linear.py: its loss is float32 for half types.
 CONFORMING = {*nn.__all__} - {"LinearCrossEntropyLoss"}
-MODULES = [
+MODULES: list[Any] = [
     pytest.param(info, dtype, id=f"{info.module_cls.__name__}-{dtype}")
     for info in module_db
     if info.module_cls.__name__ in CONFORMING

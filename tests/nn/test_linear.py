@@ -19,7 +19,7 @@ from softxent import _native, nn
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
 from softxent.nn.functional import linear_cross_entropy as torch_face
 from softxent.ops.linear import decompositions, engines, loop, problem, torch_matmuls
-from softxent.ops.options import LossOptions
+from softxent.ops.options import LossOptions, Reduction
 from softxent.ops.tensors.kernels.buffers import empty
 from tests.support.linear_head import (
     CLASSES,
@@ -61,7 +61,7 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("kind", ["index", "probabilities"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_loss_and_gradients(dtype: torch.dtype, kind: str, name: str, reduction: str) -> None:
+def test_loss_and_gradients(dtype: torch.dtype, kind: str, name: str, reduction: Reduction) -> None:
     if kind == "probabilities" and name == "ignored":
         pytest.skip("class probabilities have no ignored rows")
     for weight in (False, True):
@@ -106,7 +106,7 @@ def test_one_hot_rows_of_whole_numbers(dtype: torch.dtype) -> None:
 
 @pytest.mark.usefixtures("few_rows")
 @pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_layouts(reduction: str) -> None:
+def test_layouts(reduction: Reduction) -> None:
     """Transposed, strided and expanded arguments are read where they lie."""
     given = inputs(lead=(5, 7))
     base = given.double()
@@ -135,7 +135,7 @@ def test_layouts(reduction: str) -> None:
 @pytest.mark.usefixtures("few_rows")
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize("frozen", range(8))
-def test_frozen_subsets(frozen: int, reduction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_subsets(frozen: int, reduction: Reduction, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what is asked for is computed."""
     made: list[str] = []
     for name in ("add_features", "add_classifier", "add_columns"):
@@ -281,8 +281,8 @@ def test_the_chunk_size_changes_rounding_only(
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_the_same_call_gives_the_same_bits(dtype: torch.dtype, reduction: str) -> None:
-    results = []
+def test_the_same_call_gives_the_same_bits(dtype: torch.dtype, reduction: Reduction) -> None:
+    results: list[Any] = []
     for _ in range(3):
         given = inputs(dtype, lead=(300,))
         value = ours(given, reduction=reduction, max_bytes=SMALL)
@@ -324,7 +324,7 @@ def test_float16_survives_a_mean_over_many_rows_and_a_loss_scale() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-def test_backward_twice(dtype: torch.dtype, reduction: str) -> None:
+def test_backward_twice(dtype: torch.dtype, reduction: Reduction) -> None:
     """The first backward hands its gradients over; the second makes them anew."""
     given = inputs(dtype)
     exact = given.double()
@@ -359,7 +359,7 @@ def test_changed_arguments_are_noticed() -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("kind", ["index", "probabilities"])
 @pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_gradcheck_and_gradgradcheck(name: str, kind: str, reduction: str) -> None:
+def test_gradcheck_and_gradgradcheck(name: str, kind: str, reduction: Reduction) -> None:
     if kind == "probabilities" and name == "ignored":
         pytest.skip("class probabilities have no ignored rows")
     g = torch.Generator().manual_seed(0)
@@ -496,10 +496,10 @@ def test_meta_tensors_have_shapes() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("reduction", ["none", "mean"])
-def test_compiled_and_eager_agree(dtype: torch.dtype, reduction: str) -> None:
+def test_compiled_and_eager_agree(dtype: torch.dtype, reduction: Reduction) -> None:
     torch._dynamo.reset()
 
-    def f(X: Tensor, W: Tensor, b: Tensor, y: Tensor) -> Any:
+    def f(X: Tensor, W: Tensor, b: Tensor | None, y: Tensor) -> Any:
         value = softxent.linear_cross_entropy(X, W, y, b, reduction=reduction, z_loss=0.01)
         return (value * 2).sum()
 
@@ -531,7 +531,7 @@ def test_compiled_code_checks_labels() -> None:
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("wanted", [(True, True, True), (False, True, False)])
-def test_opcheck(reduction: str, dtype: torch.dtype, wanted: tuple[bool, ...]) -> None:
+def test_opcheck(reduction: Reduction, dtype: torch.dtype, wanted: tuple[bool, ...]) -> None:
     given = inputs(dtype)
     for x, is_wanted in zip(given.leaves(), wanted, strict=True):
         x.requires_grad_(is_wanted)
@@ -558,7 +558,7 @@ def test_opcheck(reduction: str, dtype: torch.dtype, wanted: tuple[bool, ...]) -
 @pytest.mark.usefixtures("few_rows")
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_skipping_stays_within_its_bound(dtype: torch.dtype, reduction: str) -> None:
+def test_skipping_stays_within_its_bound(dtype: torch.dtype, reduction: Reduction) -> None:
     skip = 1e-3
     sharp = inputs(dtype, classes=400)
     with torch.no_grad():
@@ -717,7 +717,7 @@ print(peak() - before - (X.grad.nbytes + W.grad.nbytes + sums) / 2**20)
     ("reduction", "shape"),
     [("mean", ("256", "150000")), ("none", ("256", "150000")), ("none", ("6000", "8192"))],
 )
-def test_memory_is_bounded(reduction: str, shape: tuple[str, str], dtype: str) -> None:
+def test_memory_is_bounded(reduction: Reduction, shape: tuple[str, str], dtype: str) -> None:
     """In a fresh process; the logits would take 73 to 188 MiB, and their gradient as much."""
     dtype, _, engine = dtype.partition(" by ")
     done = subprocess.run(
@@ -810,11 +810,12 @@ def test_with_grad_gives_what_autograd_gives() -> None:
     )
     assert torch.equal(loss, value.detach())
     for g, x in zip(grads, given.leaves(), strict=True):
+        assert g is not None
         assert x.grad is not None
         assert torch.equal(g, x.grad)
         assert not g.requires_grad
     _, some = softxent.linear_cross_entropy_with_grad(
-        given.features, given.classifier, given.target, wanted=("classifier",)
+        given.features, given.classifier, given.target, wanted=["classifier"]
     )
     assert some.features is None
     assert some.bias is None

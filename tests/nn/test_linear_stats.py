@@ -14,6 +14,7 @@ from softxent.nn.functional import linear_cross_entropy_with_stats, linear_log_p
 from softxent.nn.stats import LossStats
 from softxent.ops.linear import loop
 from softxent.ops.linear import stats as linear_stats
+from softxent.ops.options import Reduction
 from tests.support.linear_head import (
     CLASSES,
     DTYPES,
@@ -68,7 +69,7 @@ def with_logits(given: Inputs, k: int, options: dict[str, Any]) -> tuple[Tensor,
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("kind", ["index", "probabilities"])
-def test_values_and_gradients(kind: str, name: str, reduction: str) -> None:
+def test_values_and_gradients(kind: str, name: str, reduction: Reduction) -> None:
     if kind == "probabilities" and name == "ignored":
         pytest.skip("class probabilities have no ignored rows")
     options = {**OPTIONS[name], "reduction": reduction}

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from softxent import nn
 from softxent.errors import TargetError
+from softxent.ops.options import Reduction
 
 N, C, L = 4, 3, 5
 
@@ -62,7 +63,7 @@ def same(ours: torch.Tensor, theirs: torch.Tensor, logits: torch.Tensor) -> None
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("kind", ["index", "probabilities"])
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}])
-def test_cross_entropy(reduction: str, kind: str, options: dict[str, Any]) -> None:
+def test_cross_entropy(reduction: Reduction, kind: str, options: dict[str, Any]) -> None:
     logits, target = batch(kind)
     weight = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
     options = {**options, "reduction": reduction, "weight": weight}
@@ -71,7 +72,7 @@ def test_cross_entropy(reduction: str, kind: str, options: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-def test_nll(reduction: str) -> None:
+def test_nll(reduction: Reduction) -> None:
     logits, target = batch("index")
     target[0, 0] = -100
     ours = nn.NLLLoss(reduction=reduction)(nn.LogSoftmax(dim=1)(logits), target)
@@ -79,7 +80,7 @@ def test_nll(reduction: str) -> None:
 
 
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-def test_binary(reduction: str) -> None:
+def test_binary(reduction: Reduction) -> None:
     logits, target = batch("probabilities")
     weight, positive = torch.tensor([0.5, 1, 2, 1, 3.0]), torch.tensor(2.5)
     ours = nn.BCELoss(weight, reduction=reduction)(torch.sigmoid(logits), target)

@@ -50,7 +50,7 @@ def test_of_ordinary_rows(convert: Any, shape: tuple[int, int], dtype: torch.dty
     wide = logits.double()
     p = wide.softmax(1)
     few = 1e-12 if dtype == torch.float64 else 2e-6
-    close = {"rtol": few, "atol": few}
+    close: dict[str, Any] = {"rtol": few, "atol": few}
     want_lse = wide.logsumexp(1) * kept
     want_entropy = torch.special.entr(p).sum(1) * kept
     torch.testing.assert_close(stats.lse.double().as_subclass(torch.Tensor), want_lse, **close)

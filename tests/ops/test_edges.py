@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import softxent
+from softxent.ops.options import Reduction
 from tests.support import oracle
 from tests.support.backends import Backend
 
 INF, NAN = np.inf, np.nan
 DTYPES = (np.float32, np.float64)
-REDUCTIONS = ("none", "sum", "mean")
+REDUCTIONS: tuple[Reduction, ...] = ("none", "sum", "mean")
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -50,7 +51,7 @@ def same(got: Any, want: Any) -> None:
 @options
 @reductions
 def test_ignored_rows_add_nothing(
-    backend: Backend, options: dict[str, Any], reduction: str
+    backend: Backend, options: dict[str, Any], reduction: Reduction
 ) -> None:
     """Whatever ignored rows hold, the rest is as if they weren't there."""
     rubbish = [[v] * 4 for v in (0.0, NAN, INF, -INF, 1e300)]
@@ -126,7 +127,8 @@ def test_mean_over_ignored_rows_only(backend: Backend, options: dict[str, Any]) 
 def test_no_rows(backend: Backend, options: dict[str, Any], target: str) -> None:
     logits = backend(np.zeros((0, 4)))
     y = backend(np.zeros(0, int) if target == "index" else np.zeros((0, 4)))
-    for reduction, check in (("mean", np.isnan), ("sum", lambda v: v == 0)):
+    checks: dict[Reduction, Any] = {"mean": np.isnan, "sum": lambda v: v == 0}
+    for reduction, check in checks.items():
         loss, grad = backend.take_both(
             softxent.cross_entropy_with_grad(logits, y, reduction=reduction, **options)
         )
@@ -207,7 +209,7 @@ def test_masked_class_has_probability_zero(backend: Backend, dtype: Any) -> None
 
 @dtypes
 @reductions
-def test_masked_class_beside_the_target(backend: Backend, dtype: Any, reduction: str) -> None:
+def test_masked_class_beside_the_target(backend: Backend, dtype: Any, reduction: Reduction) -> None:
     """As if it weren't there; no mass pulls at it."""
     x = np.insert(ROWS, 1, -INF, axis=1).astype(dtype)
     loss, grad = backend.take_both(
@@ -227,7 +229,7 @@ def test_masked_class_beside_the_target(backend: Backend, dtype: Any, reduction:
 @options
 @reductions
 def test_masked_class_as_the_target(
-    backend: Backend, dtype: Any, options: dict[str, Any], reduction: str
+    backend: Backend, dtype: Any, options: dict[str, Any], reduction: Reduction
 ) -> None:
     if "softcap" in options:
         options = {**options, "softcap": None}  # a cap makes -inf an ordinary logit
@@ -465,7 +467,7 @@ def test_a_loss_beyond_the_largest_number(backend: Backend, dtype: Any) -> None:
 @pytest.mark.parametrize("function", ["log_loss", "nll_loss", "binary_cross_entropy"])
 @reductions
 def test_a_right_and_certain_row_costs_plus_zero(
-    backend: Backend, function: str, reduction: str
+    backend: Backend, function: str, reduction: Reduction
 ) -> None:
     """A loss of -0.0 would print as -0.0000."""
     x = {"log_loss": [[1.0, 0.0]], "nll_loss": [[0.0, -INF]]}.get(function, [1.0, 0.0])

@@ -59,7 +59,11 @@ def test_scores_and_losses(levels: list[str], classes: int, name: str, family: s
     wide = np.dtype(name if name in FLOATS else np.float32)
     batch = logits(family, rows_of(classes), classes, dtype)
     weight = np.random.default_rng(1).uniform(0.2, 3, classes).astype(wide)
-    options = {"": {}, "weight": {"weight": weight}, "smoothing": {"label_smoothing": 0.1}}
+    options: dict[str, dict[str, Any]] = {
+        "": {},
+        "weight": {"weight": weight},
+        "smoothing": {"label_smoothing": 0.1},
+    }
     # Some mass on a masked class makes the loss inf; and the oracle is slow where rows are long.
     if family == "masked" or (classes > 1000 and family != "ahead of noise"):
         del options["smoothing"]
@@ -76,7 +80,7 @@ def test_scores_and_losses(levels: list[str], classes: int, name: str, family: s
     for level in levels:
         _native.select_level(level)
         p, log_p = softxent.softmax(batch), softxent.log_softmax(batch)
-        lse = softxent.logsumexp(batch)
+        lse = np.asarray(softxent.logsumexp(batch))
         for i, row in enumerate(exact):
             check("softmax", long_double.ulps(p[i, some], row.p(some)), allowed)
             check("log_softmax", long_double.ulps(log_p[i, some], row.log_p(some)), allowed)

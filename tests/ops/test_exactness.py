@@ -12,6 +12,7 @@ import pytest
 
 import softxent
 from softxent import _native
+from softxent.ops.options import Reduction
 from tests.support import bounds, logits, oracle
 from tests.support.targets import OPTIONS, least_likely, likeliest, probabilities, with_weight
 
@@ -218,7 +219,7 @@ def test_every_length_of_a_row(path: Path, dtype: str, classes: int) -> None:
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weight"])
-def test_reductions(path: Path, dtype: str, reduction: str, weighted: bool) -> None:
+def test_reductions(path: Path, dtype: str, reduction: Reduction, weighted: bool) -> None:
     """Losses are added in float64, or as torch adds: the sum is as exact as its terms."""
     rows = np.random.default_rng(8).normal(0, 3, (300, 4)).astype(DTYPES[dtype])
     target = np.random.default_rng(9).integers(0, 4, 300)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import softxent
+from softxent.ops.options import Reduction
 
 ROWS, CLASSES = 50_000, 4
 SLACK = 100_000  # Python's own, whatever the rows
@@ -32,7 +33,7 @@ def most_held(call: Callable[[], Any]) -> int:
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("option", [{}, {"label_smoothing": 0.1}, {"softcap": 30.0}], ids=str)
-def test_forward_holds_16_bytes_a_row(reduction: str, option: dict[str, float]) -> None:
+def test_forward_holds_16_bytes_a_row(reduction: Reduction, option: dict[str, Any]) -> None:
     x = np.random.default_rng(0).standard_normal((ROWS, CLASSES))
     y = np.random.default_rng(1).integers(0, CLASSES, ROWS)
     held = most_held(lambda: softxent.cross_entropy(x, y, reduction=reduction, **option))

@@ -54,7 +54,10 @@ def test_far_apart(shape: tuple[int, int], dtype: Any) -> None:
     want, want_grad = softxent.cross_entropy_with_grad(near, target, reduction="none")
     x, out = far_apart(shape, far, dtype), far_apart(shape, far, dtype)
     x[...] = near
-    close = {"rtol": 4 * float(np.finfo(dtype).eps), "atol": float(np.finfo(dtype).tiny)}
+    close: dict[str, Any] = {
+        "rtol": 4 * float(np.finfo(dtype).eps),
+        "atol": float(np.finfo(dtype).tiny),
+    }
     np.testing.assert_allclose(softxent.softmax(x, out=out), softxent.softmax(near), **close)
     np.testing.assert_allclose(softxent.logsumexp(x), softxent.logsumexp(near), **close)
     loss, grad = softxent.cross_entropy_with_grad(x, target, reduction="none", out=out)

@@ -11,7 +11,7 @@ import softxent
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
 from softxent.ops import reference
 from softxent.ops.linear import loop
-from softxent.ops.options import LossOptions
+from softxent.ops.options import LossOptions, Reduction
 
 ROWS, WIDTH, CLASSES = 23, 6, 31
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 5e-6, "float16": 5e-4, "bfloat16": 4e-
 
 
 def expected(
-    x: Any, w: Any, b: Any, target: Any, weight: Any, reduction: str, options: dict[str, Any]
+    x: Any, w: Any, b: Any, target: Any, weight: Any, reduction: Reduction, options: dict[str, Any]
 ) -> tuple[Any, tuple[Any, Any, Any]]:
     """Loss and gradients through all logits."""
     losses, G, denominator = reference.cross_entropy(
@@ -44,6 +44,11 @@ def expected(
     value = losses if reduction == "none" else losses.sum() * scale
     G = G * scale
     return value, (G @ w, G.T @ x, G.sum(axis=0))
+
+
+def with_grad(*args: Any, **options: Any) -> tuple[Any, Any]:
+    """Loss and gradients, all of them, as arrays."""
+    return softxent.linear_cross_entropy_with_grad(*args, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -63,13 +68,13 @@ def numpy_dtype(name: str) -> Any:
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_loss_and_gradients(dtype: str, options: dict[str, Any], reduction: str) -> None:
+def test_loss_and_gradients(dtype: str, options: dict[str, Any], reduction: Reduction) -> None:
     x, w, b, q = (a.astype(numpy_dtype(dtype)) for a in (X, W, B, Q))
-    wide = [a.astype(np.float64) for a in (x, w, b)]
+    wide: tuple[Any, ...] = tuple(a.astype(np.float64) for a in (x, w, b))
     for target, exact in ((Y, Y), (q, q.astype(np.float64))):
         for weight in (None, WEIGHT):
-            value, grads = expected(*wide, exact, weight, reduction, options)
-            every = {**options, "reduction": reduction}
+            value, grads = expected(wide[0], wide[1], wide[2], exact, weight, reduction, options)
+            every: dict[str, Any] = {**options, "reduction": reduction}
             loss = softxent.linear_cross_entropy(x, w, target, b, weight, **every)
             again, got = softxent.linear_cross_entropy_with_grad(x, w, target, b, weight, **every)
             # Half precision is computed in float32: the loss has no more error than float32's.
@@ -91,7 +96,7 @@ def test_leading_dimensions_and_layouts(lead: tuple[int, ...]) -> None:
         .T.transpose(*reversed(range(len(lead))), len(lead))
     )
     y = np.asarray(RNG.integers(0, CLASSES, lead))
-    loss, grads = softxent.linear_cross_entropy_with_grad(x, np.asfortranarray(W), y, B)
+    loss, grads = with_grad(x, np.asfortranarray(W), y, B)
     flat = np.ascontiguousarray(x).reshape(-1, WIDTH)
     value, want = expected(flat, W, B, y.reshape(-1), None, "mean", {})
     np.testing.assert_allclose(loss, value, 1e-12)
@@ -102,7 +107,7 @@ def test_leading_dimensions_and_layouts(lead: tuple[int, ...]) -> None:
 def test_only_what_is_wanted() -> None:
     _, full = softxent.linear_cross_entropy_with_grad(X, W, Y, B)
     for name in full._fields:
-        _, some = softxent.linear_cross_entropy_with_grad(X, W, Y, B, wanted=[name])
+        _, some = with_grad(X, W, Y, B, wanted=[name])
         for other in full._fields:
             if other == name:
                 np.testing.assert_array_equal(getattr(some, name), getattr(full, name))
@@ -112,7 +117,7 @@ def test_only_what_is_wanted() -> None:
 
 
 def test_integers_are_float64_and_lists_are_taken() -> None:
-    loss, grads = softxent.linear_cross_entropy_with_grad([[1, 2]], [[1, 0], [0, 1]], [0])
+    loss, grads = with_grad([[1, 2]], [[1, 0], [0, 1]], [0])
     assert loss == pytest.approx(np.log1p(np.e), rel=1e-14)
     assert grads.classifier.dtype == np.float64
 
@@ -120,7 +125,7 @@ def test_integers_are_float64_and_lists_are_taken() -> None:
 def test_ignored_rows() -> None:
     x = X.copy()
     x[4] = np.nan
-    loss, grads = softxent.linear_cross_entropy_with_grad(x, W, Y, B)
+    loss, grads = with_grad(x, W, Y, B)
     assert np.isfinite(loss)
     assert (grads.features[4] == 0).all()
     assert np.isfinite(grads.classifier).all()
@@ -132,8 +137,8 @@ def test_ignored_rows() -> None:
 def test_skipping_stays_within_its_bound() -> None:
     w = 2 * RNG.standard_normal((400, WIDTH))
     skip = 1e-3
-    _, got = softxent.linear_cross_entropy_with_grad(X, w, Y, skip_below=skip)
-    _, want = softxent.linear_cross_entropy_with_grad(X, w, Y)
+    _, got = with_grad(X, w, Y, skip_below=skip)
+    _, want = with_grad(X, w, Y)
     kept = Y != -100
     assert (np.abs(got.classifier - want.classifier) <= skip * np.abs(X[kept]).mean(0)).all()
     assert (np.abs(got.features - want.features) <= skip / kept.sum() * np.abs(w).sum(0)).all()
@@ -155,6 +160,6 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(OptionError, match="max_bytes is 5"):
         call(X, W, Y, max_bytes=5)
     with pytest.raises(OptionError, match="wanted is 'features'"):
-        softxent.linear_cross_entropy_with_grad(X, W, Y, wanted="features")
+        with_grad(X, W, Y, wanted="features")
     with pytest.raises(OptionError, match=r"wanted is \['weights'\]"):
-        softxent.linear_cross_entropy_with_grad(X, W, Y, wanted=["weights"])
+        with_grad(X, W, Y, wanted=["weights"])

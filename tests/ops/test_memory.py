@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_a_result_in_use_keeps_its_memory() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_a_fresh_result_is_an_ordinary_array(dtype: type) -> None:
+def test_a_fresh_result_is_an_ordinary_array(dtype: Any) -> None:
     x = np.random.default_rng(0).normal(size=LARGE).astype(dtype)
     out = softxent.softmax(x, axis=0)
     assert out.dtype == dtype
@@ -98,7 +99,7 @@ def test_the_environment_sets_the_limit(limit: str, held: int) -> None:
 def test_many_threads_get_memory_of_their_own() -> None:
     x = np.random.default_rng(0).normal(size=(512, 1024)).astype(np.float32)
     want = softxent.softmax(x)
-    wrong = []
+    wrong: list[Any] = []
 
     def work() -> None:
         for _ in range(20):

@@ -209,11 +209,9 @@ def test_no_list_of_options_is_written_again() -> None:
     lists = []
     for path in sorted(SOURCES.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            keys: list[Any] = []
-            if isinstance(node, ast.Dict):
-                keys = node.keys
-            elif isinstance(node, ast.Tuple | ast.List | ast.Set):
-                keys = node.elts
+            if not isinstance(node, ast.Dict | ast.Tuple | ast.List | ast.Set):
+                continue
+            keys: list[Any] = node.keys if isinstance(node, ast.Dict) else node.elts
             strings = {key.value for key in keys if isinstance(key, ast.Constant)}
             if len(strings & set(NAMES)) > 3:
                 lists.append(f"{path.relative_to(SOURCES)}:{node.lineno}")

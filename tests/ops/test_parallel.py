@@ -16,6 +16,7 @@ import pytest
 
 import softxent
 from softxent import _native
+from softxent.ops.options import Reduction
 from tests.support.backends import Backend
 
 Compute = Callable[..., Any]
@@ -74,7 +75,7 @@ def test_number_of_threads_of_tensors(torch_threads: Any, compute: Compute) -> N
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_reductions_do_not_depend_on_threads(threads: Any, reduction: str) -> None:
+def test_reductions_do_not_depend_on_threads(threads: Any, reduction: Reduction) -> None:
     x, y = batch(20_001, 3)
     results = set()
     for count in (1, 2, 5):
@@ -129,7 +130,7 @@ def test_threads_changed_while_others_compute(threads: Any) -> None:
         for count in range(1, 25):
             jobs.append(pool.submit(softxent.softmax, x))
             threads(count % 4 + 1)
-        assert all(job.result().tobytes() == want for job in jobs)
+        assert all(np.asarray(job.result()).tobytes() == want for job in jobs)
 
 
 FORK = """

@@ -17,8 +17,9 @@ from tests.support.backends import Backend
 
 def holds_for(*strategies: Any) -> Callable[[Any], Any]:
     """The same examples in every run, and as many as fit in a second."""
-    run = settings(max_examples=20, deadline=None, derandomize=True)
-    return lambda test: run(given(*strategies)(test))
+    run: Any = settings(max_examples=20, deadline=None, derandomize=True)
+    examples: Any = given(*strategies)
+    return lambda test: run(examples(test))
 
 
 EPS = np.finfo(np.float64).eps
@@ -164,7 +165,7 @@ def test_one_hot_probabilities_are_an_index(
     kind: Backend, batch: tuple[Any, Any], smoothing: float
 ) -> None:
     x, y = batch
-    options = {"label_smoothing": smoothing, "z_loss": 0.01, "reduction": "none"}
+    options: dict[str, Any] = {"label_smoothing": smoothing, "z_loss": 0.01, "reduction": "none"}
     onehot = np.eye(x.shape[1])[y]
     by_index = kind.take_both(softxent.cross_entropy_with_grad(kind(x), kind(y), **options))
     by_mass = kind.take_both(softxent.cross_entropy_with_grad(kind(x), kind(onehot), **options))
@@ -177,7 +178,7 @@ def test_weights_of_one_are_none(kind: Backend, batch: tuple[Any, Any], smoothin
     x, y = batch
     ones = np.ones(x.shape[1])
     for reduction in ("none", "mean"):
-        options = {"label_smoothing": smoothing, "reduction": reduction}
+        options: dict[str, Any] = {"label_smoothing": smoothing, "reduction": reduction}
         got = softxent.cross_entropy_with_grad(kind(x), kind(y), kind(ones), **options)
         want = softxent.cross_entropy_with_grad(kind(x), kind(y), **options)
         for a, b in zip(kind.take_both(got), kind.take_both(want), strict=True):

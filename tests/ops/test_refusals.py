@@ -249,7 +249,7 @@ def test_k_out_of_range(backend: Backend, k: int) -> None:
     with refused(OptionError, "top_k", f"k is {k}", "1 to 3"):
         softxent.top_k(backend([1.0, 2.0, 3.0]), k)
     with refused(OptionError, "top_k", "k is 1.5", "integer"):
-        softxent.top_k(backend([1.0, 2.0, 3.0]), 1.5)  # type: ignore[arg-type]
+        softxent.top_k(backend([1.0, 2.0, 3.0]), 1.5)  # type: ignore[call-overload]
 
 
 # --- dtypes --------------------------------------------------------------------------------------

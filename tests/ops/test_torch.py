@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import softxent
+from softxent.ops.options import Reduction
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -36,10 +37,10 @@ def same(got: Any, want: Any) -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weight"])
 def test_cross_entropy_is_torchs(
-    reduction: str, target: Any, smoothing: float, weight: Any
+    reduction: Reduction, target: Any, smoothing: float, weight: Any
 ) -> None:
     """Value and gradient; above all what `mean` divides by."""
-    options = {"reduction": reduction, "label_smoothing": smoothing}
+    options: dict[str, Any] = {"reduction": reduction, "label_smoothing": smoothing}
     ours, theirs = LOGITS.clone().requires_grad_(), LOGITS.clone().requires_grad_()
     got = softxent.cross_entropy(ours, target, weight, **options)
     want = F.cross_entropy(theirs, target, weight, **options)
@@ -57,8 +58,8 @@ def test_cross_entropy_is_torchs(
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weight"])
 @pytest.mark.parametrize("ignore_index", [-100, 2, 255])
-def test_images_are_torchs(reduction: str, weight: Any, ignore_index: int) -> None:
-    options = {"reduction": reduction, "ignore_index": ignore_index}
+def test_images_are_torchs(reduction: Reduction, weight: Any, ignore_index: int) -> None:
+    options: dict[str, Any] = {"reduction": reduction, "ignore_index": ignore_index}
     same(
         softxent.cross_entropy(IMAGES, LABELS, weight, axis=1, **options),
         F.cross_entropy(IMAGES, LABELS, weight, **options),
@@ -80,7 +81,7 @@ def test_images_are_torchs(reduction: str, weight: Any, ignore_index: int) -> No
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_image_probabilities_are_torchs(reduction: str) -> None:
+def test_image_probabilities_are_torchs(reduction: Reduction) -> None:
     """Every pixel is a row."""
     mass = IMAGES.softmax(1).flip(1)
     got = softxent.cross_entropy(IMAGES, mass, axis=1, reduction=reduction)
@@ -89,14 +90,14 @@ def test_image_probabilities_are_torchs(reduction: str) -> None:
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_one_sample_is_torchs(reduction: str) -> None:
+def test_one_sample_is_torchs(reduction: Reduction) -> None:
     got = softxent.cross_entropy(LOGITS[0], torch.tensor(2), reduction=reduction)
     same(got, F.cross_entropy(LOGITS[0], torch.tensor(2), reduction=reduction))
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weight"])
-def test_binary_losses_are_torchs(reduction: str, weight: Any) -> None:
+def test_binary_losses_are_torchs(reduction: Reduction, weight: Any) -> None:
     target = MASS.round()
     for y in (target, MASS):
         same(
@@ -160,7 +161,7 @@ def rows() -> Any:
 
 @options
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_gradcheck(options: dict[str, Any], reduction: str) -> None:
+def test_gradcheck(options: dict[str, Any], reduction: Reduction) -> None:
     for target in TARGETS:
         assert torch.autograd.gradcheck(
             lambda z, t=target: softxent.cross_entropy(z, t, reduction=reduction, **options),
@@ -188,7 +189,7 @@ def test_gradcheck_of_targets_and_weights() -> None:
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_gradcheck_of_the_other_losses(reduction: str) -> None:
+def test_gradcheck_of_the_other_losses(reduction: Reduction) -> None:
     index, mass = TARGETS
     log_probs = LOGITS[:2].log_softmax(1).requires_grad_()
     assert torch.autograd.gradcheck(
@@ -220,7 +221,7 @@ def test_gradcheck_of_scores(function: str) -> None:
 
 @options
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_gradients_are_the_arrays(options: dict[str, Any], reduction: str) -> None:
+def test_gradients_are_the_arrays(options: dict[str, Any], reduction: Reduction) -> None:
     arrays = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in options.items()}
     for target in (INDEX, MASS):
         if target is INDEX and "ignore_index" in options:

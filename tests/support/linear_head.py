@@ -96,7 +96,7 @@ def with_all_logits(
     classes = u.shape[-1]
     flat = u.reshape(-1, classes)
     target = given.target.reshape(-1) if is_index else given.target.reshape(-1, classes)
-    extra = {"ignore_index": ignore_index} if is_index else {}
+    extra: dict[str, Any] = {"ignore_index": ignore_index} if is_index else {}
     losses = F.cross_entropy(
         flat, target, given.weight, reduction="none", label_smoothing=label_smoothing, **extra
     )
@@ -110,7 +110,8 @@ def with_all_logits(
     if is_index:
         ones = torch.ones(classes, dtype=u.dtype)
         denominator = (ones if given.weight is None else given.weight)[target[kept]].sum()
-    return losses.sum() / denominator
+    mean: Tensor = losses.sum() / denominator
+    return mean
 
 
 def gradients(value: Tensor, upstream: Tensor, leaves: list[Tensor]) -> list[Tensor]:

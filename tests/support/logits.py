@@ -26,7 +26,7 @@ def depth(dtype: Any) -> float:
 
 
 def _middle(z: Array) -> Array:
-    return np.arange(z.shape[-1]) == z.shape[-1] // 2
+    return np.asarray(np.arange(z.shape[-1]) == z.shape[-1] // 2)
 
 
 def _ahead(by: float, others: float = 0) -> Callable[[Array, Any], Array]:
@@ -94,8 +94,9 @@ def places(classes: int) -> Array:
     if classes <= 1000:
         return np.arange(classes)
     edges = np.arange(0, classes, 16_384)
-    some = [edges, edges - 1, np.arange(0, classes, 997), [classes // 2, classes - 1, classes - 2]]
-    return np.unique(np.concatenate(some) % classes)
+    ends = np.array([classes // 2, classes - 1, classes - 2])
+    some = np.concatenate([edges, edges - 1, np.arange(0, classes, 997), ends])
+    return np.unique(some % classes)
 
 
 def targets(x: Array) -> list[int]:
@@ -146,7 +147,7 @@ def far(dtype: Any) -> Array:
 
 def offset(dtype: Any) -> Array:
     """Common offsets up to 1e4."""
-    common = np.array([[1e4], [-1e4], [123.4], [-77.7]])
+    common: Array = np.array([[1e4], [-1e4], [123.4], [-77.7]])
     return (_rng("offset").normal(0, 5, (4, 50)) + common).astype(dtype)
 
 
@@ -172,7 +173,7 @@ def masked(dtype: Any) -> Array:
 
 def lse_near_zero(dtype: Any) -> Array:
     """The maximum and log(sum exp(z - max)) cancel in the log-sum-exp."""
-    logs = np.log(np.array([[0.5, 0.25, 0.25], [0.9, 0.07, 0.03], [0.2, 0.3, 0.5]]))
+    logs: Array = np.log(np.array([[0.5, 0.25, 0.25], [0.9, 0.07, 0.03], [0.2, 0.3, 0.5]]))
     return logs.astype(dtype)
 
 

@@ -41,10 +41,10 @@ class Row:
         return self.top + self.log_sum
 
     def p(self, places: Any = slice(None)) -> Array:
-        return self.e[places] / (1 + self.rest)
+        return np.asarray(self.e[places] / (1 + self.rest))
 
     def log_p(self, places: Any = slice(None)) -> Array:
-        return self.d[places] - self.log_sum
+        return np.asarray(self.d[places] - self.log_sum)
 
 
 def long(x: Array) -> Array:
@@ -125,7 +125,7 @@ def unit(exact: Any, dtype: Any) -> Array:
     """
     mantissa, smallest = _format(dtype)
     exponent = np.maximum(np.frexp(np.asarray(exact, Long))[1] - 1, smallest)
-    return np.ldexp(Long(1), exponent - mantissa)
+    return np.asarray(np.ldexp(Long(1), exponent - mantissa))
 
 
 def _format(dtype: Any) -> tuple[int, int]:

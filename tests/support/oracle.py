@@ -17,17 +17,20 @@ from typing import Any
 
 import mpmath
 import numpy as np
+import numpy.typing as npt
 
 DIGITS = 50
 # A difference that first shows beyond this many decimal places is 0 in float64.
 MOST_DIGITS = DIGITS + 330
+
+Numbers = Sequence[Any] | npt.NDArray[Any]  # floats or mpmath numbers
 
 mp = mpmath.mp.clone()
 mp.dps = DIGITS
 
 
 @contextmanager
-def _digits_for(values: Sequence[Any]) -> Iterator[None]:
+def _digits_for(values: Numbers) -> Iterator[None]:
     """Carry 50 digits beyond the place where exp(min - max) first shows beside a 1."""
     finite = [float(v) for v in values if math.isfinite(v)]
     spread = (max(finite) - min(finite)) / math.log(10) if finite else 0
@@ -43,7 +46,7 @@ def exact(value: Any) -> Any:
     return value if isinstance(value, mp.mpf) else mp.mpf(float(value))
 
 
-def _exact(values: Sequence[Any]) -> list[Any]:
+def _exact(values: Numbers) -> list[Any]:
     return [exact(v) for v in values]
 
 
@@ -58,13 +61,13 @@ def _log_sum_exp(u: Sequence[Any]) -> Any:
     return unmasked[0] if len(unmasked) == 1 else mp.log(_sum_exp(u))
 
 
-def logsumexp(row: Sequence[Any]) -> Any:
+def logsumexp(row: Numbers) -> Any:
     """log sum_j exp(z_j)."""
     with _digits_for(row):
         return _log_sum_exp(_exact(row))
 
 
-def log_softmax(row: Sequence[Any]) -> list[Any]:
+def log_softmax(row: Numbers) -> list[Any]:
     """z_j - lse."""
     with _digits_for(row):
         u = _exact(row)
@@ -72,7 +75,7 @@ def log_softmax(row: Sequence[Any]) -> list[Any]:
         return [v - lse for v in u]
 
 
-def softmax(row: Sequence[Any]) -> list[Any]:
+def softmax(row: Numbers) -> list[Any]:
     """exp(z_j) / sum_k exp(z_k)."""
     with _digits_for(row):
         u = _exact(row)
@@ -108,9 +111,9 @@ class Result:
 
 
 def cross_entropy(
-    row: Sequence[Any],
-    target: int | np.integer[Any] | Sequence[Any],
-    weight: Sequence[Any] | None = None,
+    row: Numbers,
+    target: int | np.integer[Any] | Numbers,
+    weight: Numbers | None = None,
     *,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,

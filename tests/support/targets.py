@@ -30,18 +30,18 @@ def with_weight(options: dict[str, Any], rows: Array) -> dict[str, Any]:
     """The options with a weight for each class of these rows where they name one."""
     if "weight" not in options:
         return options
-    weight = np.random.default_rng(1).uniform(0.2, 3, rows.shape[-1]).astype(rows.dtype)
+    weight = np.random.default_rng(1).uniform(0.2, 3, (rows.shape[-1],)).astype(rows.dtype)
     return {**options, "weight": weight}
 
 
 def likeliest(rows: Array) -> Array:
     """The class index with the largest logit."""
-    return rows.argmax(axis=1)
+    return np.asarray(rows.argmax(axis=1))
 
 
 def least_likely(rows: Array) -> Array:
     """The class index with the smallest logit that isn't masked."""
-    return np.where(np.isfinite(rows), rows, np.inf).argmin(axis=1)
+    return np.asarray(np.where(np.isfinite(rows), rows, np.inf).argmin(axis=1))
 
 
 def probabilities(rows: Array) -> Array:
