@@ -43,8 +43,8 @@ def data(*shape: int, seed: int = 0) -> torch.Tensor:
 
 LOGITS = data(3, 4)
 INDEX = torch.tensor([3, 2, 0])
-MASS = data(3, 4, seed=1).softmax(1)
-TARGETS = {"index": INDEX, "mass": MASS}
+PROBABILITIES = data(3, 4, seed=1).softmax(1)
+TARGETS = {"index": INDEX, "probabilities": PROBABILITIES}
 targets = pytest.mark.parametrize("target", TARGETS)
 
 
@@ -88,7 +88,7 @@ def test_forward_mode(options: dict[str, Any], target: str) -> None:
 @reductions
 def test_any_subset_wants_a_gradient(wanted: int, reduction: Reduction) -> None:
     """Logits, class probabilities and weight, where one depends on another as well."""
-    given = [LOGITS, MASS, WEIGHT]
+    given = [LOGITS, PROBABILITIES, WEIGHT]
     ours = [x.clone().requires_grad_(bool(wanted >> i & 1)) for i, x in enumerate(given)]
     theirs = [x.clone().requires_grad_(bool(wanted >> i & 1)) for i, x in enumerate(given)]
     results = []
@@ -211,7 +211,7 @@ DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 def test_how_arrays_are_handed_over_changes_no_bits(
     options: dict[str, Any], rows: int, dtype: Any
 ) -> None:
-    """Contiguous ones by their addresses, others taken apart; weights of 1 go the long way too."""
+    """Contiguous tensors by address, others as arrays; weights of 1 take the general path, too."""
     z = data(rows, 11).to(dtype)
     y = torch.randint(11, (rows,), generator=torch.Generator().manual_seed(1))
     y[::5] = -100

@@ -36,7 +36,7 @@ OPS: list[Any] = [
     if op.name in NAMES
     for dtype in sorted(op.supported_dtypes("cpu"), key=str)
 ]
-# The linear head is held to the full logits in test_linear.py: its loss is float32 for half types.
+# test_linear.py compares the linear head with full logits: its loss is float32 for half types.
 CONFORMING = {*nn.__all__} - {"LinearCrossEntropyLoss"}
 MODULES: list[Any] = [
     pytest.param(info, dtype, id=f"{info.module_cls.__name__}-{dtype}")

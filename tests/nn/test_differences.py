@@ -1,6 +1,6 @@
 """Where softxent.nn.functional differs from torch on purpose: the table of docs/torch.md.
 
-Each test shows torch's behaviour beside softxent's, so that the table is mended when torch changes.
+Each test shows the behaviour of torch and of softxent, so that a change in torch is detected.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def gradient(function: object, logits: torch.Tensor, *arguments: object) -> torc
     return grad
 
 
-def test_sure_models() -> None:
+def test_confident_predictions() -> None:
     logits, target = torch.tensor([[20.0, 0.0]]), torch.tensor([0])
     assert F.cross_entropy(logits, target) == 0
     torch.testing.assert_close(
@@ -47,7 +47,7 @@ def test_sure_models() -> None:
     )
 
 
-def test_sure_binary_models() -> None:
+def test_confident_binary_predictions() -> None:
     logit, target = torch.tensor([-20.0]), torch.tensor([0.0])
     assert F.binary_cross_entropy_with_logits(logit, target) == 0
     torch.testing.assert_close(
@@ -78,11 +78,11 @@ def test_ignored_rows_that_hold_nan() -> None:
     assert grad[1].isfinite().all()
 
 
-def test_masked_classes_without_mass() -> None:
+def test_masked_classes_with_target_0() -> None:
     """0 log 0 is 0."""
-    logits, mass = torch.tensor([[0.0, -INF]]), torch.tensor([[1.0, 0.0]])
-    assert F.cross_entropy(logits, mass).isnan()
-    assert functional.cross_entropy(logits, mass) == 0
+    logits, target = torch.tensor([[0.0, -INF]]), torch.tensor([[1.0, 0.0]])
+    assert F.cross_entropy(logits, target).isnan()
+    assert functional.cross_entropy(logits, target) == 0
     weight, target = torch.tensor([1.0, 0.0]), torch.tensor([1])
     assert F.cross_entropy(logits, target, weight, reduction="sum").isnan()
     assert functional.cross_entropy(logits, target, weight, reduction="sum") == 0
@@ -100,10 +100,10 @@ def test_bad_labels() -> None:
 
 
 def test_probabilities_that_are_none() -> None:
-    mass = torch.tensor([[1.5, -0.5]])
-    assert F.cross_entropy(torch.zeros(1, 2), mass).isfinite()
+    target = torch.tensor([[1.5, -0.5]])
+    assert F.cross_entropy(torch.zeros(1, 2), target).isfinite()
     with pytest.raises(TargetError, match="class probabilities are finite and >= 0"):
-        functional.cross_entropy(torch.zeros(1, 2), mass)
+        functional.cross_entropy(torch.zeros(1, 2), target)
     assert F.binary_cross_entropy_with_logits(torch.zeros(1), torch.tensor([3.0])).isfinite()
     with pytest.raises(TargetError, match=r"a binary target is in \[0, 1\]"):
         functional.binary_cross_entropy_with_logits(torch.zeros(1), torch.tensor([3.0]))

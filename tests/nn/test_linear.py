@@ -17,7 +17,7 @@ from torch import Tensor
 import softxent
 from softxent import _native, nn
 from softxent.errors import DTypeError, OptionError, ShapeError, TargetError
-from softxent.nn.functional import linear_cross_entropy as torch_face
+from softxent.nn.functional import linear_cross_entropy as frontend
 from softxent.ops.linear import decompositions, engines, loop, problem, torch_matmuls
 from softxent.ops.options import LossOptions, Reduction
 from softxent.ops.tensors.kernels.buffers import empty
@@ -136,7 +136,7 @@ def test_layouts(reduction: Reduction) -> None:
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize("frozen", range(8))
 def test_frozen_subsets(frozen: int, reduction: Reduction, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is asked for is computed."""
+    """Only the requested gradients are computed."""
     made: list[str] = []
     for name in ("add_features", "add_classifier", "add_columns"):
         original = getattr(torch_matmuls.TorchMatmuls, name)
@@ -232,7 +232,7 @@ def test_sizes_of_nothing_and_one(rows: int, classes: int, width: int) -> None:
         assert_close(g, w, 1e-12)
 
 
-def test_a_sure_model_keeps_its_digits() -> None:
+def test_a_confident_prediction_keeps_its_digits() -> None:
     X = torch.tensor([[20.0]], requires_grad=True)
     value = softxent.linear_cross_entropy(X, torch.tensor([[1.0], [0.0]]), torch.tensor([0]))
     value.backward()
@@ -772,7 +772,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(OptionError, match="skip_below is -1"):
         call(X, W, y, skip_below=-1)
     with pytest.raises(ShapeError, match=r"linear_weight has shape \(5, 3, 12\)"):
-        torch_face(X, torch.zeros(5, 3, 12), y)
+        frontend(X, torch.zeros(5, 3, 12), y)
     with pytest.raises(OptionError, match=r"out_features is \(2,\)"):
         nn.LinearCrossEntropyLoss(3, 4, out_features=(2,))
 
@@ -796,9 +796,9 @@ def test_the_module_is_torchs() -> None:
         peer = theirs(WIDTH, CLASSES, bias=True, label_smoothing=0.1, weight=criterion.weight)
         peer.load_state_dict(copy.deepcopy(criterion.state_dict()))
         assert_close(value, peer(given.features, given.target), 1e-6)
-        ours_face = torch_face(given.features, criterion.linear.weight, given.target)
+        by_frontend = frontend(given.features, criterion.linear.weight, given.target)
         their_face = F.linear_cross_entropy(given.features, criterion.linear.weight, given.target)
-        assert_close(ours_face, their_face, 1e-6)
+        assert_close(by_frontend, their_face, 1e-6)
 
 
 def test_with_grad_gives_what_autograd_gives() -> None:

@@ -138,14 +138,14 @@ def test_a_masked_class_and_a_broken_row() -> None:
     assert given.features.grad[others].isfinite().all()
 
 
-def test_a_sure_model_has_little_entropy() -> None:
+def test_a_confident_prediction_has_little_entropy() -> None:
     X, W = torch.tensor([[20.0]]), torch.tensor([[1.0], [0.0]])
     stats = linear_cross_entropy_with_stats(X, W, torch.tensor([0]))
     assert stats.entropy.item() == pytest.approx(4.328435e-08, rel=1e-5)
 
 
 def test_composed_and_looped_agree() -> None:
-    """Gradients of class weights are composed of torch's operations."""
+    """The gradients of class weights use the decomposition into torch operations."""
     given, other = inputs(weight=True), inputs(weight=True)
     assert other.weight is not None
     other.weight.requires_grad_()

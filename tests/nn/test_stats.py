@@ -18,7 +18,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Foreign(torch.Tensor):
-    """A subclass: composed of torch's operations, as on another device."""
+    """A subclass: decomposed into torch operations, as on another device."""
 
 
 @pytest.fixture(params=[*_native.levels(), "composed"])
@@ -64,7 +64,7 @@ def test_of_ordinary_rows(convert: Any, shape: tuple[int, int], dtype: torch.dty
     torch.testing.assert_close(stats.loss.as_subclass(torch.Tensor), loss)
 
 
-def test_entropy_of_sure_rows_keeps_its_digits(convert: Any) -> None:
+def test_entropy_of_confident_predictions_keeps_its_digits(convert: Any) -> None:
     logits = torch.tensor([[20.0, 0.0, -1.0], [300.0, 0.0, 1.0], [0.0, 0.0, 0.0]]).double()
     stats = functional.cross_entropy_with_stats(convert(logits), torch.zeros(3, dtype=torch.int64))
     for got, row in zip(stats.entropy.tolist(), logits.numpy(), strict=True):
@@ -112,8 +112,8 @@ def test_ignored_rows(convert: Any) -> None:
 
 def test_probabilities_hit_where_their_largest_does(convert: Any) -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
-    mass = torch.tensor([[0.1, 0.4, 0.4], [0.0, 0.0, 1.0]])
-    stats = functional.cross_entropy_with_stats(convert(logits), mass)
+    target = torch.tensor([[0.1, 0.4, 0.4], [0.0, 0.0, 1.0]])
+    stats = functional.cross_entropy_with_stats(convert(logits), target)
     assert stats.hits.tolist() == [True, False]
 
 
@@ -135,7 +135,7 @@ def test_derivatives(options: dict[str, Any]) -> None:
 
 
 def test_axes_and_layouts(convert: Any) -> None:
-    """Slices of the rows, whatever strides they have, are those of one row after the other."""
+    """Slices of rows with any strides give the results of contiguous rows."""
     logits = torch.randn(5, 7, 3, 2, generator=torch.Generator().manual_seed(0))
     target = torch.randint(7, (5, 3, 2), generator=torch.Generator().manual_seed(1))
     every = functional.cross_entropy_with_stats(convert(logits), target, k=2, reduction="none")

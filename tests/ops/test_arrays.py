@@ -1,4 +1,4 @@
-"""Dtypes, layouts, other libraries' arrays: what comes in, what comes back, what is left alone."""
+"""Dtypes, layouts and arrays of other libraries: inputs, types of results, unchanged inputs."""
 
 from __future__ import annotations
 
@@ -348,11 +348,11 @@ def test_losses_on_an_axis(backend: Backend, axis: int) -> None:
     """The class axis anywhere is the class axis moved last."""
     last = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
     index = np.random.default_rng(1).integers(0, 5, (2, 3, 4))
-    mass = np.random.default_rng(2).dirichlet(np.ones(5), (2, 3, 4))
+    probabilities = np.random.default_rng(2).dirichlet(np.ones(5), (2, 3, 4))
     there = np.moveaxis(last, -1, axis)
-    for target in (index, np.moveaxis(mass, -1, axis)):
+    for target in (index, np.moveaxis(probabilities, -1, axis)):
         want, want_grad = softxent.cross_entropy_with_grad(
-            last, index if target is index else mass, W, reduction="none"
+            last, index if target is index else probabilities, W, reduction="none"
         )
         loss, grad = backend.take_both(
             softxent.cross_entropy_with_grad(
@@ -367,9 +367,9 @@ def test_losses_on_an_axis(backend: Backend, axis: int) -> None:
     assert backend.take(nll) == pytest.approx(want, rel=1e-14)
     log_loss = softxent.log_loss(backend(np.exp(log_p)), backend(index), backend(W), axis=axis)
     assert backend.take(log_loss) == pytest.approx(want, rel=1e-14)
-    moved = np.moveaxis(mass, -1, axis)
+    moved = np.moveaxis(probabilities, -1, axis)
     log_loss = softxent.log_loss(backend(np.exp(log_p)), backend(moved), backend(W), axis=axis)
-    want = softxent.cross_entropy(last, mass, W)
+    want = softxent.cross_entropy(last, probabilities, W)
     assert backend.take(log_loss) == pytest.approx(want, rel=1e-14)
 
 

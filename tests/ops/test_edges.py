@@ -53,7 +53,7 @@ def same(got: Any, want: Any) -> None:
 def test_ignored_rows_add_nothing(
     backend: Backend, options: dict[str, Any], reduction: Reduction
 ) -> None:
-    """Whatever ignored rows hold, the rest is as if they weren't there."""
+    """Ignored rows don't influence the others, for any content."""
     rubbish = [[v] * 4 for v in (0.0, NAN, INF, -INF, 1e300)]
     padded = np.vstack([ROWS[:1], rubbish, ROWS[1:], [[NAN, INF, -INF, 0.0]]])
     target = np.array([2, *[-100] * 5, 0, 3, -100])
@@ -210,7 +210,7 @@ def test_masked_class_has_probability_zero(backend: Backend, dtype: Any) -> None
 @dtypes
 @reductions
 def test_masked_class_beside_the_target(backend: Backend, dtype: Any, reduction: Reduction) -> None:
-    """As if it weren't there; no mass pulls at it."""
+    """A masked class has no influence, and its gradient is 0."""
     x = np.insert(ROWS, 1, -INF, axis=1).astype(dtype)
     loss, grad = backend.take_both(
         softxent.cross_entropy_with_grad(backend(x), backend([0, 2, 4]), reduction=reduction)
@@ -262,7 +262,7 @@ def test_masked_class_under_a_softcap(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("function", ["cross_entropy", "log_loss"])
-def test_no_mass_on_a_masked_class_costs_nothing(backend: Backend, function: str) -> None:
+def test_target_0_on_a_masked_class_costs_nothing(backend: Backend, function: str) -> None:
     """0 log 0 = 0, for a class of probability 0 and for one of weight 0."""
     x = [[0.0, -INF, 0.0]] if function == "cross_entropy" else [[0.5, 0.0, 0.5]]
     compute = getattr(softxent, function)
@@ -277,7 +277,7 @@ def test_no_mass_on_a_masked_class_costs_nothing(backend: Backend, function: str
 
 
 def test_label_smoothing_over_a_masked_class(backend: Backend) -> None:
-    """Some of the mass lies on a class that can't be: the loss is +inf, as torch's."""
+    """Part of the target is on an impossible class: the loss is +inf, as in torch."""
     loss, grad = backend.take_both(
         softxent.cross_entropy_with_grad(
             backend([[1.0, -INF, 0.0]]), backend([0]), label_smoothing=0.3
@@ -402,7 +402,7 @@ def test_broken_and_ignored_rows_of_many_classes(
     np.testing.assert_array_equal(grad[first_masked:], want)
 
 
-# --- one class, and the sure model ---------------------------------------------------------------
+# --- one class, and confident predictions ---------------------------------------------------------
 
 
 @dtypes
@@ -422,20 +422,20 @@ def test_one_class(backend: Backend, dtype: Any, logit: float) -> None:
 
 @dtypes
 @pytest.mark.parametrize("logit", [20.0, 40.0, 88.0])
-def test_sure_model(backend: Backend, dtype: Any, logit: float) -> None:
+def test_confident_prediction(backend: Backend, dtype: Any, logit: float) -> None:
     """Where lse - x and p - 1 are 0 in every float, loss and gradient keep all their digits."""
-    x, rest = backend([[logit, 0.0]], dtype), math.exp(-logit)
+    x, tail = backend([[logit, 0.0]], dtype), math.exp(-logit)
     loss, grad = backend.take_both(softxent.cross_entropy_with_grad(x, backend([0])))
     close = {"rtol": 4 * np.finfo(dtype).eps}
-    np.testing.assert_allclose(loss, math.log1p(rest), **close)
-    np.testing.assert_allclose(grad, [[-rest / (1 + rest), rest / (1 + rest)]], **close)
+    np.testing.assert_allclose(loss, math.log1p(tail), **close)
+    np.testing.assert_allclose(grad, [[-tail / (1 + tail), tail / (1 + tail)]], **close)
     log_p = backend.take(softxent.log_softmax(x))
-    np.testing.assert_allclose(log_p[0], [-math.log1p(rest), -logit - math.log1p(rest)], **close)
+    np.testing.assert_allclose(log_p[0], [-math.log1p(tail), -logit - math.log1p(tail)], **close)
     flipped = backend.take(softxent.cross_entropy(x, backend([1])))
-    np.testing.assert_allclose(flipped, logit + math.log1p(rest), **close)
+    np.testing.assert_allclose(flipped, logit + math.log1p(tail), **close)
 
 
-def test_sure_model_in_digits(backend: Backend) -> None:
+def test_digits_of_a_confident_prediction(backend: Backend) -> None:
     loss, grad = backend.take_both(
         softxent.cross_entropy_with_grad(backend([[20.0, 0.0]]), backend([0]))
     )
@@ -524,8 +524,8 @@ def test_one_hot(backend: Backend, dtype: Any) -> None:
 
 
 @dtypes
-def test_a_long_masked_stretch_with_mass(backend: Backend, dtype: Any) -> None:
-    """Masked classes that smoothing puts mass on cost +inf, however many lie side by side."""
+def test_many_masked_classes_with_target_above_0(backend: Backend, dtype: Any) -> None:
+    """Masked classes with a target from smoothing cost +inf, for any number of adjacent ones."""
     x = np.zeros((2, 9000), dtype)
     x[0, 4096:8192] = -INF
     loss, grad = backend.take_both(

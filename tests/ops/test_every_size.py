@@ -1,6 +1,6 @@
 """Every family of logits at every number of classes up to a million, on every instruction set.
 
-The bound is 4 units in the last place (ulp) of the result, and for half types 1 ulp of their own.
+The bound is 4 ulp of the result, and for half types 1 ulp of their own dtype.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_scores_and_losses(levels: list[str], classes: int, name: str, family: s
         "weight": {"weight": weight},
         "smoothing": {"label_smoothing": 0.1},
     }
-    # Some mass on a masked class makes the loss inf; and the oracle is slow where rows are long.
+    # A target above 0 on a masked class makes the loss inf, and the oracle is slow for long rows.
     if family == "masked" or (classes > 1000 and family != "ahead of noise"):
         del options["smoothing"]
     exact = [long_double.row(x) for x in batch]

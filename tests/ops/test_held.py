@@ -16,7 +16,7 @@ import softxent
 from softxent.ops.options import Reduction
 
 ROWS, CLASSES = 50_000, 4
-SLACK = 100_000  # Python's own, whatever the rows
+SLACK = 100_000  # Python's own, for any number of rows
 
 
 def most_held(call: Callable[[], Any]) -> int:

@@ -1,4 +1,4 @@
-"""One list of options: whatever repeats a part of `LossOptions` is compared with it.
+"""One list of options: each repetition of a part of `LossOptions` is compared with it.
 
 To add an option, add it to `LossOptions` and run this file: each failure names a place that lacks
 the option.

@@ -1,4 +1,4 @@
-"""A row's result has the same bits whatever the threads and whatever stands beside it."""
+"""The result of a row has the same bits for any number of threads and any other rows."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_values_beside_it(backend: Backend, compute: Compute) -> None:
 
 
 def test_many_python_threads_at_once(threads: Any) -> None:
-    """The pool is one job's at a time; whoever finds it busy gets the same bits without it."""
+    """The pool runs one job at a time; a call that finds it busy gets the same bits without it."""
     x, y = batch(5_000, 20)
     threads(1)
     want = {name: compute(x, y).tobytes() for name, compute in BY_ROW.items()}

@@ -1,4 +1,4 @@
-"""What holds for every row of logits, whatever its numbers: found out with random ones."""
+"""Properties of all rows of logits, tested with random ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def holds_for(*strategies: Any) -> Callable[[Any], Any]:
 
 EPS = np.finfo(np.float64).eps
 
-# Ordinary and hard: ties, whole numbers, masks, logits far apart, sure models.
+# Ordinary and hard: ties, whole numbers, masks, logits far apart, confident predictions.
 number = st.floats(-30, 30) | st.integers(-5, 5).map(float) | st.floats(-5000, 5000)
 logit = number | st.just(-np.inf)
 
@@ -41,7 +41,7 @@ def batches(draw: st.DrawFn, finite: bool = False) -> tuple[Any, Any]:
 
 
 @st.composite
-def masses(draw: st.DrawFn, shape: tuple[int, int]) -> Any:
+def distributions(draw: st.DrawFn, shape: tuple[int, int]) -> Any:
     """Target probabilities, with zeros among them."""
     raw = draw(hnp.arrays(np.float64, shape, elements=st.integers(0, 9).map(float)))
     raw[:, 0] += raw.sum(axis=1) == 0
@@ -133,7 +133,7 @@ def test_gradient_rows_add_up_to_zero(
     """Without z_loss: a shift of the logits costs nothing."""
     x, y = batch
     weight = data.draw(hnp.arrays(np.float64, x.shape[1], elements=st.floats(0.125, 8)))
-    for target in (y, data.draw(masses(x.shape))):
+    for target in (y, data.draw(distributions(x.shape))):
         grad = kind.take(
             softxent.cross_entropy_with_grad(
                 kind(x), kind(target), kind(weight), label_smoothing=smoothing, reduction="none"
@@ -168,9 +168,11 @@ def test_one_hot_probabilities_are_an_index(
     options: dict[str, Any] = {"label_smoothing": smoothing, "z_loss": 0.01, "reduction": "none"}
     onehot = np.eye(x.shape[1])[y]
     by_index = kind.take_both(softxent.cross_entropy_with_grad(kind(x), kind(y), **options))
-    by_mass = kind.take_both(softxent.cross_entropy_with_grad(kind(x), kind(onehot), **options))
-    close(by_mass[0], by_index[0], ulps=20)
-    close(by_mass[1], by_index[1], ulps=20, atol=20 * EPS * spread(x))
+    by_probabilities = kind.take_both(
+        softxent.cross_entropy_with_grad(kind(x), kind(onehot), **options)
+    )
+    close(by_probabilities[0], by_index[0], ulps=20)
+    close(by_probabilities[1], by_index[1], ulps=20, atol=20 * EPS * spread(x))
 
 
 @holds_for(batches(), st.floats(0, 1))
@@ -241,7 +243,7 @@ def test_log_loss_of_softmax_is_cross_entropy(
     """As far as probabilities can say: not where they have rounded to 0 or to 1."""
     x, y = batch
     x = np.clip(x, x.max(axis=1, keepdims=True) - 600, None)
-    for target in (y, data.draw(masses(x.shape))):
+    for target in (y, data.draw(distributions(x.shape))):
         got = softxent.log_loss(softxent.softmax(kind(x)), kind(target))
         want = softxent.cross_entropy(kind(x), kind(target))
         close(kind.take(got), kind.take(want), ulps=500, atol=20 * EPS * x.shape[1])

@@ -17,7 +17,7 @@ N, C = 7, 5
 REDUCTIONS = ("none", "sum", "mean")
 LOGITS = torch.tensor(np.random.default_rng(1).normal(0, 2, (N, C)))
 INDEX = torch.tensor([0, 4, 2, -100, 1, 3, 2])
-MASS = torch.tensor(np.random.default_rng(2).dirichlet(np.ones(C), N))
+PROBABILITIES = torch.tensor(np.random.default_rng(2).dirichlet(np.ones(C), N))
 WEIGHT = torch.tensor([1.0, 0.25, 2.0, 0.0, 3.0]).double()
 IMAGES = torch.tensor(np.random.default_rng(3).normal(0, 2, (2, C, 3, 4)))
 LABELS = torch.tensor(np.random.default_rng(4).integers(0, C, (2, 3, 4)))
@@ -33,7 +33,7 @@ def same(got: Any, want: Any) -> None:
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("target", [INDEX, MASS], ids=["index", "probabilities"])
+@pytest.mark.parametrize("target", [INDEX, PROBABILITIES], ids=["index", "probabilities"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weight"])
 def test_cross_entropy_is_torchs(
@@ -83,9 +83,9 @@ def test_images_are_torchs(reduction: Reduction, weight: Any, ignore_index: int)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_image_probabilities_are_torchs(reduction: Reduction) -> None:
     """Every pixel is a row."""
-    mass = IMAGES.softmax(1).flip(1)
-    got = softxent.cross_entropy(IMAGES, mass, axis=1, reduction=reduction)
-    want = F.cross_entropy(IMAGES, mass, reduction=reduction)
+    probabilities = IMAGES.softmax(1).flip(1)
+    got = softxent.cross_entropy(IMAGES, probabilities, axis=1, reduction=reduction)
+    want = F.cross_entropy(IMAGES, probabilities, reduction=reduction)
     same(got, want)
 
 
@@ -98,8 +98,8 @@ def test_one_sample_is_torchs(reduction: Reduction) -> None:
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["", "weight"])
 def test_binary_losses_are_torchs(reduction: Reduction, weight: Any) -> None:
-    target = MASS.round()
-    for y in (target, MASS):
+    target = PROBABILITIES.round()
+    for y in (target, PROBABILITIES):
         same(
             softxent.binary_cross_entropy(LOGITS.sigmoid(), y, weight, reduction=reduction),
             F.binary_cross_entropy(LOGITS.sigmoid(), y, weight, reduction=reduction),
@@ -152,7 +152,7 @@ options = pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "+".join(o) 
 
 
 # Two rows: numerical derivatives take a forward pass an entry.
-TARGETS = (torch.tensor([4, 2]), MASS[:2])
+TARGETS = (torch.tensor([4, 2]), PROBABILITIES[:2])
 
 
 def rows() -> Any:
@@ -179,18 +179,18 @@ def test_second_derivatives(options: dict[str, Any]) -> None:
 
 def test_gradcheck_of_targets_and_weights() -> None:
     """A distillation target and the class weights have gradients too."""
-    index, mass = TARGETS
-    mass, weight = mass.clone().requires_grad_(), (WEIGHT + 1).requires_grad_()
+    index, probabilities = TARGETS
+    probabilities, weight = probabilities.clone().requires_grad_(), (WEIGHT + 1).requires_grad_()
     z = LOGITS[:2]
     assert torch.autograd.gradcheck(
-        lambda t, w: softxent.cross_entropy(z, t, w, label_smoothing=0.1), (mass, weight)
+        lambda t, w: softxent.cross_entropy(z, t, w, label_smoothing=0.1), (probabilities, weight)
     )
     assert torch.autograd.gradcheck(lambda w: softxent.cross_entropy(z, index, w), weight)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_gradcheck_of_the_other_losses(reduction: Reduction) -> None:
-    index, mass = TARGETS
+    index, probabilities = TARGETS
     log_probs = LOGITS[:2].log_softmax(1).requires_grad_()
     assert torch.autograd.gradcheck(
         lambda z: softxent.nll_loss(z, index, WEIGHT, reduction=reduction), log_probs
@@ -202,12 +202,12 @@ def test_gradcheck_of_the_other_losses(reduction: Reduction) -> None:
             rows(),
         )
     assert torch.autograd.gradcheck(
-        lambda p: softxent.binary_cross_entropy(p, mass, WEIGHT, reduction=reduction),
+        lambda p: softxent.binary_cross_entropy(p, probabilities, WEIGHT, reduction=reduction),
         LOGITS[:2].sigmoid().requires_grad_(),
     )
     assert torch.autograd.gradcheck(
         lambda x: softxent.binary_cross_entropy_with_logits(
-            x, mass, WEIGHT, pos_weight=WEIGHT, reduction=reduction
+            x, probabilities, WEIGHT, pos_weight=WEIGHT, reduction=reduction
         ),
         rows(),
     )
@@ -223,7 +223,7 @@ def test_gradcheck_of_scores(function: str) -> None:
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_gradients_are_the_arrays(options: dict[str, Any], reduction: Reduction) -> None:
     arrays = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in options.items()}
-    for target in (INDEX, MASS):
+    for target in (INDEX, PROBABILITIES):
         if target is INDEX and "ignore_index" in options:
             target = INDEX.clamp(min=0)
         want_loss, want = softxent.cross_entropy_with_grad(
@@ -242,18 +242,18 @@ def test_gradients_are_the_arrays(options: dict[str, Any], reduction: Reduction)
 def test_an_upstream_gradient_scales_ours() -> None:
     logits = LOGITS.clone().requires_grad_()
     upstream = torch.arange(7.0).double()
-    softxent.cross_entropy(logits, MASS, reduction="none").backward(upstream)
-    each = softxent.cross_entropy_with_grad(LOGITS, MASS, reduction="none")[1]
+    softxent.cross_entropy(logits, PROBABILITIES, reduction="none").backward(upstream)
+    each = softxent.cross_entropy_with_grad(LOGITS, PROBABILITIES, reduction="none")[1]
     same(logits.grad, each * upstream[:, None])
 
 
-def test_the_sure_models_gradient_comes_through_autograd() -> None:
+def test_the_gradient_of_a_confident_prediction_through_autograd() -> None:
     for dtype in (torch.float32, torch.float64):
         logits = torch.tensor([[20.0, 0.0], [40.0, 0.0], [88.0, 0.0]], dtype=dtype)
         logits.requires_grad_()
         softxent.cross_entropy(logits, torch.tensor([0, 0, 0]), reduction="sum").backward()
-        rest = torch.exp(-torch.tensor([20.0, 40.0, 88.0]).double())
-        want = rest / (1 + rest)
+        tail = torch.exp(-torch.tensor([20.0, 40.0, 88.0]).double())
+        want = tail / (1 + tail)
         torch.testing.assert_close(
             logits.grad.double(), torch.stack([-want, want], 1), rtol=1e-6, atol=0
         )
@@ -261,7 +261,7 @@ def test_the_sure_models_gradient_comes_through_autograd() -> None:
 
 def test_with_grad_leaves_no_graph() -> None:
     logits = LOGITS.clone().requires_grad_()
-    loss, grad = softxent.cross_entropy_with_grad(logits, MASS)
+    loss, grad = softxent.cross_entropy_with_grad(logits, PROBABILITIES)
     assert not loss.requires_grad
     assert not grad.requires_grad
     assert logits.grad is None
@@ -269,12 +269,15 @@ def test_with_grad_leaves_no_graph() -> None:
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_modes_without_gradients(mode: Any) -> None:
-    """Its own gradient is asked for by name: it comes whatever the mode."""
-    want = softxent.cross_entropy_with_grad(LOGITS, MASS)
+    """The gradient is requested explicitly, so that it is returned in any mode."""
+    want = softxent.cross_entropy_with_grad(LOGITS, PROBABILITIES)
     with mode():
-        inside, mass = LOGITS * 1, MASS * 1  # inference tensors, in inference mode
-        got = softxent.cross_entropy_with_grad(inside, mass)
-        assert not softxent.cross_entropy(inside, mass).requires_grad
+        inside, probabilities = (
+            LOGITS * 1,
+            PROBABILITIES * 1,
+        )  # inference tensors, in inference mode
+        got = softxent.cross_entropy_with_grad(inside, probabilities)
+        assert not softxent.cross_entropy(inside, probabilities).requires_grad
     for a, b in zip(got, want, strict=True):
         same(a.clone(), b)
 

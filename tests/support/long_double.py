@@ -96,15 +96,15 @@ def cross_entropy(
     else:
         w = np.ones(classes, Long) if weight is None else long(weight)
         if isinstance(target, int | np.integer):
-            mass = np.full(classes, smoothing / classes) * w
-            mass[target] += (1 - smoothing) * w[target]
+            t_all = np.full(classes, smoothing / classes) * w
+            t_all[target] += (1 - smoothing) * w[target]
         else:
-            mass = w * ((1 - smoothing) * long(target) + smoothing / classes)
-        s, at_top = mass.sum(), mass[r.at]
-        gap = np.where(mass == 0, 0, mass * np.where(mass == 0, 0, -r.d)).sum()
-        t = mass[here]
-        mass[r.at] = 0
-        others = mass.sum()
+            t_all = w * ((1 - smoothing) * long(target) + smoothing / classes)
+        s, at_top = t_all.sum(), t_all[r.at]
+        gap = np.where(t_all == 0, 0, t_all * np.where(t_all == 0, 0, -r.d)).sum()
+        t = t_all[here]
+        t_all[r.at] = 0
+        others = t_all.sum()
     pull = s * r.p(places)
     grad = pull - t
     doubt = 8 * EPS * np.maximum(pull, t)  # where they cancel
