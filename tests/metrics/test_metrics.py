@@ -117,3 +117,14 @@ def test_rows_without_a_prediction_are_left_out_of_the_calibration() -> None:
     assert found is not None
     assert found.error == 0.5
     assert found.bins[0].rows == 1
+
+
+def test_of_calibrated_models_one_in_twenty_exceeds_what_chance_explains() -> None:
+    rng = np.random.default_rng(0)
+    exceeding, trials = 0, 100
+    for _ in range(trials):
+        confidence = rng.uniform(0.5, 1, size=300)
+        found = measure_calibration(confidence, rng.random(300) < confidence)
+        assert found is not None
+        exceeding += found.error > found.by_chance
+    assert 1 <= exceeding <= 12  # 5 expected; 99% of the binomial distribution
