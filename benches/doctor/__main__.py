@@ -50,6 +50,7 @@ def page(
         "runs, and logs of regression, detection and language models. Notes that were reported: "
         f"{notes}.",
         100,
+        break_on_hyphens=False,
     )
     weak = textwrap.fill(
         f"{found} of {instances} generated instances were found by their own rule "
@@ -57,6 +58,7 @@ def page(
         "checked: with an untrained model, or after a few steps, another order of the columns fits "
         "the labels as well by chance.",
         100,
+        break_on_hyphens=False,
     )
     return "\n".join(
         [
