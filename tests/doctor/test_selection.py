@@ -142,20 +142,29 @@ def test_what_only_an_ignored_rule_checks_is_not_reported_as_unchecked() -> None
 def test_examine_trains_nothing_without_a_rule_on_models(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
 
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a training step")
+    built: list[object] = []  # what is raised in a training step is reported, so steps are counted
+    own = torch.optim.Adam.__init__
 
-    monkeypatch.setattr(torch.optim.Adam, "step", refuse)
+    def recorded(self: object, *args: Any, **kwargs: Any) -> None:
+        built.append(self)
+        own(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "__init__", recorded)
     assert _examine(select="softmax-twice").rules == ("softmax-twice",)
+    assert not built
+    _examine(select="cannot-overfit")
+    assert built
 
 
 @pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.name)
-def test_every_rule_can_be_selected(rule: Rule) -> None:
+def test_every_rule_can_be_selected_and_ignored(rule: Rule) -> None:
     from softxent.doctor.selection import RuleSelection
 
     function = JUDGED_BY[rule.subject][0]
     selection = RuleSelection.of(function, rule.subject, select=[rule.name], ignore=())
     assert selection.rules == (rule,)
+    others = RuleSelection.of(function, rule.subject, select=None, ignore=[rule.name])
+    assert others.rules == tuple(one for one in all_rules(rule.subject) if one is not rule)
     assert rule.severity in SEVERITIES
 
 
