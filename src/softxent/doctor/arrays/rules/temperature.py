@@ -65,7 +65,7 @@ def temperature_not_fitted(case: LossArguments) -> Evidence | None:
 
     Fix: the mean loss is convex in 1 / temperature, so minimize it until it converges.
 
-    Source: https://github.com/gpleiss/temperature_scaling/issues/34
+    Source: https://github.com/gpleiss/temperature_scaling/issues/20
 
     Wrong:
         >>> confident = 30 * np.eye(10)[target] + 5 * logits
