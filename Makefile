@@ -6,9 +6,9 @@ BIN := .venv/bin
 READY := .venv/ready
 NATIVE := $(wildcard native/*.h native/*.cc native/*/*.h native/*/*.cc native/*/*/*.h)
 
-CHECKS := check-format check-lint check-types check-imports check-commits
+CHECKS := check-format check-lint check-types check-imports check-words check-commits
 
-.PHONY: demo test lowest newest check $(CHECKS) check-words bench wheel wheel-test sanitize fuzz \
+.PHONY: demo test lowest newest check $(CHECKS) bench wheel wheel-test sanitize fuzz \
 	format hooks clean
 .DEFAULT_GOAL := test
 
