@@ -232,9 +232,10 @@ def test_defaults_are_valid() -> None:
         ("label_smoothing", "x", "label_smoothing is 'x': pass a number"),
         ("z_loss", -1.0, "z_loss is -1.0: valid values are >= 0"),
         ("z_loss", float("inf"), "z_loss is inf"),
-        ("softcap", 0.0, "softcap is 0: valid values are > 0"),
-        ("temperature", 0.0, "temperature is 0: valid values are > 0"),
+        ("softcap", 0.0, "softcap is 0.0: valid values are > 0"),
+        ("temperature", 0.0, "temperature is 0.0: valid values are > 0"),
         ("temperature", float("nan"), "temperature is nan"),
+        ("temperature", -1.0, "temperature is -1.0: valid values are > 0"),
     ],
 )
 def test_values_out_of_range_are_refused(option: str, value: Any, message: str) -> None:

@@ -46,24 +46,28 @@ def integer(op: str, name: str, value: Any) -> int:
         raise OptionError(f"[{op}] {name} is {value!r}: pass an integer.") from None
 
 
-def number(op: str, name: str, value: Any, low: float = 0.0, high: float = math.inf) -> float:
-    """The value as a finite float in [low, high]."""
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        raise OptionError(f"[{op}] {name} is {value!r}: pass a number.") from None
-    if not low <= result <= high or result == math.inf:
-        upper = "" if high == math.inf else f" and <= {high}"
-        raise OptionError(f"[{op}] {name} is {result}: valid values are >= {low}{upper}, finite.")
+def number(op: str, name: str, value: Any, high: float = math.inf) -> float:
+    """The value as a finite float in [0, high]."""
+    result = _float(op, name, value)
+    if not 0 <= result <= high or result == math.inf:
+        upper = "" if high == math.inf else f" and <= {high:g}"
+        raise OptionError(f"[{op}] {name} is {result}: valid values are >= 0{upper}, finite.")
     return result
 
 
 def positive(op: str, name: str, value: Any) -> float:
     """The value as a finite float > 0."""
-    result = number(op, name, value, 0)
-    if result == 0:
-        raise OptionError(f"[{op}] {name} is 0: valid values are > 0, finite.")
+    result = _float(op, name, value)
+    if not 0 < result < math.inf:
+        raise OptionError(f"[{op}] {name} is {result}: valid values are > 0, finite.")
     return result
+
+
+def _float(op: str, name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise OptionError(f"[{op}] {name} is {value!r}: pass a number.") from None
 
 
 def check_reduction(op: str, value: Any) -> Reduction:
@@ -93,7 +97,7 @@ def _softcap(op: str, name: str, value: Any) -> float | None:
 
 
 def _fraction(op: str, name: str, value: Any) -> float:
-    return number(op, name, value, 0, 1)
+    return number(op, name, value, 1)
 
 
 def _unchecked(op: str, name: str, value: Any) -> Any:

@@ -288,7 +288,7 @@ def check_max_bytes(op: str, value: Any) -> int:
 
 def check_skip_below(op: str, value: Any) -> float:
     """A bound of probabilities, in [0, 1]."""
-    return number(op, "skip_below", value, 0, 1)
+    return number(op, "skip_below", value, 1)
 
 
 def check_is_index(loss: Loss) -> None:
