@@ -111,6 +111,10 @@ def test_a_model_trained_on_csv_reads_parquet_and_vice_versa(tmp_path: Path) -> 
         ({"a": [1, 2, None, 4, None, 6]}, "2 values are missing"),
         ({"a": [1.0, float("nan")] * 3}, "row 1 (from 0): column 'a' has no value"),
         (
+            {"a": pa.array(np.array([1.0, np.nan] * 3, np.float16))},
+            "row 1 (from 0): column 'a' has no value",
+        ),
+        (
             {"a": [1.0, 1e300] * 3},
             "row 1 (from 0): column 'a' has the value '1e+300', which is infinite",
         ),

@@ -166,6 +166,7 @@ def _check_rows(file: _TableFile, columns: Any) -> None:
 
 
 def _target_values(file: _TableFile, column: Any, name: str) -> _Values:
+    column = _widen_half(column)
     _check_missing(file, column, name, "leave those rows out")
     try:
         texts = column.cast(pa.string())
@@ -226,6 +227,7 @@ def _check_resolution(file: _TableFile, values: npt.NDArray[np.float64], name: s
 
 
 def _column_numbers(file: _TableFile, column: Any, name: str) -> npt.NDArray[np.float64]:
+    column = _widen_half(column)
     kind = column.type
     _check_missing(file, column, name, f"fill them in, or drop the column {quoted(name)}")
     if pa.types.is_decimal(kind):
@@ -248,6 +250,13 @@ def _column_numbers(file: _TableFile, column: Any, name: str) -> npt.NDArray[np.
             "(3.4e38). Correct it, rescale the column, or drop it."
         )
     return numbers
+
+
+def _widen_half(column: Any) -> Any:
+    """Convert half floats to float32: pyarrow before 21 can neither cast nor test them for NaN."""
+    if not pa.types.is_float16(column.type):
+        return column
+    return pa.chunked_array([column.to_numpy().astype(np.float32)])
 
 
 def _check_missing(file: _TableFile, column: Any, name: str, remedy: str) -> None:
