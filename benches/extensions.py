@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 THREADS = (1, 2)
 LIMIT = 0.02  # of the time that a call takes
-# Older extensions name these arguments otherwise.
+# Names of these arguments in older extensions.
 OLDER_NAMES = {"saved": "summary", "from_saved": "from_summary"}
 
 

@@ -160,7 +160,7 @@ void bind_cross_entropy(nb::module_& m) {
         arg("weight").noconvert() = nb::none(), arg("ignore_index") = -100,
         arg("label_smoothing") = 0.0, arg("z_loss") = 0.0, arg("softcap") = 0.0,
         arg("temperature") = 1.0, arg("loss").noconvert() = nb::none(),
-        arg("summary").noconvert() = nb::none(), arg("from_summary") = false, arg("scale") = 1.0,
+        arg("saved").noconvert() = nb::none(), arg("from_saved") = false, arg("scale") = 1.0,
         arg("mean") = false, arg("upstream").noconvert() = nb::none(),
         arg("grad").noconvert() = nb::none(), arg("k") = 1, arg("entropy").noconvert() = nb::none(),
         arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());

@@ -34,7 +34,7 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> empty(int64_t bytes, bool keep) {
 
 // For tests: which calls of a sequence use non-temporal stores. Each has so many rows, threads, and
 // seconds: with these stores, and without.
-std::vector<bool> streaming_turns(
+std::vector<bool> alternating_stores(
     const std::vector<std::tuple<int64_t, int, double, double>>& calls) {
   AlternatingStores state;
   std::vector<bool> streamed;
@@ -51,7 +51,7 @@ std::vector<bool> streaming_turns(
 void bind_runtime(nb::module_& m) {
   using nb::arg;
   m.def("empty", &empty, arg("bytes"), arg("keep"));
-  m.def("held_memory", &held_memory);
+  m.def("cached_memory", &cached_memory);
   m.def("release_memory", &release_memory);
   m.def("levels", [] {
     std::vector<std::string> names;
@@ -61,7 +61,7 @@ void bind_runtime(nb::module_& m) {
   m.def("current_level", [] { return std::string(current_level()); });
   m.def("select_level", [](const std::string& name) { return select_level(name.c_str()); });
   m.def("processors_granted", &processors_granted, arg("root") = "");
-  m.def("streaming_turns", &streaming_turns, arg("calls"));
+  m.def("alternating_stores", &alternating_stores, arg("calls"));
   m.def("last_streamed", &last_streamed);
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](int count) {

@@ -108,7 +108,7 @@ void give_memory(void* data) {
   c.bytes += block->size;
 }
 
-int64_t held_memory() {
+int64_t cached_memory() {
   Cache& c = cache();
   std::unique_lock<std::timed_mutex> lock(c.mutex, kPatience);
   return lock.owns_lock() ? c.bytes : 0;

@@ -16,7 +16,7 @@ namespace softxent {
 void* take_memory(int64_t bytes, bool keep);
 void give_memory(void* data);
 
-int64_t held_memory();
+int64_t cached_memory();
 void release_memory();  // returns all cached buffers to the system
 
 }  // namespace softxent

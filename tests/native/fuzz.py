@@ -284,14 +284,14 @@ class Fuzz:
         options: dict[str, Any], scale: float,
     ) -> tuple[np.ndarray, np.ndarray | None, Any]:  # fmt: skip
         loss = np.empty(rows) if self.chance(0.5) else self.array((rows,), np.float64, writes=True)
-        summary = np.empty((rows + int(self.chance(0.01)), 2))
+        saved = np.empty((rows + int(self.chance(0.01)), 2))
         grad = out if self.chance(0.8) else None
         upstream = self.rng.random(rows) if self.chance(0.3) else None
         again = grad is not None and not np.may_share_memory(x, grad)
         before = x.copy() if grad is None or again else None
         reduced = self.reduced_loss(x, given, options) if scale == 1 and upstream is None else None
         given = {**given, **options, "scale": scale, "upstream": upstream, "axis": axis}
-        total, _ = _native.cross_entropy(x, **given, loss=loss, summary=summary, grad=grad)
+        total, _ = _native.cross_entropy(x, **given, loss=loss, saved=saved, grad=grad)
         self.compare("total", np.array([total]), loss.sum(keepdims=True), np.float64, 1.0)
         if before is not None:
             assert x.tobytes() == before.tobytes(), "an input was changed"
@@ -301,7 +301,7 @@ class Fuzz:
                 assert np.array_equal(wide(reduced[1]), wide(grad), equal_nan=True), "reduced"
         if grad is not None and again:
             want = wide(grad)
-            _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=grad)
+            _native.cross_entropy(x, **given, saved=saved, from_saved=True, grad=grad)
             # Chunks of a long row are relative to their own maxima here, and to the row's before.
             ulp, least = ULPS[x.dtype.str] if x.shape[axis] > 2048 else (0, 0)
             assert np.allclose(wide(grad), want, 8 * ulp, 8 * least, equal_nan=True), (

@@ -112,15 +112,13 @@ def test_options(classes: int, dtype: Any, kind: str, options: dict[str, Any]) -
     saved = np.empty((1, 2))
     given: dict[str, Any]
     given = {"index": np.array([y])} if kind == "index" else {"probabilities": q[None]}
-    _native.cross_entropy(x, **given, weight=w, **options, loss=got_loss, grad=got, summary=saved)
+    _native.cross_entropy(x, **given, weight=w, **options, loss=got_loss, grad=got, saved=saved)
     # float64 can't hold u exactly: the error of u is added.
     scaled = dtype is np.float64 and ("softcap" in options or "temperature" in options)
     bound = ULP + (2 * float(np.abs(x).max()) if scaled else 0)
     assert ulps(dtype(got_loss[0]), want.loss) <= bound
     assert ulps(got[0], want.grad, want.terms) <= bound
-    _native.cross_entropy(
-        x, **given, weight=w, **options, summary=saved, from_summary=True, grad=again
-    )
+    _native.cross_entropy(x, **given, weight=w, **options, saved=saved, from_saved=True, grad=again)
     assert np.array_equal(got, again)
 
 
@@ -134,7 +132,7 @@ def test_exponential(dtype: Any) -> None:
     )
     rows = np.stack([np.zeros_like(x), x], 1).astype(dtype)
     saved, loss = np.empty((len(x), 2)), np.empty(len(x))
-    _native.cross_entropy(rows, index=np.zeros(len(x), np.int64), summary=saved, loss=loss)
+    _native.cross_entropy(rows, index=np.zeros(len(x), np.int64), saved=saved, loss=loss)
     exps = [mp.exp(oracle.exact(v)) for v in rows[:, 1]]
     assert ulps(saved[:, 1], exps, dtype=dtype) <= EXP
     logs = [mp.log1p(oracle.exact(tail)) for tail in saved[:, 1]]
@@ -177,8 +175,8 @@ def test_a_target_in_any_chunk_of_a_long_row(dtype: Any, offset: float) -> None:
     x[np.arange(len(x)), target] = offset + rng.uniform(4, 9, len(x))
     x[np.arange(len(x)), 5000] = offset + 7
     loss, saved, grad, again = np.empty(len(x)), np.empty((len(x), 2)), x.copy(), x.copy()
-    _native.cross_entropy(x, index=target, loss=loss, summary=saved, grad=grad)
-    _native.cross_entropy(x, index=target, summary=saved, from_summary=True, grad=again)
+    _native.cross_entropy(x, index=target, loss=loss, saved=saved, grad=grad)
+    _native.cross_entropy(x, index=target, saved=saved, from_saved=True, grad=again)
     wide = x.astype(np.longdouble)
     want = np.exp(wide - wide.max(1, keepdims=True))
     want /= want.sum(1, keepdims=True)
@@ -308,12 +306,10 @@ def check_gradients(short: np.ndarray, x: np.ndarray, target: int, z_loss: float
     saved, grads = np.empty((1, 2)), [rows.copy() for _ in range(4)]
     _native.cross_entropy(rows, index=y, z_loss=z_loss, grad=grads[0])
     _native.cross_entropy(grads[1], index=y, z_loss=z_loss, grad=grads[1])
-    _native.cross_entropy(rows, index=y, z_loss=z_loss, summary=saved)
-    _native.cross_entropy(
-        rows, index=y, z_loss=z_loss, summary=saved, from_summary=True, grad=grads[2]
-    )
+    _native.cross_entropy(rows, index=y, z_loss=z_loss, saved=saved)
+    _native.cross_entropy(rows, index=y, z_loss=z_loss, saved=saved, from_saved=True, grad=grads[2])
     over = grads[3]
-    _native.cross_entropy(over, index=y, z_loss=z_loss, summary=saved, from_summary=True, grad=over)
+    _native.cross_entropy(over, index=y, z_loss=z_loss, saved=saved, from_saved=True, grad=over)
     assert same_bytes(grads[0], grads[1])
     assert same_bytes(grads[2], grads[3])
     for grad in grads[::2]:

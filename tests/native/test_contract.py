@@ -197,11 +197,11 @@ def with_option(x: np.ndarray, rows: slice, option: str, place: Any) -> list[np.
     else:
         given["index"] = arrays["index"]
     x = place(x[rows])
-    loss, summary = np.empty(len(x)), np.empty((len(x), 2))
+    loss, saved = np.empty(len(x)), np.empty((len(x), 2))
     grad, again = place(np.empty_like(x)), place(np.empty_like(x))
-    _native.cross_entropy(x, **given, loss=loss, summary=summary, grad=grad)
-    _native.cross_entropy(x, **given, summary=summary, from_summary=True, grad=again)
-    found = [loss, grad, summary, again]
+    _native.cross_entropy(x, **given, loss=loss, saved=saved, grad=grad)
+    _native.cross_entropy(x, **given, saved=saved, from_saved=True, grad=again)
+    found = [loss, grad, saved, again]
     for v in found:
         v[np.isnan(v)] = np.nan  # the processor chooses its sign
     assert same_bits([grad], [again])
@@ -334,10 +334,10 @@ def test_arrays_that_overlap_or_do_not_fit_are_refused() -> None:
     overlapping: list[dict[str, Any]] = [
         {"upstream": loss},
         {"index": loss.view(np.int64)},
-        {"index": y, "summary": np.zeros(8).reshape(4, 2)[:3]},
+        {"index": y, "saved": np.zeros(8).reshape(4, 2)[:3]},
     ]
     for given in overlapping:
-        shared = given.get("summary", loss).reshape(-1)[:3]
+        shared = given.get("saved", loss).reshape(-1)[:3]
         with pytest.raises(BufferError, match="another array"):
             _native.cross_entropy(x, **{"index": y, **given}, loss=shared)
     q = np.full((3, 4), 0.25, np.float32)
@@ -355,11 +355,11 @@ def test_arrays_that_overlap_or_do_not_fit_are_refused() -> None:
     with pytest.raises(TypeError):
         _native.cross_entropy(x, index=y, weight=np.ones(4), loss=np.empty(3))
     with pytest.raises(ValueError, match="fit"):
-        _native.cross_entropy(x, index=y, loss=np.empty(3), summary=np.empty((2, 2)))
+        _native.cross_entropy(x, index=y, loss=np.empty(3), saved=np.empty((2, 2)))
     with pytest.raises(ValueError, match="target"):
         _native.cross_entropy(x, loss=np.empty(3))
     with pytest.raises(ValueError, match="a gradient from"):
-        _native.cross_entropy(x, index=y, from_summary=True, grad=out)
+        _native.cross_entropy(x, index=y, from_saved=True, grad=out)
     assert (x == 0).all()
 
 
@@ -430,14 +430,14 @@ def test_python_runs_while_kernels_do(operation: str) -> None:
     """Another thread runs before the computing one is done: the interpreter is free."""
     x = np.random.default_rng(4).standard_normal((2000, 500)).astype(np.float32)
     y, out, losses = np.zeros(2000, np.int64), np.empty_like(x), np.empty(2000)
-    summary = np.empty((2000, 2))
-    _native.cross_entropy(x, index=y, summary=summary)
+    saved = np.empty((2000, 2))
+    _native.cross_entropy(x, index=y, saved=saved)
     runs: dict[str, Any] = {
         "softmax": lambda: _native.softmax(x, out),
         "logsumexp": lambda: _native.logsumexp(x, losses),
         "cross_entropy": lambda: _native.cross_entropy(x, index=y, loss=losses),
         "gradient": lambda: _native.cross_entropy(
-            x, index=y, summary=summary, from_summary=True, grad=out
+            x, index=y, saved=saved, from_saved=True, grad=out
         ),
     }
     run = runs[operation]
@@ -492,12 +492,12 @@ def test_many_rows_beside_plain_numpy(classes: int, scale: float) -> None:
     lose = np.log(np.exp(below).sum(1)) - below[np.arange(rows), np.where(kept, y, 0)]
     want[kept, y[kept]] -= 1
     want[~kept], lose[~kept] = 0, 0
-    loss, summary, fused, over, after = (
+    loss, saved, fused, over, after = (
         np.empty(rows), np.empty((rows, 2)), np.empty_like(x), x.copy(), np.empty_like(x)
     )  # fmt: skip
-    _native.cross_entropy(x, index=y, loss=loss, summary=summary, grad=fused)
+    _native.cross_entropy(x, index=y, loss=loss, saved=saved, grad=fused)
     _native.cross_entropy(over, index=y, grad=over)
-    _native.cross_entropy(x, index=y, summary=summary, from_summary=True, grad=after)
+    _native.cross_entropy(x, index=y, saved=saved, from_saved=True, grad=after)
     np.testing.assert_allclose(loss, lose, 1e-6, 1e-9)
     for got in (fused, over, after):
         np.testing.assert_allclose(got, want, 1e-5, 2e-7)

@@ -65,7 +65,7 @@ def test_the_kernels_compute_the_worked_row() -> None:
     logits[0, :3] = LOGITS
     saved, grad = np.empty((1, 2)), np.empty_like(logits)
     index = np.array([TARGET])
-    loss, _ = _native.cross_entropy(logits, index=index, summary=saved, grad=grad)
+    loss, _ = _native.cross_entropy(logits, index=index, saved=saved, grad=grad)
     assert f"{loss:.6f}" in worked_row()[6]
     assert saved[0, 0] == max(LOGITS)
     assert f"{saved[0, 1]:.6f}" in worked_row()[5]

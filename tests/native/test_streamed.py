@@ -24,9 +24,9 @@ KERNELS: dict[str, Callable[..., Any]] = {
 
 
 def backward(x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
-    summary = np.empty((len(x), 2))
-    _native.cross_entropy(x, index=y, summary=summary)
-    _native.cross_entropy(x, index=y, summary=summary, from_summary=True, grad=out)
+    saved = np.empty((len(x), 2))
+    _native.cross_entropy(x, index=y, saved=saved)
+    _native.cross_entropy(x, index=y, saved=saved, from_saved=True, grad=out)
 
 
 def stored(x: np.ndarray, dtype: Any) -> np.ndarray:
@@ -101,20 +101,20 @@ def test_similar_calls_alternate_until_one_is_faster(
 ) -> None:
     """Streaming stays where ordinary stores save less than a twentieth."""
     calls = [(1000, 2, streamed, cached)] * 14
-    assert _native.streaming_turns(calls) == [True, False] * 5 + [stays] * 4
+    assert _native.alternating_stores(calls) == [True, False] * 5 + [stays] * 4
 
 
 def test_two_delayed_calls_decide_nothing() -> None:
     calls = [(1000, 2, 1.0, 0.8)] * 14
     calls[3] = calls[7] = (1000, 2, 0.0, 9.0)
-    assert _native.streaming_turns(calls)[10:] == [False] * 4
+    assert _native.alternating_stores(calls)[10:] == [False] * 4
 
 
 def test_different_calls_are_streamed_and_not_compared() -> None:
     calls = [(1000 + i % 2, 2, 1.0, 0.5) for i in range(40)]
-    assert _native.streaming_turns(calls) == [True] * 40
+    assert _native.alternating_stores(calls) == [True] * 40
 
 
 def test_another_number_of_threads_starts_again() -> None:
     calls = [(1000, 2, 1.0, 0.5)] * 12 + [(1000, 8, 1.0, 2.0)] * 12
-    assert _native.streaming_turns(calls)[10:] == [False] * 2 + [True, False] * 5 + [True] * 2
+    assert _native.alternating_stores(calls)[10:] == [False] * 2 + [True, False] * 5 + [True] * 2

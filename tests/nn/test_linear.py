@@ -735,7 +735,7 @@ def test_a_logits_buffer_is_kept_for_a_result_of_its_size(spare: int, kept: int)
     buffer = matmuls.logits_buffer(2, 2**20, spare * 2**20)  # 4 MiB
     address = buffer.data_ptr()
     del buffer
-    assert (_native.held_memory() > 0) == kept
+    assert (_native.cached_memory() > 0) == kept
     result = empty((spare * 2**20,), torch.uint8)
     assert (result.data_ptr() == address) == kept
     del result

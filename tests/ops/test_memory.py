@@ -20,7 +20,7 @@ LARGE = (1024, 1024)  # 4 MiB of float32
 @pytest.fixture(autouse=True)
 def _nothing_held() -> None:
     softxent.empty_cache()
-    assert _native.held_memory() == 0
+    assert _native.cached_memory() == 0
 
 
 def test_a_result_that_is_gone_makes_room_for_the_next() -> None:
@@ -28,22 +28,22 @@ def test_a_result_that_is_gone_makes_room_for_the_next() -> None:
     first = softxent.softmax(x)
     address = first.ctypes.data
     del first
-    assert _native.held_memory() >= x.nbytes
+    assert _native.cached_memory() >= x.nbytes
     second = softxent.softmax(x)
     assert second.ctypes.data == address
-    assert _native.held_memory() == 0
+    assert _native.cached_memory() == 0
 
 
 def test_what_is_not_to_be_kept_goes_back_at_once() -> None:
     kept = _native.empty(4 << 20, keep=True)
     address = kept.ctypes.data
     del kept
-    held = _native.held_memory()
+    held = _native.cached_memory()
     lent = _native.empty(4 << 20, keep=False)
     assert lent.ctypes.data != address  # what is kept stays where the next result finds it
     lent[:] = 1
     del lent
-    assert _native.held_memory() == held >= 4 << 20
+    assert _native.cached_memory() == held >= 4 << 20
 
 
 def test_a_result_in_use_keeps_its_memory() -> None:
@@ -72,9 +72,9 @@ def test_no_more_is_held_than_the_limit() -> None:
     x = np.zeros((32 << 20) // 4, np.float32).reshape(8, -1)  # 32 MiB
     results = [softxent.softmax(x) for _ in range(20)]
     del results
-    assert x.nbytes <= _native.held_memory() <= 512 << 20
+    assert x.nbytes <= _native.cached_memory() <= 512 << 20
     softxent.empty_cache()
-    assert _native.held_memory() == 0
+    assert _native.cached_memory() == 0
 
 
 @pytest.mark.parametrize(("limit", "held"), [("0", 0), ("5000000", 1), ("none", 3)])
@@ -84,7 +84,7 @@ def test_the_environment_sets_the_limit(limit: str, held: int) -> None:
         "x = np.zeros((1024, 1024), np.float32)\n"
         "for _ in range(3): first = softxent.softmax(x); second = softxent.softmax(x)\n"
         "del first, second\n"
-        "print(_native.held_memory() // x.nbytes)"
+        "print(_native.cached_memory() // x.nbytes)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

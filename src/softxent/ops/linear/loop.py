@@ -212,7 +212,7 @@ class LinearHead:
     def reduce_chunk(self, chunk: Chunk, sums: RowSums, scale: float | None = None) -> None:
         """Each row's sums; with a scale also the gradient, while the row is in the cache."""
         logits, count = self.matmuls.as_array(chunk.logits), len(chunk.x)
-        results: dict[str, Any] = {"loss": np.empty(count), "summary": np.empty((count, 2))}
+        results: dict[str, Any] = {"loss": np.empty(count), "saved": np.empty((count, 2))}
         arguments = self._arguments(chunk.rows)
         if sums.stats is not None:
             arguments["k"] = sums.stats.k
@@ -225,7 +225,7 @@ class LinearHead:
             arguments |= {"grad": logits, "scale": scale}
         _native.cross_entropy(logits, **results, **arguments)
         sums.loss[chunk.rows] = results.pop("loss")
-        sums.saved[chunk.rows] = results.pop("summary")
+        sums.saved[chunk.rows] = results.pop("saved")
         for name, values in results.items():
             getattr(sums.stats, name)[chunk.rows] = values
 
@@ -236,8 +236,8 @@ class LinearHead:
         logits, rows = self.matmuls.as_array(chunk.logits), chunk.rows
         _native.cross_entropy(
             logits,
-            summary=np.ascontiguousarray(sums.saved[rows]),
-            from_summary=True,
+            saved=np.ascontiguousarray(sums.saved[rows]),
+            from_saved=True,
             scale=scale,
             upstream=None if upstream is None else np.ascontiguousarray(upstream[rows]),
             grad=logits,

@@ -154,7 +154,7 @@ def loss_and_saved(
     losses = _row_losses(loss)
     saved = np.empty((size_of(loss.rows), 2), np.float64)
     arguments = arguments_of(loss, logits, target, weight)
-    total = run(loss, target, arguments, {"loss": losses, "summary": saved})
+    total = run(loss, target, arguments, {"loss": losses, "saved": saved})
     return reduce_kernel_losses(loss, losses, *total, dtype), saved
 
 
@@ -169,7 +169,7 @@ def gradient(
 ) -> Tensor:
     """The gradient with respect to the logits, from the saved statistics, written to `out`."""
     arguments = arguments_of(loss, logits, target, weight)
-    buffers: dict[str, Any] = {"grad": as_array(out), "summary": saved, "from_summary": True}
+    buffers: dict[str, Any] = {"grad": as_array(out), "saved": saved, "from_saved": True}
     if loss.options.reduction == "none":
         buffers["upstream"] = as_array(upstream.double().contiguous()).reshape(-1)
     else:

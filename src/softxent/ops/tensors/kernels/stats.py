@@ -48,7 +48,7 @@ class _CrossEntropyWithStats(torch.autograd.Function):
         rows = size_of(loss.rows)
         losses, saved, entropy = np.empty(rows), np.empty((rows, 2)), np.empty(rows)
         argmax, hits = np.empty(rows, np.int64), np.empty(rows, np.bool_)
-        buffers: dict[str, Any] = {"loss": losses, "summary": saved, "entropy": entropy}
+        buffers: dict[str, Any] = {"loss": losses, "saved": saved, "entropy": entropy}
         buffers |= {"k": k, "argmax": argmax, "hits": hits}
         total = run(loss, target, arguments, buffers)
         lse = saved[:, 0] + np.log1p(saved[:, 1])
