@@ -8,7 +8,7 @@ NATIVE := $(wildcard native/*.h native/*.cc native/*/*.h native/*/*.cc native/*/
 
 CHECKS := check-format check-lint check-types check-imports check-words check-commits
 
-.PHONY: demo test lowest newest check $(CHECKS) bench wheel wheel-test sanitize fuzz \
+.PHONY: demo test quick lowest newest check $(CHECKS) bench wheel wheel-test sanitize fuzz \
 	format hooks clean
 .DEFAULT_GOAL := test
 
@@ -22,6 +22,10 @@ demo: $(READY)
 # Every test; warnings are errors.
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
+
+# After each edit: a few cases of each test, in less than a minute.
+quick: $(READY)
+	$(BIN)/python -m pytest -n 2 --quick
 
 # The suite with the oldest versions that pyproject.toml admits, and with the newest that there are,
 # each in a virtual environment of its own. pip 25.3 and later read the constraints of the build from

@@ -21,6 +21,9 @@ pytest_plugins = ["pytester"]
 # take the processors from the tests beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# `--quick` runs so many cases of each parametrized test, spread over its parameters.
+CASES = 3
+
 # The core needs NumPy alone.
 OPTIONAL = {"ml_dtypes", "msgspec", "pyarrow", "rich", "safetensors", "scipy", "sklearn", "torch"}
 MISSING = {name for name in OPTIONAL if find_spec(name) is None}
@@ -51,6 +54,31 @@ def pytest_make_collect_report(
             report.outcome = "skipped"
             report.longrepr = (str(collector.path), 1, f"Skipped: needs {name}")
     return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --quick."""
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help=f"{CASES} cases of each parametrized test, and no test that is marked as slow",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --quick, deselect slow tests and most cases of parametrized ones."""
+    if not config.getoption("--quick"):
+        return
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    kept = set()
+    for cases in groups.values():
+        last, count = len(cases) - 1, min(CASES, len(cases))
+        kept |= {cases[last * k // max(count - 1, 1)] for k in range(count)}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 @contextmanager

@@ -53,6 +53,7 @@ def test_use_on_arrays_loads_nothing_heavy() -> None:
     assert loaded(USE, HEAVY) == []
 
 
+@pytest.mark.slow
 def test_modules_are_loaded_on_first_use() -> None:
     """`import softxent` alone gives nn, doctor and learn, and loads torch with the first use."""
     assert loaded("import softxent\nsoftxent.doctor.check", HEAVY) == []
@@ -75,6 +76,7 @@ def test_an_unknown_attribute_is_an_attribute_error() -> None:
         softxent.cross_entrpy  # noqa: B018
 
 
+@pytest.mark.slow
 def test_the_check_can_fail() -> None:
     pytest.importorskip("msgspec")
     assert loaded("import softxent, colorsys", ["colorsys", "torch"]) == ["colorsys"]
@@ -86,6 +88,7 @@ def test_arrays_need_none_of_it() -> None:
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_tensors_load_torch_only_with_torch() -> None:
     """A tensor is recognised because torch is loaded already."""
     pytest.importorskip("torch")
@@ -127,6 +130,7 @@ except MissingExtraError as error:
 
 
 @pytest.mark.parametrize("package", ["msgspec", "torch", "safetensors", "sklearn"])
+@pytest.mark.slow
 def test_train_says_what_it_misses(package: str, tmp_path: Path) -> None:
     """One line, exit code 2, nothing written."""
     for other in {"msgspec", "torch", "safetensors", "sklearn"} - {package}:

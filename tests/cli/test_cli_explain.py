@@ -373,6 +373,7 @@ def test_what_is_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
 PACKAGES = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
 
 
+@pytest.mark.slow
 def test_a_run_is_explained_without_torch(run: Path) -> None:
     code = (
         "import sys; from softxent.cli import main; "
@@ -383,6 +384,7 @@ def test_a_run_is_explained_without_torch(run: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_terminal_that_lacks_a_character_gets_question_marks() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from softxent.cli import main; main(['explain', '2', '1'])"],
@@ -418,6 +420,7 @@ def at_a_terminal(**env: str) -> bytes:
     return written
 
 
+@pytest.mark.slow
 def test_colours_at_a_terminal() -> None:
     coloured = at_a_terminal()
     assert b"\x1b[1;36mWhy the loss is 0.31326\x1b[0m" in coloured

@@ -96,6 +96,7 @@ def command(*argv: str) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="there is no /dev/stdout")
+@pytest.mark.slow
 def test_standard_output_is_written_directly(here: Path) -> None:
     log = here / "log.csv"
     log.write_text("before\n")

@@ -88,6 +88,7 @@ def test_the_next_command_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "a run", "--row", command.split()[-1]]) == 0
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_weights() -> None:
     for name in ("one", "two"):
         assert main(["train", "points", "--epochs", "2", "--out", name]) == 0
@@ -194,6 +195,7 @@ def command(*argv: str) -> list[str]:
     return [sys.executable, "-c", code, *argv]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(here: Path) -> None:
     limit = 200_000  # bytes a file: less than the weights take
     done = subprocess.run(
@@ -207,6 +209,7 @@ def test_a_full_disk_leaves_nothing(here: Path) -> None:
     assert everything(here) == []
 
 
+@pytest.mark.slow
 def test_a_real_ctrl_c(here: Path) -> None:
     argv = command("train", "digits", "--epochs", "100000", "--out", "run")
     with subprocess.Popen(
@@ -339,6 +342,7 @@ def test_findings_of_the_doctor_are_printed_and_stored(
     assert "constant-scores" in Path("run/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_doctor_finds_nothing_in_healthy_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -348,6 +352,7 @@ def test_the_doctor_finds_nothing_in_healthy_data(
     assert record.read(Path("run")).run.notes == []
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_does_not_stop_the_training(tmp_path: Path) -> None:
     code = "import sys; from softxent.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "train", "digits", "--epochs", "2", "--out", "run"]
@@ -358,6 +363,7 @@ def test_a_closed_pipe_does_not_stop_the_training(tmp_path: Path) -> None:
     assert record.read(tmp_path / "run").run.data.name == "digits"
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
     code = "import sys; from softxent.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "train", "digits", "--epochs", "9999", "--out", "run"]

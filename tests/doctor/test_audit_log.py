@@ -221,6 +221,7 @@ def test_junk_raises_a_data_error(junk: str) -> None:
     "long",
     ["word " * 40000, "{" * 100000, "a," * 100000 + "\n1", "loss" + " " * 50000, "9" * 200000],
 )
+@pytest.mark.slow
 def test_long_lines_are_refused(long: str) -> None:
     with pytest.raises(DataError):
         doctor.audit_log(long)

@@ -233,6 +233,7 @@ def test_padding_end_to_end_is_not_an_ignored_class(lengths: list[int]) -> None:
     assert shuffled.findings[0].level == "warning"
 
 
+@pytest.mark.slow
 def test_large_inputs_are_sampled() -> None:
     scores = np.zeros((5000, 1000), np.float32)
     scores[:, 0] = np.arange(5000)

@@ -260,6 +260,7 @@ def test_the_last_layer_before_layers_that_change_no_values(after: nn.Module) ->
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_weights_and_smoothing_shift_the_bounds_of_overfitting(
     loss: nn.Module, balance: float
 ) -> None:
@@ -285,6 +286,7 @@ def test_weights_and_smoothing_shift_the_bounds_of_overfitting(
     assert found.numbers["frequencies"] == pytest.approx(best, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_more_labels_than_parameters_is_a_note() -> None:
     torch.manual_seed(0)
     inputs, target = torch.randn(8, 3, 24, 24), torch.randint(4, (8, 24, 24))

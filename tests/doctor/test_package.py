@@ -40,6 +40,7 @@ def test_torch_is_not_loaded() -> None:
     assert out.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.slow
 def test_lazy_names_are_functions_in_either_order() -> None:
     pytest.importorskip("torch")
     for first, second in (("watch", "examine"), ("examine", "watch")):

@@ -55,6 +55,7 @@ def detected() -> dict[str, bool]:
     return found
 
 
+@pytest.mark.slow
 def test_every_rule_has_a_seeded_mistake(detected: dict[str, bool]) -> None:
     missing = {rule.name for rule in all_rules()} - detected.keys()
     assert not missing, f"add a mistake to benches/doctor/mistakes.py or logs.py: {missing}"

@@ -126,6 +126,7 @@ def test_watch_recognizes_a_loss_by_its_value(batch: tuple[Tensor, Tensor]) -> N
     assert "forward" not in vars(loss)
 
 
+@pytest.mark.slow
 def test_watch_does_not_change_compiled_code(batch: tuple[Tensor, Tensor]) -> None:
     loss, model, compiled = nn.CrossEntropyLoss(), nn.Linear(8, 4), []
 

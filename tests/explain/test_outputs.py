@@ -46,6 +46,7 @@ def test_json_reads_back_to_the_same_numbers() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.floats(), min_size=1, max_size=5))
+@pytest.mark.slow
 def test_any_float64_survives(row: list[float]) -> None:
     text = explain(row).to_json()
     read = [float(value) for value in json.loads(text)["logits"][0]]

@@ -222,6 +222,7 @@ def test_a_single_quote_within_text_is_not_an_open_quote(tmp_path: Path) -> None
     assert data.info.classes == ['5" pipe', "v"]
 
 
+@pytest.mark.slow
 def test_lines_are_counted_across_blocks(tmp_path: Path) -> None:
     lines = 700_000  # some 8 MB, parsed in two pieces
     path = write(tmp_path, "a,b,y\n" + "1.25,-7,u\n2.5,8,v\n" * (lines // 2) + "1,x,u\n")
@@ -246,6 +247,7 @@ NUMBER = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @given(st.lists(st.tuples(NUMBER, CELL, NUMBER), min_size=1, max_size=8), st.booleans())
 @settings(deadline=None, max_examples=100)
+@pytest.mark.slow
 def test_output_of_the_csv_module_is_read(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[float, str, float]], crlf: bool
 ) -> None:

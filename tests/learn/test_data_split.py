@@ -37,6 +37,7 @@ def test_another_seed_holds_out_other_rows() -> None:
     st.floats(0.05, 0.5),
 )
 @settings(deadline=None)
+@pytest.mark.slow
 def test_each_row_is_in_one_set_and_each_class_in_training(
     sizes: list[int], seed: int, test_size: float
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_folder_is_rejected_for_other_sources(digits: tuple[Dataset, Trained, 
         load_run_rows(digits[2], "digits", data_dir=Path("x"), need_target=False)
 
 
+@pytest.mark.slow
 def test_points_get_their_regions(tmp_path: Path) -> None:
     dataset = load("points")
     trained, stored = written(tmp_path / "points", dataset)

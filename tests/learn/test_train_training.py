@@ -96,6 +96,7 @@ def test_the_global_generator_is_unchanged() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_no_choice_depends_on_the_test_rows() -> None:
     random = np.random.default_rng(5)
     noise = Samples(
@@ -161,6 +162,7 @@ def test_the_notes_first_epoch_on_mnist(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize(("rows", "accuracy"), [(30, 0.9), (150, 0.95), (1000, 0.97)])
+@pytest.mark.slow
 def test_the_default_learns_from_few_rows_and_from_many(rows: int, accuracy: float) -> None:
     trained = train(dataset(rows=rows), seed=1)
     assert trained.test.accuracy.value >= accuracy

@@ -366,6 +366,7 @@ def test_arrays_that_overlap_or_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("target", [0, 35_000, 69_999])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.usefixtures("threads")
+@pytest.mark.slow
 def test_one_row_by_several_threads_in_place(dtype: Any, target: int) -> None:
     """What one of them overwrites, another may have yet to read: the target's logit is read first.
 

@@ -43,6 +43,7 @@ SHAPES = [(1001, 0), (1001, 3), (9000, 1), (262_144, 5)]
     [(dtype, *shape) for dtype in (np.float32, np.float64) for shape in SHAPES]
     + [(np.float16, *SHAPES[1]), (np.uint16, *SHAPES[2])],
 )
+@pytest.mark.slow
 def test_same_bits_as_a_few_rows_at_a_time(
     kernel: str, dtype: Any, classes: int, offset: int, threads: None
 ) -> None:
@@ -75,6 +76,7 @@ def test_same_bits_as_a_few_rows_at_a_time(
 
 # Float gradients of smoothed targets are computed in double and never streamed.
 @pytest.mark.parametrize("kernel", [name for name in KERNELS if name != "smoothed"])
+@pytest.mark.slow
 def test_alternating_stores_give_the_same_bits(kernel: str, threads: None) -> None:
     rng = np.random.default_rng(5)
     x = rng.standard_normal((1101, 4003), dtype=np.float32)

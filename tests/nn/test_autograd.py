@@ -68,6 +68,7 @@ def test_second_derivatives(options: dict[str, Any], target: str, reduction: Red
 
 @options
 @targets
+@pytest.mark.slow
 def test_forward_mode(options: dict[str, Any], target: str) -> None:
     """Forward over backward too, and many gradients at once."""
 
@@ -317,6 +318,7 @@ def test_saved_tensors_can_be_hooked() -> None:
     assert z.grad is not None
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_after_the_backward_pass() -> None:
     z = leaf(data(40, 4, 50)) * 1
     loss = functional.cross_entropy(z, torch.zeros(40, 50).long())

@@ -60,6 +60,7 @@ def compiled(call: Call) -> tuple[Call, list[int]]:
 
 
 @pytest.mark.parametrize("name", CALLS)
+@pytest.mark.slow
 def test_one_graph_for_every_batch_size(name: str) -> None:
     call = CALLS[name]
     fast, graphs = compiled(call)
@@ -76,6 +77,7 @@ def test_one_graph_for_every_batch_size(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.slow
 def test_compiled_code_keeps_the_check(name: str) -> None:
     z, y, q = batch(6)
     fast, _ = compiled(CALLS[name])
@@ -86,6 +88,7 @@ def test_compiled_code_keeps_the_check(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["binary", "binary logits", "probabilities"])
+@pytest.mark.slow
 def test_compiled_code_checks_probabilities(name: str) -> None:
     z, y, q = batch(6)
     fast, _ = compiled(CALLS[name])
@@ -104,6 +107,7 @@ TRANSFORMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("loss", [functional.cross_entropy, softxent.cross_entropy])
+@pytest.mark.slow
 def test_transforms_inside_a_graph(name: str, loss: Any) -> None:
     def call(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return loss(z, y)  # type: ignore[no-any-return]
@@ -122,6 +126,7 @@ def test_transforms_inside_a_graph(name: str, loss: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["probabilities", "binary logits"])
+@pytest.mark.slow
 def test_transforms_inside_a_graph_check_probabilities(name: str) -> None:
     z, y, q = batch(6)
     z = z.detach()
@@ -133,6 +138,7 @@ def test_transforms_inside_a_graph_check_probabilities(name: str) -> None:
         fast(z, y, -1 - q)
 
 
+@pytest.mark.slow
 def test_patched_code_compiles() -> None:
     def call(z: torch.Tensor, y: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(z, y)
@@ -147,6 +153,7 @@ def test_patched_code_compiles() -> None:
     assert graphs
 
 
+@pytest.mark.slow
 def test_inductor_agrees() -> None:
     """With the code generator too, in one small case: it calls a C++ compiler."""
     torch._dynamo.reset()
@@ -162,6 +169,7 @@ class Loss(torch.nn.Module):
 
 
 @pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.slow
 def test_export(strict: bool) -> None:
     z, y, _ = batch(6)
     rows = torch.export.Dim("rows")
@@ -201,6 +209,7 @@ def test_fake_and_meta_tensors(name: str) -> None:
 
 
 @pytest.mark.parametrize("wants_grad", [False, True])
+@pytest.mark.slow
 def test_operators_pass_torchs_own_check(wants_grad: bool) -> None:
     operators = torch.ops.softxent
     z, y, q = batch(6)

@@ -496,6 +496,7 @@ def test_meta_tensors_have_shapes() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.slow
 def test_compiled_and_eager_agree(dtype: torch.dtype, reduction: Reduction) -> None:
     torch._dynamo.reset()
 
@@ -515,6 +516,7 @@ def test_compiled_and_eager_agree(dtype: torch.dtype, reduction: Reduction) -> N
             assert_close(g.grad, w.grad, TOLERANCE[dtype])
 
 
+@pytest.mark.slow
 def test_compiled_code_checks_labels() -> None:
     torch._dynamo.reset()
 
@@ -531,6 +533,7 @@ def test_compiled_code_checks_labels() -> None:
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("wanted", [(True, True, True), (False, True, False)])
+@pytest.mark.slow
 def test_opcheck(reduction: Reduction, dtype: torch.dtype, wanted: tuple[bool, ...]) -> None:
     given = inputs(dtype)
     for x, is_wanted in zip(given.leaves(), wanted, strict=True):
@@ -717,6 +720,7 @@ print(peak() - before - (X.grad.nbytes + W.grad.nbytes + sums) / 2**20)
     ("reduction", "shape"),
     [("mean", ("256", "150000")), ("none", ("256", "150000")), ("none", ("6000", "8192"))],
 )
+@pytest.mark.slow
 def test_memory_is_bounded(reduction: Reduction, shape: tuple[str, str], dtype: str) -> None:
     """In a fresh process; the logits would take 73 to 188 MiB, and their gradient as much."""
     dtype, _, engine = dtype.partition(" by ")

@@ -155,6 +155,7 @@ def test_a_loop_trains_the_same() -> None:
     assert got[-1] < got[0]
 
 
+@pytest.mark.slow
 def test_gpt2_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small one, randomly initialised: nothing is downloaded."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -68,6 +68,7 @@ def test_far_apart(shape: tuple[int, int], dtype: Any) -> None:
     np.testing.assert_array_equal(x, grad)
 
 
+@pytest.mark.slow
 def test_more_rows_times_classes() -> None:
     """All zeros but for one class of the last row."""
     classes = 2**14

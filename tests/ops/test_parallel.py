@@ -172,6 +172,7 @@ print("fine")
     ],
     ids=["used before", "not used before", "torch loaded before", "torch used after"],
 )
+@pytest.mark.slow
 def test_after_fork(before: str, after: str, use: str) -> None:
     if "torch" in before + after:
         pytest.importorskip("torch")
@@ -287,6 +288,7 @@ def in_environment(script: str, **variables: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout.strip(), done.stderr
 
 
+@pytest.mark.slow
 def test_kernels_can_be_named() -> None:
     script = "import softxent; print(softxent.kernels(), softxent.softmax([0.0, 0.0]))"
     assert in_environment(script, SOFTXENT_KERNELS="baseline")[1] == "baseline [0.5 0.5]"
@@ -296,6 +298,7 @@ def test_kernels_can_be_named() -> None:
     assert "baseline" in err
 
 
+@pytest.mark.slow
 def test_threads_can_be_named() -> None:
     script = "import softxent; print(softxent.get_num_threads())"
     assert in_environment(script, OMP_NUM_THREADS="3")[1] == "3"

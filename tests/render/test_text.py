@@ -58,6 +58,7 @@ def test_untrusted_text_cannot_control_the_terminal() -> None:
 
 
 @given(st.text(max_size=40), st.integers(1, 20))
+@pytest.mark.slow
 def test_shortened_text_fits(text: str, columns: int) -> None:
     made = shorten(text, columns)
     assert width(made) <= columns

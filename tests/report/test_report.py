@@ -374,6 +374,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("images", [None, (3, 3)])
+@pytest.mark.slow
 def test_no_element_and_no_attribute_comes_from_the_data(
     tmp_path: Path, images: tuple[int, int] | None
 ) -> None:

@@ -59,6 +59,7 @@ CHECKERS = {"mypy": errors_of_mypy, "pyright": errors_of_pyright}
 
 
 @pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.slow
 def test_a_users_script_has_the_types_that_it_asserts(checker: str, tmp_path: Path) -> None:
     script = tmp_path / SCRIPT.name
     script.write_bytes(SCRIPT.read_bytes())
@@ -66,6 +67,7 @@ def test_a_users_script_has_the_types_that_it_asserts(checker: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.slow
 def test_a_wrong_type_is_reported(checker: str, tmp_path: Path) -> None:
     lines = SCRIPT.read_text(encoding="utf-8").splitlines()
     at = lines.index("assert_type(softxent.softmax(t), Tensor)")

@@ -155,9 +155,11 @@ def evaluate(network: Network, samples: Samples) -> Evaluation:
         TargetError: a target is not a class of the network.
 
     Example:
-        >>> from softxent.learn import data, train
-        >>> dataset = data.load("digits")
-        >>> evaluate(train(dataset).network, dataset.test).accuracy.weight
+        >>> from pathlib import Path
+        >>> from softxent.learn import data, load_model
+        >>> from softxent.record import read
+        >>> network = load_model(read(Path("runs/digits-1")))
+        >>> evaluate(network, data.load("digits").test).accuracy.weight
         360
     """
     if samples.target is None:

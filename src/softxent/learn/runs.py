@@ -51,12 +51,14 @@ def write_run(
         OSError: the disk is full, or a file can't be written.
 
     Example:
+        >>> import dataclasses
         >>> import tempfile
-        >>> from softxent.learn import data, train
+        >>> from softxent.learn import RECIPES, data, train
         >>> from softxent.record import new_run
         >>> dataset, path = data.load("digits"), Path(tempfile.mkdtemp()) / "runs" / "digits"
+        >>> short = dataclasses.replace(RECIPES["default"], epochs=1)
         >>> with new_run(path) as new:
-        ...     _ = write_run(new, dataset, train(dataset), command="")
+        ...     _ = write_run(new, dataset, train(dataset, short), command="")
         >>> (path / "run.json").exists()
         True
     """
