@@ -70,4 +70,4 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_ON_FIRST_USE})
+    return sorted({*__all__, *_ON_FIRST_USE, "__version__"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
+
 import pytest
 import torch
 
@@ -28,6 +30,12 @@ def test_every_public_name_of_torch_is_there() -> None:
         public = {name for name in dir(theirs) if not name.startswith("_")}
         assert public <= set(dir(ours))
         assert all(hasattr(ours, name) for name in public)
+
+
+def test_no_module_of_ours_hides_one_of_torchs() -> None:
+    """Submodules are attributes of their package, found before `__getattr__`."""
+    ours = {module.name for module in pkgutil.iter_modules(nn.__path__)}
+    assert ours & {name for name in dir(torch.nn) if not name.startswith("_")} == {"functional"}
 
 
 def test_other_names_are_attribute_errors() -> None:

@@ -21,11 +21,11 @@ except ImportError:
     raise missing_extra("torch", needed_by="nn", extra="torch") from None
 
 from softxent.nn import functional
-from softxent.nn.linear import LinearCrossEntropyLoss
-from softxent.nn.modules import (
+from softxent.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
+    LinearCrossEntropyLoss,
     LogSoftmax,
     NLLLoss,
     Softmax,
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from torch.nn import *  # type: ignore[assignment, no-redef]  # noqa: F403
 
     from softxent.nn import functional as functional
-    from softxent.nn.linear import *  # noqa: F403
-    from softxent.nn.modules import *  # noqa: F403
+    from softxent.nn.losses import *  # noqa: F403
 
 __all__ = [
     "BCELoss",

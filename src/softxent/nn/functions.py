@@ -8,7 +8,6 @@ lists the results that differ on purpose.
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +21,6 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
-    "cross_entropy_with_options",
     "cross_entropy_with_stats",
     "log_softmax",
     "nll_loss",
@@ -360,7 +358,7 @@ def _dtype_in_autocast(dtype: torch.dtype, input: Tensor) -> torch.dtype:
     return dtype
 
 
-def _legacy(size_average: Any, reduce: Any) -> Reduction:
+def _legacy(size_average: bool | None, reduce: bool | None) -> Reduction:
     """The `reduction` that torch's two deprecated arguments, each True by default, stand for."""
     total: Reduction = "sum" if size_average is False else "mean"
     reduction: Reduction = "none" if reduce is False else total

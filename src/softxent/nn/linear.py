@@ -1,11 +1,8 @@
-"""A linear head and its loss together, without holding all logits: functions and module."""
+"""A linear head and its loss together, without holding all logits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from softxent.errors import OptionError, ShapeError
 from softxent.nn.stats import LossStats
@@ -16,7 +13,6 @@ from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
 from softxent.ops.spec import describe
 
 __all__ = [
-    "LinearCrossEntropyLoss",
     "linear_cross_entropy",
     "linear_cross_entropy_with_stats",
     "linear_log_prob_and_entropy",
@@ -33,7 +29,7 @@ def linear_cross_entropy(
     reduction: Reduction = "mean",
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
-    options: Any = None,
+    options: object = None,
     z_loss: float = 0.0,
     softcap: float | None = None,
     temperature: float = 1.0,
@@ -73,7 +69,8 @@ def linear_cross_entropy(
     if linear_weight.ndim > 2:
         raise ShapeError(
             f"[linear_cross_entropy] linear_weight has shape {describe(linear_weight.shape)}: "
-            "pass one row a class, (C, D). For losses of several dimensions call it once for each."
+            "pass one row per class, (C, D). For losses of several dimensions call it once per "
+            "dimension."
         )
     return tensors.linear_cross_entropy(
         "linear_cross_entropy",
@@ -201,84 +198,3 @@ def linear_log_prob_and_entropy(
     )
     stats = linear_stats(op, features, classifier, ids, bias, options, max_bytes=max_bytes, k=1)
     return 0 - stats[0], stats[2]
-
-
-if TYPE_CHECKING:
-    _Base = nn.Module
-else:  # older versions of torch don't have it
-    _Base = getattr(nn, "LinearCrossEntropyLoss", nn.Module)
-
-
-class LinearCrossEntropyLoss(_Base):
-    """As `torch.nn.LinearCrossEntropyLoss`: the last layer and its loss, with the layer's weights.
-
-    Args:
-        in_features: D.
-        num_classes: C.
-        out_features: torch's further dimensions of a loss; only () is supported.
-        bias: whether the layer has one.
-        device, dtype: of the layer.
-        reduction, weight, ignore_index, label_smoothing, options, z_loss, softcap, temperature,
-            max_bytes, skip_below: as `softxent.nn.functional.linear_cross_entropy`.
-
-    The layer is `linear`; share its weight with an embedding by
-    `criterion.linear.weight = embedding.weight`.
-    """
-
-    weight: Tensor | None
-
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int,
-        *,
-        out_features: tuple[int, ...] = (),
-        bias: bool = False,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-        reduction: Reduction = "mean",
-        weight: Tensor | None = None,
-        ignore_index: int | None = None,
-        label_smoothing: float = 0.0,
-        options: Any = None,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
-        temperature: float = 1.0,
-        max_bytes: int = MAX_BYTES,
-        skip_below: float = 0.0,
-    ) -> None:
-        nn.Module.__init__(self)  # torch's own would make the same attributes
-        if tuple(out_features) != ():
-            raise OptionError(
-                f"[LinearCrossEntropyLoss] out_features is {out_features}: only () is "
-                "supported. For losses of several dimensions make one module for each."
-            )
-        self.register_buffer("weight", weight)
-        self.linear = nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
-        self.num_classes = num_classes
-        self.out_features = ()
-        self.reduction = reduction
-        self.ignore_index = ignore_index
-        self.label_smoothing = label_smoothing
-        self.options = options
-        self.z_loss = z_loss
-        self.softcap = softcap
-        self.temperature = temperature
-        self.max_bytes = max_bytes
-        self.skip_below = skip_below
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of features against class indices or class probabilities."""
-        options = LossOptions.of_module(self)
-        if options.ignore_index is None:  # torch's default
-            options = options._replace(ignore_index=IGNORE_INDEX)
-        return tensors.linear_cross_entropy(
-            "linear_cross_entropy",
-            input,
-            self.linear.weight,
-            target,
-            self.linear.bias,
-            options,
-            max_bytes=self.max_bytes,
-            skip_below=self.skip_below,
-        )

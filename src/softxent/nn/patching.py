@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from softxent.nn import functional, functions
+from softxent.nn import functions
 from softxent.ops.tensors import kernels_take
 
 __all__ = ["patch"]
@@ -85,7 +85,7 @@ def _install() -> None:
             return
         for name in _NAMES:
             theirs = getattr(torch.nn.functional, name)
-            ours = _with_fallback(getattr(functional, name), theirs)
+            ours = _with_fallback(getattr(functions, name), theirs)
             _installed[name] = (theirs, ours)
             setattr(torch.nn.functional, name, ours)
 

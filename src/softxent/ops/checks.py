@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from softxent.errors import OptionError, ProbabilityError, ShapeError, TargetError
 from softxent.ops.spec import describe
+from softxent.ops.types import Array
 
 __all__ = [
     "check_binary_values",
@@ -25,8 +25,6 @@ __all__ = [
     "check_unit_interval",
     "check_weight",
 ]
-
-Array = npt.NDArray[Any]
 
 
 def _first(bad: npt.NDArray[np.bool_]) -> int:
@@ -89,13 +87,15 @@ def check_soft_target(op: str, target: Array) -> None:
         )
 
 
-def check_weight(op: str, shape: Sequence[int], values: Array, classes: int) -> None:
-    """Class weights have shape (C,) and are finite and >= 0."""
+def check_weight(op: str, shape: Sequence[int], values: Array | None, classes: int) -> None:
+    """Class weights have shape (C,) and are finite and >= 0; None skips the check of values."""
     if tuple(shape) != (classes,):
         raise ShapeError(
             f"[{op}] weight has shape {describe(shape)}: pass one weight per class, "
             f"shape ({classes},)."
         )
+    if values is None:
+        return
     bad = ~((values >= 0) & (values < np.inf))
     if bad.any():
         flat = _first(bad)

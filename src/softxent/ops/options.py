@@ -70,17 +70,13 @@ def _float(op: str, name: str, value: Any) -> float:
         raise OptionError(f"[{op}] {name} is {value!r}: pass a number.") from None
 
 
-def check_reduction(op: str, value: Any) -> Reduction:
+def check_reduction(op: str, name: str, value: Any) -> Reduction:
     """One of the three reductions."""
     if value not in get_args(Reduction):
         raise OptionError(
-            f"[{op}] reduction is {value!r}: valid are 'none' (one loss per row), 'mean', 'sum'."
+            f"[{op}] {name} is {value!r}: valid are 'none' (one loss per row), 'mean', 'sum'."
         )
     return cast(Reduction, value)
-
-
-def _reduction(op: str, name: str, value: Any) -> Reduction:
-    return check_reduction(op, value)
 
 
 def _ignore_index(op: str, name: str, value: Any) -> int | None:
@@ -145,7 +141,7 @@ class LossOptions(NamedTuple):
     ] = IGNORE_INDEX
     reduction: Annotated[
         Reduction,
-        Option("str", "'none' (one loss per row), 'mean' or 'sum'", _reduction),
+        Option("str", "'none' (one loss per row), 'mean' or 'sum'", check_reduction),
     ] = "mean"
     label_smoothing: Annotated[
         float,

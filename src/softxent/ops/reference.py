@@ -24,11 +24,11 @@ from softxent.ops.options import DEFAULTS, LossOptions
 
 __all__ = ["cross_entropy", "log_softmax", "logsumexp", "softmax", "target_distribution"]
 
-Array = npt.NDArray[np.float64]
+Float64 = npt.NDArray[np.float64]
 
 
-def logsumexp(u: npt.ArrayLike) -> Array:
-    """Log sum exp over the last axis; (..., C) -> (...)."""
+def logsumexp(u: npt.ArrayLike) -> Float64:
+    """The logarithm of the sum of exponentials over the last axis; (..., C) -> (...)."""
     u = np.asarray(u, np.float64)
     m = u.max(axis=-1, initial=-np.inf)
     shift = np.where(np.isfinite(m), m, 0.0)
@@ -36,15 +36,15 @@ def logsumexp(u: npt.ArrayLike) -> Array:
         return np.asarray(shift + np.log(np.exp(u - shift[..., None]).sum(axis=-1)))
 
 
-def log_softmax(u: npt.ArrayLike) -> Array:
-    """U - lse over the last axis."""
+def log_softmax(u: npt.ArrayLike) -> Float64:
+    """The log-softmax u - lse over the last axis."""
     u = np.asarray(u, np.float64)
     with np.errstate(invalid="ignore"):
         return np.asarray(u - logsumexp(u)[..., None])
 
 
-def softmax(u: npt.ArrayLike) -> Array:
-    """exp(u - lse) over the last axis."""
+def softmax(u: npt.ArrayLike) -> Float64:
+    """The softmax exp(u - lse) over the last axis."""
     return np.asarray(np.exp(log_softmax(u)))
 
 
@@ -53,7 +53,7 @@ def target_distribution(
     classes: int,
     weight: npt.ArrayLike | None = None,
     label_smoothing: float = 0.0,
-) -> Array:
+) -> Float64:
     """The target distribution t (N, C), from class indices (N,) or class probabilities (N, C)."""
     target = np.asarray(target)
     w = _weights(weight, classes)
@@ -65,13 +65,13 @@ def target_distribution(
     return np.asarray((1 - e) * w * onehot + e / classes * w)
 
 
-def _weights(weight: npt.ArrayLike | None, classes: int) -> Array:
+def _weights(weight: npt.ArrayLike | None, classes: int) -> Float64:
     return np.ones(classes) if weight is None else np.asarray(weight, np.float64)
 
 
 def cross_entropy(
     logits: npt.ArrayLike, target: npt.ArrayLike, options: LossOptions = DEFAULTS
-) -> tuple[Array, Array, Any]:
+) -> tuple[Float64, Float64, Any]:
     """Loss per row (N,), its gradient (N, C), and the denominator of `mean`.
 
     Args:

@@ -14,18 +14,14 @@ from typing import Any, Literal
 from softxent.errors import DTypeError, OptionError, ShapeError
 from softxent.ops.options import (
     DEFAULTS,
-    IGNORE_INDEX,
     LossOptions,
-    Reduction,
     check_reduction,
     integer,
     number,
 )
 
 __all__ = [
-    "IGNORE_INDEX",
     "Loss",
-    "Reduction",
     "check_axis",
     "check_binary_shape",
     "check_count",
@@ -105,12 +101,13 @@ class Loss:
                 again and again. A graph that is being recorded can't use a cache.
         """
         arguments = (op, tuple(logits_shape), tuple(target_shape), target_kind, axis, name)
+        scalars = options[1:]  # without the weight
         if remember:
             try:
-                return _remembered(*arguments, *options[1:])
+                return _remembered(*arguments, *scalars)
             except TypeError:  # an unhashable option, such as an array of one number
                 pass
-        return cls._checked(*arguments, *options[1:])
+        return cls._checked(*arguments, *scalars)
 
     @classmethod
     def _checked(
@@ -143,7 +140,7 @@ class Loss:
             classes=2,
             rows=tuple(shape),
             target_kind="probabilities",
-            options=LossOptions(reduction=check_reduction(op, reduction)),
+            options=LossOptions(reduction=check_reduction(op, "reduction", reduction)),
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from softxent.doctor.arrays.loss_arguments import LossArguments
 from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.selection import RuleNames, RuleSelection
-from softxent.ops.spec import IGNORE_INDEX
+from softxent.ops.options import IGNORE_INDEX
 
 __all__ = ["check", "judge_arguments"]
 

@@ -21,7 +21,7 @@ from softxent.doctor.arrays.column_matching import ColumnMatch, match_columns
 from softxent.errors import OptionError, ShapeError
 from softxent.ops import spec
 from softxent.ops.arrays import intake
-from softxent.ops.options import check_reduction
+from softxent.ops.options import IGNORE_INDEX, check_reduction
 
 __all__ = ["LossArguments", "LossName", "TargetKind"]
 
@@ -80,7 +80,7 @@ class LossArguments:
         loss: str,
         axis: int | None = None,
         weight: Any = None,
-        ignore_index: int = spec.IGNORE_INDEX,
+        ignore_index: int = IGNORE_INDEX,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
         temperature: float | None = None,
@@ -105,7 +105,7 @@ class LossArguments:
             axes=axes,
             weight=None if weight is None else _receive("weight", weight)[0].astype(np.float64),
             ignore_index=int(ignore_index),
-            reduction=check_reduction("check", reduction),
+            reduction=check_reduction("check", "reduction", reduction),
             label_smoothing=float(label_smoothing),
             temperature=None if temperature is None else float(temperature),
             value=None if value is None else float(value),

@@ -17,7 +17,7 @@ from softxent.doctor.arrays.check import judge_arguments
 from softxent.doctor.arrays.loss_arguments import LossArguments, LossName
 from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.selection import RuleSelection
-from softxent.ops.spec import IGNORE_INDEX
+from softxent.ops.options import IGNORE_INDEX
 
 __all__ = [
     "FUNCTIONS",

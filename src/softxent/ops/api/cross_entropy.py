@@ -98,7 +98,7 @@ def cross_entropy(
 
     Returns:
         The loss: a scalar, or one number per row; float32 for half precision, else the logits'
-        dtype.
+        dtype (float64 for integers).
 
     Raises:
         TargetError: a class index outside [0, C) that isn't ignore_index; a negative probability.

@@ -170,7 +170,7 @@ def log_loss(
 
     Edge cases: 0 log 0 is 0. There is no ignore_index.
 
-    Cost: reads probs three times.
+    Cost: several passes over probs; allocates arrays of its size.
 
     Source: as `cross_entropy`.
 
@@ -238,7 +238,8 @@ def binary_cross_entropy(
 
     Edge cases: 0 log 0 is 0; an element of weight 0 adds nothing.
 
-    Cost: reads each element once; computes in float64.
+    Cost: several passes, in float64 for arrays and in the dtype of probs (float32 for half
+    precision) for tensors; allocates arrays of its size.
 
     Source: as `cross_entropy`, with two classes.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from softxent.ops import spec
 from softxent.ops.api.backends import backend_of
@@ -97,6 +97,8 @@ def log_softmax(x: Any, axis: int = -1, *, out: Any = None) -> Any:
 
 @overload
 def logsumexp(x: Tensor, axis: int = -1, *, keepdims: bool = False) -> Tensor: ...
+@overload
+def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: Literal[True]) -> Array: ...
 @overload
 def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: bool = False) -> Array | Floating: ...
 @overload

@@ -16,7 +16,7 @@ from softxent.ops.dtypes import INT64, compute_dtype, is_native_float
 from softxent.ops.options import LossOptions
 from softxent.ops.spec import Loss, size_of
 
-__all__ = ["contiguous", "cross_entropy", "cross_entropy_with_grad"]
+__all__ = ["cross_entropy", "cross_entropy_with_grad"]
 
 # From the array for the gradient, or None, to the sum of the losses and what divides it.
 _Kernel = Callable[["Array | None"], tuple[float, float]]
@@ -105,11 +105,11 @@ def _general_kernel(
     source = readable(loss.op, "logits", logits)
     index = probabilities = None
     if loss.target_kind == "index":
-        index = contiguous(target, INT64)
+        index = _contiguous(target, INT64)
     else:
         probabilities = readable(loss.op, "target", target)
     if weight is not None:
-        weight = contiguous(weight, compute_dtype(loss.op, "logits", logits.dtype))
+        weight = _contiguous(weight, compute_dtype(loss.op, "logits", logits.dtype))
     mean = loss.options.reduction == "mean"
 
     def kernel(grad: Array | None) -> tuple[float, float]:
@@ -129,7 +129,7 @@ def _general_kernel(
     return kernel
 
 
-def contiguous(x: Array, dtype: np.dtype[Any]) -> Array:
+def _contiguous(x: Array, dtype: np.dtype[Any]) -> Array:
     """The array in a dtype, aligned and in C order; itself where it already is."""
     if x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
         return x

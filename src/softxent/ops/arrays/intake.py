@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from softxent.errors import DTypeError, ShapeError
 from softxent.ops import checks
 from softxent.ops.dtypes import compute_dtype, kind_of
 from softxent.ops.options import LossOptions
 from softxent.ops.spec import Loss, check_binary_shape
+from softxent.ops.types import Array
 
 __all__ = [
     "Array",
@@ -26,7 +26,6 @@ __all__ = [
     "receive_target",
 ]
 
-Array = npt.NDArray[Any]
 Export = Callable[[Array], Any]
 
 # NumPy's letters for real numbers of at most 64 bits. Most calls bring one of these, and then one
@@ -62,7 +61,7 @@ def receive(op: str, name: str, x: Any) -> tuple[Array, Export]:
     if isinstance(x, np.ndarray):
         array = np.asarray(x)
     elif is_tensor(x):
-        x = x.detach().cpu()
+        x = x.detach().cpu().resolve_neg()
         array = (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
     elif hasattr(x, "__dlpack__") and not isinstance(x, np.generic):
         array = _from_dlpack(op, name, x)

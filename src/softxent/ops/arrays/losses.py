@@ -101,7 +101,8 @@ def binary_cross_entropy_with_logits(
     pos_weight = _element_weight(op, "pos_weight", pos_weight, array)
     weight = _element_weight(op, "weight", weight, array)
     dtype = compute_dtype(op, "logits", array.dtype)
-    losses = np.empty(array.size, np.float64) if reduction == "none" else None
+    per_element = loss.options.reduction == "none"
+    losses = np.empty(array.size, np.float64) if per_element else None
 
     def elements(name: str, x: Array) -> Array:
         x = x if x.dtype.kind in "fV" else x.astype(dtype)
@@ -116,7 +117,8 @@ def binary_cross_entropy_with_logits(
     )
     if losses is not None:
         return export(reduce(loss, losses, 1.0, dtype))
-    return export(to_scalar(total, float(array.size) if reduction == "mean" else 1.0, dtype))
+    denominator = float(array.size) if loss.options.reduction == "mean" else 1.0
+    return export(to_scalar(total, denominator, dtype))
 
 
 def _element_weight(op: str, name: str, weight: Any, like: Array) -> Array | None:

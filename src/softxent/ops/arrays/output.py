@@ -13,18 +13,18 @@ from softxent.ops.arrays.memory import uninitialized
 from softxent.ops.dtypes import is_bfloat16, is_native_float, result_dtype
 from softxent.ops.spec import describe
 
-__all__ = ["bits_of", "fill", "has_element_strides", "readable"]
+__all__ = ["fill", "readable"]
 
 Value = TypeVar("Value")
 _MOST_DIMENSIONS = 9  # the class axis and the 8 batch dimensions that the kernels walk
 
 
-def bits_of(x: Array) -> Array:
+def _bits_of(x: Array) -> Array:
     """The array as the kernels take it: bfloat16, which NumPy doesn't know, as uint16."""
     return x.view(np.uint16) if is_bfloat16(x.dtype) else x
 
 
-def has_element_strides(x: Array) -> bool:
+def _has_element_strides(x: Array) -> bool:
     """Whether all strides are multiples of the element size."""
     return x.flags.c_contiguous or not any(stride % x.itemsize for stride in x.strides)
 
@@ -38,11 +38,11 @@ def readable(op: str, name: str, x: Array) -> Array:
     if is_native_float(x.dtype) and x.flags.c_contiguous and x.ndim <= _MOST_DIMENSIONS:
         return x
     dtype = result_dtype(op, name, x.dtype)
-    if x.dtype != dtype or not has_element_strides(x):
+    if x.dtype != dtype or not _has_element_strides(x):
         x = x.astype(dtype)
     elif x.ndim > _MOST_DIMENSIONS:
         x = np.ascontiguousarray(x)
-    return bits_of(x)
+    return _bits_of(x)
 
 
 def fill(
@@ -59,15 +59,15 @@ def fill(
     dtype = result_dtype(op, "x", x.dtype)
     if out is None:
         result = uninitialized(x.shape, dtype)
-        return kernel(bits_of(result)), result
+        return kernel(_bits_of(result)), result
     _check_out(op, out, x.shape, dtype)
-    if out.ndim <= _MOST_DIMENSIONS and has_element_strides(out):
+    if out.ndim <= _MOST_DIMENSIONS and _has_element_strides(out):
         try:
-            return kernel(bits_of(out)), out
+            return kernel(_bits_of(out)), out
         except BufferError:  # it overlaps an input without being the same elements
             pass
     buffer = np.empty(x.shape, dtype)
-    value = kernel(bits_of(buffer))
+    value = kernel(_bits_of(buffer))
     out[...] = buffer
     return value, out
 

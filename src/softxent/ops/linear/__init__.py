@@ -2,7 +2,8 @@
 
 api                 the public functions
 arrays, tensors     checks, and which implementation computes
-loop                the loop over chunks of rows, for any kind of array
+loop                `LinearHead`: the loop over chunks of rows, for any kind of array
+problem             a linear head on tensors: the checked loss and its limits
 matmuls             the loop's matmuls for NumPy; `torch_matmuls` for torch, by `engines`
 autograd, stats     the loop as autograd functions
 operators           the same as operators of torch.library, for compiled graphs

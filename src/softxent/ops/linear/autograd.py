@@ -10,6 +10,7 @@ of float16.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from softxent.ops.linear import decompositions
 from softxent.ops.linear.loop import Gradients, LinearHead, RowSums
 from softxent.ops.linear.problem import NOTHING, Problem, Wanted
-from softxent.ops.tensors.dtypes import HALF, compute_dtype
+from softxent.ops.tensors.dtypes import compute_dtype
 from softxent.ops.tensors.kernels.buffers import empty
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "finish",
     "forward",
     "from_sums",
-    "is_half",
     "value_of",
     "zeros_for",
 ]
@@ -35,16 +35,16 @@ __all__ = [
 _PIECE = 2**18  # numbers
 
 
-def forward(head: LinearHead, wanted: Wanted) -> tuple[RowSums, Gradients]:
+def forward(head: LinearHead, wanted: Sequence[bool]) -> tuple[RowSums, Gradients]:
     """The sums of each row, and the gradients before `finish`."""
     into = zeros_for(head, wanted)
     if not into:
         return head.reduce(), into
-    scale = 1.0 if is_half(head) else head.scale()
+    scale = 1.0 if head.sums_in_float32 else head.scale()
     return head.reduce_and_differentiate(into, scale=scale), into
 
 
-def zeros_for(head: LinearHead, wanted: Wanted) -> Gradients:
+def zeros_for(head: LinearHead, wanted: Sequence[bool]) -> Gradients:
     """Zeros for the wanted gradients."""
     matmuls, x = head.matmuls, head.features
     into = Gradients()
@@ -52,16 +52,13 @@ def zeros_for(head: LinearHead, wanted: Wanted) -> Gradients:
         into.features = empty((len(head.target), x.shape[-1]), x.dtype).zero_()
     if wanted[1]:
         into.classifier = matmuls.zeros(*head.classifier.shape)
-        if is_half(head):  # its gradient is allocated at the end: until then its memory is free
+        if (
+            head.sums_in_float32
+        ):  # its gradient is allocated at the end: until then its memory is free
             head.spare = head.classifier.numel() * head.classifier.element_size()
     if wanted[2]:
         into.bias = matmuls.zeros(head.loss.classes)
     return into
-
-
-def is_half(head: LinearHead) -> bool:
-    """Whether sums are kept in another dtype than the gradients'."""
-    return head.features.dtype in HALF
 
 
 def finish(into: Gradients, head: LinearHead, factor: float) -> tuple[Tensor | None, ...]:
@@ -95,18 +92,18 @@ def _times(gradient: Tensor | None, factor: float, dtype: torch.dtype) -> Tensor
 
 
 def from_sums(
-    head: LinearHead, sums: RowSums, upstream: Tensor, wanted: Wanted
+    head: LinearHead, sums: RowSums, upstream: Tensor, wanted: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
     """The gradients from the rows' sums: for a loss per row, and for a second backward pass."""
     into = zeros_for(head, wanted)
     rows = None
     if head.loss.options.reduction == "none":
         rows = upstream.detach().double().reshape(-1).contiguous().numpy()
-        factor = float(np.abs(rows).max(initial=0)) if is_half(head) else 1.0
+        factor = float(np.abs(rows).max(initial=0)) if head.sums_in_float32 else 1.0
         rows = rows / factor if factor not in (0, 1) else rows
     else:
         factor = float(upstream) * head.scale()
-    if is_half(head):
+    if head.sums_in_float32:
         head.differentiate(sums, into, upstream=rows)
         return finish(into, head, factor)
     head.differentiate(sums, into, scale=factor, upstream=rows)
@@ -164,6 +161,6 @@ class LinearCrossEntropy(torch.autograd.Function):
         if gradients is None:
             grads = from_sums(head, ctx.sums, upstream, wanted)
         else:
-            factor = float(upstream) * (head.scale() if is_half(head) else 1.0)
+            factor = float(upstream) * (head.scale() if head.sums_in_float32 else 1.0)
             grads = finish(gradients, head, factor)
         return *grads, None, None, None, None

@@ -2,8 +2,9 @@
 
 torch's own matmul (MKL; oneDNN for half precision), NumPy's BLAS and oneDNN have each been up to
 twice as fast as another one: it depends on the processor, the dtype and the shape. By default
-`rule` chooses by these alone, so that two processes on one kind of machine get the same bits. The
-environment variable SOFTXENT_PRODUCTS changes that:
+`rule` chooses by the processor, NumPy's BLAS and the dtype; NumPy's BLAS is left out where torch
+has fewer threads than the process may use. Two processes with the same settings on one kind of
+machine get the same bits. The environment variable SOFTXENT_PRODUCTS changes that:
 
     torch, onednn, numpy    use this engine wherever it can multiply the dtype
     timed                   time the engines at the first matmuls of a kind, and keep the fastest;
@@ -39,7 +40,7 @@ class Engine:
     """One library's matmul.
 
     Attributes:
-        name: as in SOFTXENT_PRODUCTS.
+        name: "torch", "onednn" or "numpy".
         write: (a, b, out): out = a b.
         add: (a, b, out, scratch): out += a b, with room for a b.
         adds_in_place: whether `add` needs no scratch memory for one dtype.
@@ -132,21 +133,24 @@ def choose(x: Tensor, w: Tensor) -> Engine:
     sizes = [1 << max(0, size - 1).bit_length() for size in (rows, width, classes)]
     key = " ".join([dtype, *map(str, sizes)])
     with _lock:
-        if key not in _chosen:
-            if wanted == "timed":
-                _chosen[key] = _fastest(names, x, w)
-            else:
-                name = rule(processor(), blas(), dtype)
-                _chosen[key] = name if name in names else "torch"
-        return ENGINES[_chosen[key]]
+        if wanted == "timed":
+            if key not in _timed:
+                _timed[key] = _fastest(names, x, w)
+            name = _timed[key]
+        else:
+            name = rule(processor(), blas(), dtype)
+            name = name if name in names else "torch"
+        _chosen[key] = name
+    return ENGINES[name]
 
 
+_timed: dict[str, str] = {}
 _chosen: dict[str, str] = {}
 _lock = threading.Lock()
 
 
 def chosen_engines() -> dict[str, str]:
-    """The dtypes and sizes (rows, width, classes) met so far, each with its engine.
+    """The dtypes and sizes (rows, width, classes) met so far, each with the engine last used.
 
     Sizes are rounded up to powers of 2.
     """

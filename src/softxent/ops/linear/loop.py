@@ -20,15 +20,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from softxent import _native
 from softxent.ops.linear.matmuls import Matmuls
 from softxent.ops.spec import Loss
+from softxent.ops.types import Array
 
 __all__ = ["MAX_BYTES", "Chunk", "Gradients", "LinearHead", "RowSums", "Stats"]
 
-Array = npt.NDArray[Any]
 MAX_BYTES = 64 * 2**20
 _BLOCK = 8192  # classes in a block that isn't copied
 # Rows in a chunk where a matmul's result is copied: more rows make no matmul faster and leave less
@@ -139,6 +138,11 @@ class LinearHead:
             kept = self.target != ignore_index
             if not kept.all():
                 self.kept = np.flatnonzero(kept)
+
+    @property
+    def sums_in_float32(self) -> bool:
+        """Whether the gradients are half precision and their sums are not."""
+        return bool(self.matmuls.sum_itemsize > self.features.dtype.itemsize)
 
     def denominator(self) -> float:
         """What `mean` divides by: the summed weight of the kept targets, or the number of rows."""

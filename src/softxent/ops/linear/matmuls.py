@@ -10,13 +10,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from softxent.ops.arrays.memory import uninitialized
+from softxent.ops.types import Array
 
 __all__ = ["Matmuls", "NumpyMatmuls"]
-
-Array = npt.NDArray[Any]
 
 
 class Matmuls(Protocol):
@@ -52,19 +50,19 @@ class Matmuls(Protocol):
         """The buffer's own memory as the kernels take it."""
 
     def logits(self, x: Any, w: Any, bias: Any, out: Any) -> None:
-        """Out = x w^T + bias."""
+        """Set out to x w^T + bias."""
 
     def add_features(self, g: Any, w: Any, total: Any, scratch: Any) -> None:
-        """Total += g w."""
+        """Add g w to total."""
 
     def add_classifier(self, g: Any, x: Any, total: Any, scratch: Any) -> None:
-        """Total += g^T x."""
+        """Add g^T x to total."""
 
     def add_columns(self, g: Any, total: Any) -> None:
-        """Total += the sum of g over its rows."""
+        """Add the sum of g over its rows to total."""
 
     def put(self, values: Any, out: Any, rows: Any) -> None:
-        """out[rows] = values, in the dtype of `out`."""
+        """Write values to out[rows], in the dtype of `out`."""
 
     def columns(self, logits: Any, classes: Any) -> Any:
         """A copy of the buffer's columns of some classes."""
@@ -109,25 +107,25 @@ class NumpyMatmuls:
         return logits
 
     def logits(self, x: Array, w: Array, bias: Array | None, out: Array) -> None:
-        """Out = x w^T + bias."""
+        """Set out to x w^T + bias."""
         np.matmul(self._wide(x), self._wide(w).T, out=out)
         if bias is not None:
             out += self._wide(bias)
 
     def add_features(self, g: Array, w: Array, total: Array, scratch: Array) -> None:
-        """Total += g w."""
+        """Add g w to total."""
         total += np.matmul(g, self._wide(w), out=scratch[: total.size].reshape(total.shape))
 
     def add_classifier(self, g: Array, x: Array, total: Array, scratch: Array) -> None:
-        """Total += g^T x."""
+        """Add g^T x to total."""
         total += np.matmul(g.T, self._wide(x), out=scratch[: total.size].reshape(total.shape))
 
     def add_columns(self, g: Array, total: Array) -> None:
-        """Total += the sum of g over its rows."""
+        """Add the sum of g over its rows to total."""
         total += g.sum(axis=0)
 
     def put(self, values: Array, out: Array, rows: Any) -> None:
-        """out[rows] = values, in the dtype of `out`."""
+        """Write values to out[rows], in the dtype of `out`."""
         out[rows] = values
 
     def columns(self, logits: Array, classes: Any) -> Array:

@@ -69,13 +69,23 @@ def _head(
     device_types="cpu",
     schema=f"({_CALL}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
-def _forward(*call: Any) -> tuple[Tensor, ...]:
+def _forward(
+    op: str,
+    features: Tensor,
+    classifier: Tensor,
+    target: Tensor,
+    bias: Tensor | None,
+    max_bytes: int,
+    skip_below: float,
+    wanted: list[bool],
+    *options: Any,
+) -> tuple[Tensor, ...]:
     """The loss, the rows' sums, the factor of the gradients, and the gradients or empty tensors."""
-    head = _head(*call)
+    head = _head(op, features, classifier, target, bias, max_bytes, skip_below, wanted, *options)
     per_row = head.loss.options.reduction == "none"
-    sums, into = autograd.forward(head, NOTHING if per_row else tuple(call[7]))
+    sums, into = autograd.forward(head, NOTHING if per_row else wanted)
     rows = torch.from_numpy(np.column_stack([sums.loss, sums.saved]))
-    factor = torch.tensor(head.scale() if autograd.is_half(head) else 1.0, dtype=torch.float64)
+    factor = torch.tensor(head.scale() if head.sums_in_float32 else 1.0, dtype=torch.float64)
     grads = autograd.finish(into, head, 1.0)[0], into.classifier, into.bias
     return autograd.value_of(head, sums), rows, factor, *_present(grads, head.features)
 
@@ -86,14 +96,22 @@ def _present(grads: tuple[Tensor | None, ...], like: Tensor) -> list[Tensor]:
 
 
 @_forward.register_fake
-def _(*call: Any) -> tuple[Tensor, ...]:
-    features, classifier, wanted = call[1], call[2], call[7]
-    options = LossOptions(*call[8:])
+def _(
+    op: str,
+    features: Tensor,
+    classifier: Tensor,
+    target: Tensor,
+    bias: Tensor | None,
+    max_bytes: int,
+    skip_below: float,
+    wanted: list[bool],
+    *options: Any,
+) -> tuple[Tensor, ...]:
     dtype = compute_dtype(features.dtype)
     rows, classes = features.shape[:-1], classifier.shape[0]
-    per_row = options.reduction == "none"
+    per_row = LossOptions(*options).reduction == "none"
     if per_row:
-        wanted = NOTHING
+        wanted = [False, False, False]
     grads = (
         features.new_empty(features.shape) if wanted[0] else None,
         features.new_empty(classifier.shape, dtype=dtype) if wanted[1] else None,
@@ -115,10 +133,10 @@ def _(*call: Any) -> tuple[Tensor, ...]:
 )
 def _backward(upstream: Tensor, rows: Tensor, *call: Any) -> tuple[Tensor, ...]:
     """The gradients of a loss per row; empty tensors for those that aren't wanted."""
-    head = _head(*call)
+    head, wanted = _head(*call), call[7]
     saved = rows.numpy()
     sums = RowSums(saved[:, 0], np.ascontiguousarray(saved[:, 1:]))
-    grads = autograd.from_sums(head, sums, upstream, tuple(call[7]))
+    grads = autograd.from_sums(head, sums, upstream, wanted)
     return tuple(_present(grads, head.features))
 
 
@@ -134,10 +152,10 @@ def _(upstream: Tensor, rows: Tensor, *call: Any) -> tuple[Tensor, ...]:
 
 
 def _save_call(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.op, *tensors = inputs[:5]
-    *ctx.limits, ctx.wanted, weight = inputs[5:9]
-    ctx.options = inputs[9:]
-    ctx.save_for_backward(*tensors, weight, *output[1:])
+    op, features, classifier, target, bias, *rest = inputs
+    max_bytes, skip_below, ctx.wanted, weight, *ctx.options = rest
+    ctx.op, ctx.limits = op, (max_bytes, skip_below)
+    ctx.save_for_backward(features, classifier, target, bias, weight, *output[1:])
     ctx.set_materialize_grads(False)
 
 

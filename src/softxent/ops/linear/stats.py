@@ -27,6 +27,7 @@ from softxent.ops.spec import Loss
 from softxent.ops.tensors import decompositions
 from softxent.ops.tensors.dtypes import computed, loss_dtype
 from softxent.ops.tensors.reductions import reduce
+from softxent.ops.tensors.routing import is_traced
 
 __all__ = ["linear_stats"]
 
@@ -51,7 +52,7 @@ def linear_stats(
     loss = problem.loss
     k = spec.check_k(op, k, loss.classes)
     tensors = (features, classifier, bias, target, weight)
-    if not loop_takes(*tensors):
+    if is_traced() or not loop_takes(*tensors):
         logits = F.linear(features, classifier, bias)
         return decompositions.cross_entropy_with_stats(loss, logits, target, weight, k)
     losses, *stats = _LinearStats.apply(*tensors, problem, k)  # type: ignore[no-untyped-call]
@@ -102,7 +103,7 @@ class _LinearStats(torch.autograd.Function):
             for x in (loss, lse, entropy)
         ]
         factor = max(float(np.abs(x).max(initial=0)) for x in upstream)
-        if not autograd.is_half(head) or factor == 0:
+        if not head.sums_in_float32 or factor == 0:
             factor = 1.0
         into = autograd.zeros_for(head, wanted)
         _differentiate(head, ctx.sums, [x / factor for x in upstream], into)

@@ -17,7 +17,7 @@ from softxent.ops.linear import autograd, decompositions, operators
 from softxent.ops.linear.problem import check_cpu, loop_takes, receive, wanted_of
 from softxent.ops.options import LossOptions
 from softxent.ops.tensors import intake
-from softxent.ops.tensors.routing import is_traced, kernels_take
+from softxent.ops.tensors.routing import is_traced, kernels_take, wants_gradient
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
@@ -35,11 +35,9 @@ def linear_cross_entropy(
 ) -> Tensor:
     """The reduced loss, differentiable."""
     features, classifier, bias = _autocast(features, classifier, bias)
-    if is_traced() and kernels_take(features, classifier, bias):
-        target = intake.beside(op, "target", target, features)
-        if options.weight is not None:
-            weight = intake.beside(op, "weight", options.weight, features)
-            options = options._replace(weight=weight)
+    recorded = is_traced() and kernels_take(features, classifier, bias)
+    if recorded and not wants_gradient(target, options.weight):
+        target, options = intake.all_beside(op, target, options, features)
         return operators.linear_cross_entropy(
             op, features, classifier, target, bias, options, max_bytes, skip_below
         )

@@ -67,25 +67,25 @@ class TorchMatmuls:
         return as_array(logits)
 
     def logits(self, x: Tensor, w: Tensor, bias: Tensor | None, out: Tensor) -> None:
-        """Out = x w^T + bias."""
+        """Set out to x w^T + bias."""
         self.engine.write(x, w.T, out)
         if bias is not None:
             out.add_(bias)
 
     def add_features(self, g: Tensor, w: Tensor, total: Tensor, scratch: Tensor) -> None:
-        """Total += g w."""
+        """Add g w to total."""
         self.engine.add(g, w, total, scratch)
 
     def add_classifier(self, g: Tensor, x: Tensor, total: Tensor, scratch: Tensor) -> None:
-        """Total += g^T x."""
+        """Add g^T x to total."""
         self.engine.add(g.T, x, total, scratch)
 
     def add_columns(self, g: Tensor, total: Tensor) -> None:
-        """Total += the sum of g over its rows."""
+        """Add the sum of g over its rows to total."""
         total.add_(g.sum(dim=0, dtype=self.sum_dtype))
 
     def put(self, values: Tensor, out: Tensor, rows: Any) -> None:
-        """out[rows] = values, in the dtype of `out`."""
+        """Write values to out[rows], in the dtype of `out`."""
         out[rows] = values.to(out.dtype)
 
     def columns(self, logits: Tensor, classes: Any) -> Tensor:

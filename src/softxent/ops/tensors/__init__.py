@@ -4,6 +4,8 @@ softmax, cross_entropy, losses    checks, and which implementation computes (`ro
 kernels/                          the compiled kernels with autograd
 operators                         the same as operators of torch.library, for compiled graphs
 decompositions                    the formula in torch operations: any device, any derivative
+intake, dtypes, reductions        arguments, rules of dtypes, from rows to the result
+torch_private                     the private names of torch that the others use
 """
 
 from softxent.ops.tensors.cross_entropy import (

@@ -21,8 +21,10 @@ from softxent.ops.spec import Loss
 from softxent.ops.tensors import torch_private
 from softxent.ops.tensors.dtypes import FLOATING, KIND, computed, loss_dtype
 from softxent.ops.tensors.routing import is_traced
+from softxent.ops.types import Array
 
 __all__ = [
+    "all_beside",
     "beside",
     "check_floating",
     "check_indices",
@@ -47,6 +49,15 @@ def beside(op: str, name: str, value: Any, reference: Tensor) -> Tensor:
     # torch takes no read-only, unaligned or byte-swapped memory, and no bfloat16 from NumPy.
     dtype = np.dtype(np.float32) if array.dtype.kind == "V" else array.dtype.newbyteorder("=")
     return torch.from_numpy(np.require(array, dtype, ["C", "A", "W"])).to(reference.device)
+
+
+def all_beside(
+    op: str, target: Any, options: LossOptions, reference: Tensor
+) -> tuple[Tensor, LossOptions]:
+    """Target and class weights as tensors on the device of the reference."""
+    if options.weight is not None:
+        options = options._replace(weight=beside(op, "weight", options.weight, reference))
+    return beside(op, "target", target, reference), options
 
 
 def check_floating(op: str, name: str, x: Tensor) -> None:
@@ -81,6 +92,7 @@ def receive_loss(
         any_weight: whether class weights may be negative, as in torch.
         traced: `is_traced()`, for callers that know it already.
     """
+    traced = is_traced() if traced is None else traced
     check_floating(op, name, logits)
     target = beside(op, "target", target, logits)
     if target.numel() == 0 and target.is_floating_point() and target.ndim < logits.ndim:
@@ -93,18 +105,14 @@ def receive_loss(
         axis=axis,
         options=options,
         name=name,
-        remember=not (is_traced() if traced is None else traced),
+        remember=not (traced or torch_private.in_jit_trace()),
     )
     weight = options.weight
     if weight is not None:
         weight = beside(op, "weight", weight, logits)
         numbers = None if any_weight else values(weight)
-        numbers = _NO_VALUES if numbers is None else numbers
         checks.check_weight(op, weight.shape, numbers, loss.classes)
     return target, weight, loss
-
-
-_NO_VALUES = np.zeros(0)
 
 
 def check_target(loss: Loss, target: Tensor) -> None:
@@ -141,9 +149,11 @@ def element_weight(op: str, weight: Any, x: Tensor, *, any_weight: bool = False)
     return wide
 
 
-def values(x: Tensor) -> Any:
+def values(x: Tensor) -> Array | None:
     """The values as a NumPy view for checks, or None where there are none."""
-    if is_traced() or x.is_meta or isinstance(x, torch_private.FakeTensor):
+    if is_traced() or torch_private.in_jit_trace() or x.is_meta:
+        return None
+    if isinstance(x, torch_private.FakeTensor):
         return None
     if not torch_private.transforms_active():
         return _to_numpy(x)
@@ -152,8 +162,9 @@ def values(x: Tensor) -> Any:
         return _to_numpy(x)
 
 
-def _to_numpy(x: Tensor) -> Any:
-    return computed(x.detach()).cpu().resolve_neg().numpy()
+def _to_numpy(x: Tensor) -> Array:
+    array: Array = computed(x.detach()).cpu().resolve_neg().numpy()
+    return array
 
 
 def check_overwritable(op: str, logits: Tensor) -> None:

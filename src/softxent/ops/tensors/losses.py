@@ -39,7 +39,7 @@ def nll_loss(op: str, log_probs: Tensor, target: Any, options: LossOptions, axis
 def checked_indices(
     op: str, log_probs: Tensor, target: Tensor, options: LossOptions, axis: int
 ) -> Tensor:
-    """The class indices of a NLL loss as int64, after every check of that loss."""
+    """The class indices of an NLL loss as int64, after every check of that loss."""
     target, _, loss = intake.receive_loss(
         op, log_probs, target, options, axis, name="log_probs", any_weight=True
     )
@@ -82,7 +82,7 @@ def binary_cross_entropy(
 
 def checked_probabilities(op: str, probs: Tensor, target: Any, reduction: str) -> Tensor:
     """The target of a binary loss in the dtype of its probabilities, after checks of both."""
-    check_reduction(op, reduction)
+    check_reduction(op, "reduction", reduction)
     y = operators.check_binary_target(op, intake.receive_binary(op, "probs", probs, target))
     if (numbers := intake.values(probs)) is not None:
         hint = " Logits? Use binary_cross_entropy_with_logits."

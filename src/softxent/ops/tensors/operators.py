@@ -16,6 +16,7 @@ from softxent.ops import checks
 from softxent.ops.options import SCHEMA, LossOptions
 from softxent.ops.spec import Loss
 from softxent.ops.tensors import intake, kernels
+from softxent.ops.tensors.dtypes import computed
 from softxent.ops.tensors.routing import is_traced, on_cpu
 
 __all__ = ["check_binary_target", "check_target", "cross_entropy", "logsumexp", "softmax"]
@@ -100,12 +101,13 @@ def check_binary_target(op: str, target: Tensor) -> Tensor:
 def _checked_target(
     target: Tensor, op: str, kind: str, classes: int, ignore_index: int | None
 ) -> Tensor:
+    numbers = kernels.as_array(computed(target))
     if kind == "index":
-        intake.check_indices(op, target, classes, ignore_index)
+        checks.check_indices(op, numbers, classes, ignore_index)
     elif kind == "probabilities":
-        checks.check_soft_target(op, intake.values(target))
+        checks.check_soft_target(op, numbers)
     else:
-        checks.check_binary_values(op, intake.values(target))
+        checks.check_binary_values(op, numbers)
     return target.clone()  # an operator may not return its input
 
 
@@ -144,9 +146,7 @@ def cross_entropy(
     any_weight: bool,
 ) -> Tensor:
     """The reduced loss, differentiable in the logits."""
-    target = intake.beside(op, "target", target, logits)
-    if options.weight is not None:
-        options = options._replace(weight=intake.beside(op, "weight", options.weight, logits))
+    target, options = intake.all_beside(op, target, options, logits)
     value, _ = _forward(logits, target, op, dtype, any_weight, axis, *options)
     result: Tensor = value
     return result
@@ -177,10 +177,11 @@ def _receive(
     device_types="cpu",
     schema=f"({_CALL}) -> (Tensor, Tensor)",
 )
-def _forward(*call: Any) -> tuple[Tensor, Tensor]:
+def _forward(
+    logits: Tensor, target: Tensor, op: str, dtype: torch.dtype, *rest: Any
+) -> tuple[Tensor, Tensor]:
     """The reduced loss, and the saved statistics of the rows."""
-    target, weight, loss = _receive(*call)
-    logits, dtype = call[0], call[3]
+    target, weight, loss = _receive(logits, target, op, dtype, *rest)
     intake.check_target(loss, target)
     value, saved = kernels.loss_and_saved(loss, logits, target, weight, dtype)
     # As integers: a NaN would not be equal to itself in the checks of torch.library.
@@ -188,9 +189,10 @@ def _forward(*call: Any) -> tuple[Tensor, Tensor]:
 
 
 @_forward.register_fake
-def _(*call: Any) -> tuple[Tensor, Tensor]:
-    _, _, loss = _receive(*call)
-    logits, dtype = call[0], call[3]
+def _(
+    logits: Tensor, target: Tensor, op: str, dtype: torch.dtype, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    _, _, loss = _receive(logits, target, op, dtype, *rest)
     rows = logits.numel() // loss.classes if loss.classes else 0
     return (
         logits.new_empty(loss.rows if loss.options.reduction == "none" else (), dtype=dtype),
@@ -204,9 +206,8 @@ def _(*call: Any) -> tuple[Tensor, Tensor]:
     device_types="cpu",
     schema=f"(Tensor upstream, Tensor saved, {_CALL}) -> Tensor",
 )
-def _backward(upstream: Tensor, saved: Tensor, *call: Any) -> Tensor:
-    target, weight, loss = _receive(*call)
-    logits = call[0]
+def _backward(upstream: Tensor, saved: Tensor, logits: Tensor, *rest: Any) -> Tensor:
+    target, weight, loss = _receive(logits, *rest)
     rows = kernels.as_array(saved).view(np.float64)
     return kernels.gradient(
         loss, logits, target, weight, rows, upstream, out=kernels.empty_like(logits)
@@ -219,8 +220,8 @@ def _(upstream: Tensor, saved: Tensor, logits: Tensor, *rest: Any) -> Tensor:
 
 
 def _save_call(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
-    logits, target, *ctx.arguments, weight = inputs[:7]
-    ctx.options = inputs[7:]
+    logits, target, op, dtype, any_weight, axis, weight, *ctx.options = inputs
+    ctx.arguments = (op, dtype, any_weight, axis)
     ctx.save_for_backward(logits, target, weight, output[1])
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 
 __all__ = [
@@ -44,7 +43,7 @@ NAMES = {
     "_C._has_mkldnn": "oneDNN is one of the matmul engines",
     "_subclasses.fake_tensor.FakeTensor": "tracers see these in place of ordinary tensors",
     "autograd.forward_ad._current_level": "forward-mode derivatives are served by decomposition",
-    "autograd.Function.__mro__": "Function.apply without its search for transforms",
+    "_C._FunctionBase.apply": "Function.apply without its search for transforms",
     "_debug_has_internal_overlap": "expanded logits can't be overwritten",
     "_softmax_backward_data": "the gradient of softmax, with its own derivatives",
     "_log_softmax_backward_data": "the gradient of log_softmax, with its own derivatives",
@@ -63,6 +62,13 @@ def missing() -> list[str]:
     return absent
 
 
+if _absent := missing():
+    raise ImportError(
+        f"[softxent] torch {torch.__version__} lacks {', '.join(_absent)}, which softxent needs. "
+        "Install a version of torch that pyproject.toml admits."
+    )
+
+FakeTensor = torch._subclasses.fake_tensor.FakeTensor
 transforms_active = torch._C._are_functorch_transforms_active
 count_dispatch_modes = torch._C._len_torch_dispatch_stack
 has_internal_overlap = torch._debug_has_internal_overlap
@@ -110,6 +116,6 @@ def has_onednn() -> bool:
 
 
 def linear_by_onednn(a: Tensor, b: Tensor) -> Tensor:
-    """A b by oneDNN, in float32."""
+    """The product a b by oneDNN, in float32."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(a, b.T, None, "none", [], "")
     return result

@@ -55,7 +55,7 @@ def _mean(total: float, count: int, logits: Tensor) -> Tensor:
 
 
 def _raise_for_target(loss: Loss, target: Tensor) -> None:
-    checks.check_binary_values(loss.op, computed(target.detach()).numpy())
+    checks.check_binary_values(loss.op, as_array(computed(target)))
 
 
 def _gradient_by_decomposition(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from softxent.ops.arrays.memory import uninitialized
 from softxent.ops.spec import size_of
 from softxent.ops.tensors.dtypes import NUMPY
+from softxent.ops.types import Array
 
 __all__ = ["Array", "as_array", "empty", "empty_like", "is_plain_memory"]
-
-Array = npt.NDArray[Any]
 
 
 def as_array(x: Tensor) -> Array:

@@ -44,7 +44,7 @@ class _Softmax(torch.autograd.Function):
 
 
 def softmax_gradient(upstream: Tensor, result: Tensor, axis: int, log: bool) -> Tensor:
-    """P (g - sum_j g_j p_j); for log-softmax g - p sum_j g_j.
+    """The gradient p (g - sum_j g_j p_j); for log-softmax g - p sum_j g_j.
 
     torch computes it, with its derivatives.
     """

@@ -6,17 +6,22 @@ Each is a subclass of torch's own: it has the same arguments, attributes, buffer
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import Tensor, nn
 
+from softxent.errors import OptionError
 from softxent.nn import functions as F
+from softxent.ops.linear import tensors
+from softxent.ops.linear.loop import MAX_BYTES
 from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "LinearCrossEntropyLoss",
     "LogSoftmax",
     "NLLLoss",
     "Softmax",
@@ -118,4 +123,85 @@ class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
             self.weight,
             reduction=cast(Reduction, self.reduction),
             pos_weight=self.pos_weight,
+        )
+
+
+if TYPE_CHECKING:
+    _Base = nn.Module
+else:  # older versions of torch don't have it
+    _Base = getattr(nn, "LinearCrossEntropyLoss", nn.Module)
+
+
+class LinearCrossEntropyLoss(_Base):
+    """As `torch.nn.LinearCrossEntropyLoss`: the last layer and its loss, with the layer's weights.
+
+    Args:
+        in_features: D.
+        num_classes: C.
+        out_features: torch's further dimensions of a loss; only () is supported.
+        bias: whether the layer has one.
+        device, dtype: of the layer.
+        reduction, weight, ignore_index, label_smoothing, options, z_loss, softcap, temperature,
+            max_bytes, skip_below: as `softxent.nn.functional.linear_cross_entropy`.
+
+    The layer is `linear`; share its weight with an embedding by
+    `criterion.linear.weight = embedding.weight`.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: torch.types.Device = None,
+        dtype: torch.dtype | None = None,
+        reduction: Reduction = "mean",
+        weight: Tensor | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        options: object = None,
+        z_loss: float = 0.0,
+        softcap: float | None = None,
+        temperature: float = 1.0,
+        max_bytes: int = MAX_BYTES,
+        skip_below: float = 0.0,
+    ) -> None:
+        nn.Module.__init__(self)  # torch's own would make the same attributes
+        if tuple(out_features) != ():
+            raise OptionError(
+                f"[LinearCrossEntropyLoss] out_features is {out_features}: only () is "
+                "supported. For losses of several dimensions make one module for each."
+            )
+        self.register_buffer("weight", weight)
+        self.linear = nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
+        self.num_classes = num_classes
+        self.out_features = ()
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.options = options
+        self.z_loss = z_loss
+        self.softcap = softcap
+        self.temperature = temperature
+        self.max_bytes = max_bytes
+        self.skip_below = skip_below
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss of features against class indices or class probabilities."""
+        options = LossOptions.of_module(self)
+        if options.ignore_index is None:  # torch's default
+            options = options._replace(ignore_index=IGNORE_INDEX)
+        return tensors.linear_cross_entropy(
+            "linear_cross_entropy",
+            input,
+            self.linear.weight,
+            target,
+            self.linear.bias,
+            options,
+            max_bytes=self.max_bytes,
+            skip_below=self.skip_below,
         )
