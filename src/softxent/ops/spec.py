@@ -67,9 +67,8 @@ class Loss:
             self.target_kind == "index"
             and options.reduction != "none"
             and options.ignore_index is not None
-            and options.z_loss == 0
-            and options.softcap is None
-            and options.temperature == 1
+            # Any other option keeps the loss off the fast path, which doesn't compute it.
+            and options.is_default_except("ignore_index", "reduction", "label_smoothing")
         )
         object.__setattr__(self, "is_plain", plain)
         object.__setattr__(self, "kernel_options", _kernel_options(options))

@@ -18,8 +18,11 @@ __all__ = ["loss_steps"]
 
 def loss_steps(numbers: Numbers, shown: list[int], loss: RowLoss) -> Iterator[Step]:
     """The target, the loss, the gradient, the mean, and how softxent computes it."""
-    # With one true class, no smoothing and no z_loss, the loss is a single logarithm.
-    single = None if numbers.label_smoothing or numbers.z_loss else loss.target
+    # With one true class, and no option that adds to the loss, it is a single logarithm.
+    unchanged = numbers.options.is_default_except(
+        "weight", "ignore_index", "reduction", "softcap", "temperature"
+    )
+    single = loss.target if unchanged else None
     if single is None:
         yield _sum_over_classes(numbers, shown, loss)
         yield _gradient(numbers, shown, loss)

@@ -306,7 +306,10 @@ class LinearHead:
         loss = self.loss
         # Then only targets have a negative gradient: elsewhere it is p >= 0 times a factor.
         positive = limit.positive and loss.target_kind == "index"
-        positive &= loss.options.label_smoothing == 0 and loss.options.z_loss == 0
+        # Any other option may make more of them negative.
+        positive &= loss.options.is_default_except(
+            "ignore_index", "reduction", "softcap", "temperature"
+        )
         reached = np.empty(loss.classes, bool)
         for block in self._blocks(_BLOCK):
             reached[block] = matmuls.reach(g[:, block], limit.value, both_sides=not positive)
