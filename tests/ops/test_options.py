@@ -1,13 +1,16 @@
 """One list of options: each repetition of a part of `LossOptions` is compared with it.
 
-To add an option, add it to `LossOptions` and run this file: each failure names a place that lacks
-the option.
+To add an option, add it to `LossOptions` and run this file and test_each_option.py: each failure
+names a place that lacks the option. This file looks at names, defaults and types;
+test_each_option.py looks at what the functions compute.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +24,8 @@ from softxent import _native
 from softxent.errors import OptionError
 from softxent.ops.options import DEFAULTS, DETAILS, SCHEMA, LossKeywords, LossOptions
 from softxent.ops.spec import Loss, _kernel_options
+from tests.support.options import NAMES, OF_A_ROW, VALUES
 
-NAMES = LossOptions._fields
 SOURCES = Path(softxent.__file__).parent
 
 # Functions that take some of the options on purpose.
@@ -42,15 +45,6 @@ OTHER_DEFAULTS = {  # torch's own
 Z = np.array([[2.0, -1.0, 0.1]])
 Y = np.array([2])
 W = np.ones((3, 3))
-VALUES: dict[str, Any] = {
-    "weight": np.array([1.0, 2.0, 3.0]),
-    "ignore_index": 1,
-    "reduction": "sum",
-    "label_smoothing": 0.1,
-    "z_loss": 0.01,
-    "softcap": 5.0,
-    "temperature": 2.0,
-}
 
 
 def public_functions() -> dict[str, Callable[..., Any]]:
@@ -174,8 +168,10 @@ def call(name: str, options: dict[str, Any]) -> None:
 
 def test_keywords_of_overloads() -> None:
     ours, theirs = get_type_hints(LossOptions), get_type_hints(LossKeywords)
-    assert list(theirs) == [name for name in NAMES if name not in ("weight", "reduction")]
-    assert all(theirs[name] == ours[name] for name in theirs)
+    keywords = [name for name in NAMES if name not in ("weight", "reduction")]
+    assert list(theirs) == keywords, "LossKeywords in ops/options.py repeats LossOptions"
+    for name in theirs:
+        assert theirs[name] == ours[name], f"the type of {name} in LossKeywords in ops/options.py"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +197,55 @@ def test_the_kernels_take_the_options() -> None:
     names = set(NAMES) - {"weight", "reduction"}
     assert set(_kernel_options(DEFAULTS)) == names
     signature = str(_native.cross_entropy.__doc__)
-    assert all(f"{name}: " in signature for name in names), signature
+    missing = [name for name in names if f"{name}: " not in signature]
+    assert not missing, (
+        f"the kernels lack {missing}: add them to `CrossEntropyTask` in native/kernels.h "
+        "and to the arguments in native/bind/cross_entropy.cc, and build"
+    )
+
+
+def test_modules_that_were_pickled_before_an_option_existed() -> None:
+    torch = pytest.importorskip("torch")
+    from softxent import nn
+
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+    old = pickle.loads(pickle.dumps(loss))
+    for name in set(NAMES) - set(inspect.signature(torch.nn.CrossEntropyLoss).parameters):
+        del old.__dict__[name]
+    assert LossOptions.of_module(old) == DEFAULTS._replace(label_smoothing=0.1)
+    logits, target = torch.from_numpy(Z), torch.from_numpy(Y)
+    assert torch.equal(old(logits, target), loss(logits, target))
+
+
+def test_is_default_except() -> None:
+    assert DEFAULTS.is_default_except()
+    for name in NAMES:
+        changed = DEFAULTS._replace(**{name: VALUES[name]})
+        assert changed.is_default_except(name)
+        if name != "weight":  # arrays aren't compared with ==; callers name the weight
+            assert not changed.is_default_except()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("OPTIONS", "support.targets"),
+        ("OPTIONS", "support.linear_head"),
+        ("OPTIONS", "ops.test_edges"),
+        ("OPTIONS", "ops.test_linear"),
+        ("OPTIONS", "ops.test_torch"),
+        ("OPTIONS", "nn.test_autograd"),
+        ("PLAIN", "native.fuzz"),
+    ],
+)
+def test_lists_in_other_tests_have_every_option(name: str, module: str) -> None:
+    """Their values are chosen for their inputs, so they are not `VALUES`."""
+    pytest.importorskip("torch")
+    listed = getattr(importlib.import_module(f"tests.{module}"), name)
+    entries = listed if isinstance(listed, list) else [*listed.values()]
+    given = set(listed) if name == "PLAIN" else {option for entry in entries for option in entry}
+    missing = [option for option in OF_A_ROW if option not in given and option != "weight"]
+    assert not missing, f"{name} in tests/{module.replace('.', '/')}.py lacks {missing}"
 
 
 def test_no_list_of_options_is_written_again() -> None:
