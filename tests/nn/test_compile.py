@@ -33,6 +33,19 @@ CALLS: dict[str, Call] = {
     "binary": lambda z, y, q: functional.binary_cross_entropy(z.sigmoid(), q),
     "binary logits": lambda z, y, q: functional.binary_cross_entropy_with_logits(z, q),
 }
+HEAD = torch.eye(5) + 0.1
+WITH_CONSTANTS: dict[str, Call] = {
+    "weights": lambda z, y, q: functional.cross_entropy(z, y, WEIGHT),
+    "stats with weights": lambda z, y, q: functional.cross_entropy_with_stats(z, y, WEIGHT).loss,
+    "nll_loss with weights": lambda z, y, q: functional.nll_loss(z.log_softmax(1), y, WEIGHT),
+    "linear head": lambda z, y, q: softxent.linear_cross_entropy(z, HEAD, y, weight=WEIGHT),
+    "linear stats": lambda z, y, q: (
+        functional.linear_cross_entropy_with_stats(z, HEAD, y, weight=WEIGHT).entropy
+    ),
+    "linear log-probabilities": lambda z, y, q: functional.linear_log_prob_and_entropy(z, HEAD, y)[
+        0
+    ],
+}
 CHECKED = ["cross_entropy", "nll_loss"]
 
 
@@ -59,10 +72,10 @@ def compiled(call: Call) -> tuple[Call, list[int]]:
     return torch.compile(call, fullgraph=True, dynamic=True, backend=backend), graphs
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [*CALLS, *WITH_CONSTANTS])
 @pytest.mark.slow
 def test_one_graph_for_every_batch_size(name: str) -> None:
-    call = CALLS[name]
+    call = (CALLS | WITH_CONSTANTS)[name]
     fast, graphs = compiled(call)
     compilations = []
     for rows in (6, 7, 33):
@@ -234,3 +247,29 @@ def test_operators_pass_torchs_own_check(wants_grad: bool) -> None:
             check(names[3].default, (torch.ones_like(loss), saved, z.detach(), *call))
     check(names[4].default, (y, "x", "index", 5, -100))
     check(names[4].default, (q.requires_grad_(wants_grad), "x", "probabilities", 5, None))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["target", "weight"])
+def test_a_compiled_linear_head_differentiates_target_and_weights(other: str) -> None:
+    z, _, q = batch(6)
+    given = {"target": q, "weight": WEIGHT.clone()}
+    leaf = given[other].requires_grad_()
+
+    def loss() -> torch.Tensor:
+        return softxent.linear_cross_entropy(z, HEAD, given["target"], weight=given["weight"])
+
+    (want,) = torch.autograd.grad(loss(), leaf)
+    torch._dynamo.reset()
+    (got,) = torch.autograd.grad(torch.compile(loss, fullgraph=True, backend="eager")(), leaf)
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("target", ["index", "probabilities"])
+def test_jit_trace_records_the_decomposition(target: str) -> None:
+    z, y, q = batch(6)
+    t = y if target == "index" else q
+    traced = torch.jit.trace(functional.cross_entropy, (z.detach(), t), check_trace=False)
+    other = -2 * z.detach()
+    torch.testing.assert_close(traced(other, t), functional.cross_entropy(other, t))

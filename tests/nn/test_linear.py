@@ -678,6 +678,23 @@ def test_the_rule_for_engines(processor: str, blas: str, dtype: str, engine: str
     assert engines.rule(processor, blas, dtype) == engine
 
 
+def test_the_engine_does_not_depend_on_earlier_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOFTXENT_PRODUCTS", raising=False)
+    monkeypatch.setattr(engines, "_SMALL", 0)
+    monkeypatch.setattr(engines, "processor", lambda: "AuthenticAMD")
+    monkeypatch.setattr(engines, "blas", lambda: "scipy-openblas")
+    x, w = torch.zeros(8, 4), torch.zeros(8, 4)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(max(before, softxent.get_num_threads()))
+        assert engines.choose(x, w).name == "numpy"
+        if softxent.get_num_threads() > 1:
+            torch.set_num_threads(1)
+            assert engines.choose(x, w).name == "torch"
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_processor_and_the_blas_have_names() -> None:
     assert engines.processor()
     assert engines.blas()

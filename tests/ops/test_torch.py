@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import softxent
+from softxent.errors import TargetError
 from softxent.ops.options import Reduction
 
 torch = pytest.importorskip("torch")
@@ -301,3 +302,20 @@ def test_half_precision_gradients_are_rounded_float32(half: Any, weight_dtype: A
     wide = LOGITS.to(half).float()
     want = softxent.cross_entropy_with_grad(wide, INDEX, WEIGHT.float())[1]
     torch.testing.assert_close(logits.grad, want.to(half), rtol=0, atol=0)
+
+
+def test_tensors_with_a_negative_bit() -> None:
+    """The imaginary part of a conjugate is negated by a flag of the view, not in memory."""
+    x = torch.randn(4, 3, dtype=torch.complex64).conj().imag
+    assert x.is_neg()
+    plain = x.clone()
+    torch.testing.assert_close(softxent.softmax(x), softxent.softmax(plain))
+    target = torch.tensor([0, 1, 2, 0])
+    weight = x[0].abs().numpy()
+    torch.testing.assert_close(
+        softxent.cross_entropy(x, target, weight), softxent.cross_entropy(plain, target, weight)
+    )
+    with pytest.raises(TargetError, match="a binary target is in"):
+        softxent.binary_cross_entropy_with_logits(plain, x)
+    np.testing.assert_allclose(softxent.softmax(plain.numpy()), softxent.softmax(plain).numpy())
+    assert softxent.cross_entropy(plain.numpy(), target.numpy(), x[0].abs()) > 0

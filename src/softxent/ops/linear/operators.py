@@ -16,6 +16,7 @@ from softxent.ops.linear import autograd
 from softxent.ops.linear.loop import LinearHead, RowSums
 from softxent.ops.linear.problem import NOTHING, check_cpu, receive, wanted_of
 from softxent.ops.options import SCHEMA, LossOptions
+from softxent.ops.spec import size_of
 from softxent.ops.tensors.dtypes import compute_dtype
 
 __all__ = ["linear_cross_entropy"]
@@ -119,7 +120,7 @@ def _(
     )
     return (
         features.new_empty(rows if per_row else (), dtype=dtype),
-        features.new_empty((rows.numel(), 3), dtype=torch.float64),
+        features.new_empty((size_of(rows), 3), dtype=torch.float64),
         features.new_empty((), dtype=torch.float64),
         *_present(grads, features),
     )
