@@ -245,8 +245,8 @@ def test_operators_pass_torchs_own_check(wants_grad: bool) -> None:
             check(names[2].default, (z, *call))
             loss, saved = names[2](z.detach(), *call)
             check(names[3].default, (torch.ones_like(loss), saved, z.detach(), *call))
-    check(names[4].default, (y, "x", "index", 5, -100))
-    check(names[4].default, (q.requires_grad_(wants_grad), "x", "probabilities", 5, None))
+    check(names[4].default, (y, "x", "index", 1, 5, -100))
+    check(names[4].default, (q.requires_grad_(wants_grad), "x", "probabilities", 1, 5, None))
 
 
 @pytest.mark.slow

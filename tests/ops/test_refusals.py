@@ -462,3 +462,44 @@ def test_number_of_threads(threads: Any, count: Any) -> None:
     with refused(OptionError, "set_num_threads", "count is "):
         threads(count)
     assert softxent.get_num_threads() == before
+
+
+# --- integers in the logits' shape ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", ["cross_entropy", "cross_entropy_with_grad"])
+@pytest.mark.parametrize(
+    ("target", "axis", "row", "hint"),
+    [
+        ([[0, 1, 2], [2, 0, 1], [1, 1, 1]], -1, "target[0] adds up to 3", "have shape (3,)"),
+        ([[255, 0, 0], [0, 255, 0]], -1, "target[0] adds up to 255", "Divide it by 255"),
+        ([[1, 0, 0], [0, 0, 0]], -1, "target[1] adds up to 0", "probabilities as floats"),
+        ([[1, 0, 0], [1, 0, 1]], -1, "target[1] adds up to 2", "probabilities as floats"),
+        ([[[0], [1]], [[1], [1]]], 2, "target[0, 0] adds up to 0", "with_logits"),
+        ([1, 1], -1, "the row target adds up to 2", "Binary labels?"),
+    ],
+)
+def test_integers_that_are_not_one_hot(
+    backend: Backend, function: str, target: Any, axis: int, row: str, hint: str
+) -> None:
+    y = np.array(target)
+    with refused(TargetError, function, row, "integers in this shape are one-hot rows", hint):
+        call(function, backend(uniform(y.shape, axis)), backend(y), axis=axis)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
+def test_one_hot_integers_are_class_probabilities(backend: Backend, dtype: Any) -> None:
+    logits, target = np.array([[1.0, 2.0, 4.0], [0.0, 3.0, 1.0]]), np.array([2, 0])
+    one_hot = np.eye(3)[target].astype(dtype)
+    want = softxent.cross_entropy(logits, target)
+    got = backend.take(softxent.cross_entropy(backend(logits), backend(one_hot)))
+    np.testing.assert_allclose(got, want, rtol=1e-15)
+
+
+def test_a_linear_head_and_log_loss_refuse_them_too(backend: Backend) -> None:
+    ones = np.ones((2, 3), int)
+    with refused(TargetError, "linear_cross_entropy", "target[0] adds up to 3"):
+        call("linear_cross_entropy", backend(np.zeros((2, 4))), backend(np.zeros((3, 4))),
+             backend(ones))  # fmt: skip
+    with refused(TargetError, "log_loss", "the row target adds up to 2", "Binary labels?"):
+        call("log_loss", backend([0.6, 0.4]), backend([1, 1]))

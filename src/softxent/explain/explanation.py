@@ -107,7 +107,7 @@ def explain(
         ),
     )
     if loss.target_kind == "probabilities":
-        checks.check_soft_target("explain", checked)
+        checks.check_soft_target("explain", checked, loss.axis)
     elif y is not None:
         checks.check_indices("explain", checked, count, loss.options.ignore_index)
     if w is not None:

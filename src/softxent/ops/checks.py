@@ -76,8 +76,20 @@ def check_indices(op: str, target: Array, classes: int, ignore_index: int | None
     raise TargetError(message)
 
 
-def check_soft_target(op: str, target: Array) -> None:
-    """Class probabilities as a target are >= 0 and finite; they need not add up to 1."""
+def check_soft_target(op: str, target: Array, axis: int) -> None:
+    """Class probabilities as a target are >= 0 and finite; integers are one-hot rows.
+
+    Floats need not add up to 1. Integers in the logits' shape are more often class indices or masks
+    with an axis too many, so they are taken as probabilities only where each row is one-hot.
+
+    Args:
+        op: the public function's name.
+        target: in the logits' shape.
+        axis: the class axis, >= 0.
+
+    Raises:
+        TargetError: naming the first position or row.
+    """
     bad = ~((target >= 0) & (target < np.inf))
     if bad.any():
         flat = _first(bad)
@@ -85,6 +97,40 @@ def check_soft_target(op: str, target: Array) -> None:
             f"[{op}] {_position('target', flat, target.shape)} is {target.reshape(-1)[flat]}: "
             "class probabilities are finite and >= 0. Are logits and target in this order?"
         )
+    if target.dtype.kind in "iub":
+        _check_one_hot(op, target, axis)
+
+
+def _check_one_hot(op: str, target: Array, axis: int) -> None:
+    total = target.sum(axis=axis, dtype=np.float64)
+    bad = total != 1
+    if not bad.any():
+        return
+    flat = _first(bad)
+    where = _position("target", flat, total.shape) if total.ndim else "target"
+    raise TargetError(
+        f"[{op}] target has {target.dtype} numbers in the shape of the logits, "
+        f"{describe(target.shape)}, and the row {where} adds up to {total.reshape(-1)[flat]:.6g}: "
+        f"integers in this shape are one-hot rows. {_meaning_of_integers(target, axis)}"
+    )
+
+
+def _meaning_of_integers(target: Array, axis: int) -> str:
+    """What integers that aren't one-hot rows probably are, with the remedy."""
+    classes, largest = target.shape[axis], int(target.max())
+    rows = describe(target.shape[:axis] + target.shape[axis + 1 :])
+    if target.ndim == 1:
+        return "Binary labels? Use binary_cross_entropy or binary_cross_entropy_with_logits."
+    if classes == 1:
+        return (
+            "The logits have one class: for a binary mask use binary_cross_entropy_with_logits; "
+            f"class indices have no class axis, shape {rows}."
+        )
+    if largest > 1 and not ((target != 0) & (target != largest)).any():
+        return f"A mask of 0 and {largest}? Divide it by {largest}."
+    if largest > 1:
+        return f"Class indices? They have shape {rows}: one per row, without the class axis."
+    return "Several classes or none in a row? Pass class probabilities as floats."
 
 
 def check_weight(op: str, shape: Sequence[int], values: Array | None, classes: int) -> None:

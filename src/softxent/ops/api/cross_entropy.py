@@ -83,7 +83,7 @@ def cross_entropy(
         logits: z, (..., C) float16, bfloat16, float32 or float64; integers in arrays count as
             float64.
         target: class indices, the logits' shape without the class axis, any integer dtype; or class
-            probabilities, the logits' shape, >= 0.
+            probabilities, the logits' shape, >= 0 (integers and booleans: one-hot rows).
         weight: (C,) class weights w, finite, >= 0.
         axis: the class axis, C.
         ignore_index: rows with this class index add nothing, even where their logits are NaN; None
@@ -101,7 +101,8 @@ def cross_entropy(
         dtype (float64 for integers).
 
     Raises:
-        TargetError: a class index outside [0, C) that isn't ignore_index; a negative probability.
+        TargetError: a class index outside [0, C) that isn't ignore_index; a negative probability;
+            integers in the logits' shape that aren't one-hot rows.
         ShapeError, DTypeError: shapes or dtypes that don't fit.
         OptionError: an option outside its range.
 

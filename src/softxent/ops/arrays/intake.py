@@ -113,7 +113,7 @@ def receive_loss(
     kind = kind_of(target.dtype)
     loss = Loss.of(op, array.shape, target.shape, kind, axis=axis, options=options, name=name)
     if loss.target_kind == "probabilities":
-        checks.check_soft_target(op, target)
+        checks.check_soft_target(op, target, loss.axis)
     elif name != "logits" or kind != "i" or loss.options.ignore_index is None:
         checks.check_indices(op, target, loss.classes, loss.options.ignore_index)
     weight = receive_optional(op, "weight", options.weight)

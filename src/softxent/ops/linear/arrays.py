@@ -86,7 +86,7 @@ class _Call:
             checks.check_indices(op, target, loss.classes, loss.options.ignore_index)
             target = np.require(target.reshape(-1), np.int64, ["C", "A"])
         else:
-            checks.check_soft_target(op, target)
+            checks.check_soft_target(op, target, loss.axis)
             target = readable(op, "target", target).reshape(-1, loss.classes)
         weight = receive_optional(op, "weight", options.weight)
         if weight is not None:

@@ -120,7 +120,7 @@ def check_target(loss: Loss, target: Tensor) -> None:
     if loss.target_kind == "index":
         check_indices(loss.op, target, loss.classes, loss.options.ignore_index)
     elif (numbers := values(target)) is not None:
-        checks.check_soft_target(loss.op, numbers)
+        checks.check_soft_target(loss.op, numbers, loss.axis)
 
 
 def check_indices(op: str, target: Tensor, classes: int, ignore_index: int | None) -> None:

@@ -80,7 +80,7 @@ def check_target(loss: Loss, target: Tensor) -> Tensor:
     """The target, its values checked: now, or each time the graph runs that is being recorded."""
     if is_traced() and on_cpu(target):
         checked: Tensor = _checked_target(
-            target, loss.op, loss.target_kind, loss.classes, loss.options.ignore_index
+            target, loss.op, loss.target_kind, loss.axis, loss.classes, loss.options.ignore_index
         )
         return checked
     intake.check_target(loss, target)
@@ -90,7 +90,7 @@ def check_target(loss: Loss, target: Tensor) -> Tensor:
 def check_binary_target(op: str, target: Tensor) -> Tensor:
     """The same for a binary target."""
     if is_traced() and on_cpu(target):
-        checked: Tensor = _checked_target(target, op, "binary", 2, None)
+        checked: Tensor = _checked_target(target, op, "binary", 0, 2, None)
         return checked
     if (numbers := intake.values(target)) is not None:
         checks.check_binary_values(op, numbers)
@@ -99,20 +99,22 @@ def check_binary_target(op: str, target: Tensor) -> Tensor:
 
 @torch.library.custom_op("softxent::checked_target", mutates_args=(), device_types="cpu")
 def _checked_target(
-    target: Tensor, op: str, kind: str, classes: int, ignore_index: int | None
+    target: Tensor, op: str, kind: str, axis: int, classes: int, ignore_index: int | None
 ) -> Tensor:
     numbers = kernels.as_array(computed(target))
     if kind == "index":
         checks.check_indices(op, numbers, classes, ignore_index)
     elif kind == "probabilities":
-        checks.check_soft_target(op, numbers)
+        checks.check_soft_target(op, numbers, axis)
     else:
         checks.check_binary_values(op, numbers)
     return target.clone()  # an operator may not return its input
 
 
 @_checked_target.register_fake
-def _(target: Tensor, op: str, kind: str, classes: int, ignore_index: int | None) -> Tensor:
+def _(
+    target: Tensor, op: str, kind: str, axis: int, classes: int, ignore_index: int | None
+) -> Tensor:
     return torch.empty_like(target)
 
 
@@ -121,7 +123,7 @@ def _save_nothing(ctx: Any, inputs: Any, output: Tensor) -> None:
 
 
 def _pass_through(ctx: Any, upstream: Tensor) -> Any:
-    return upstream, None, None, None, None
+    return upstream, None, None, None, None, None
 
 
 _checked_target.register_autograd(_pass_through, setup_context=_save_nothing)
