@@ -1,8 +1,8 @@
 """One list of options: each repetition of a part of `LossOptions` is compared with it.
 
 To add an option, add it to `LossOptions` and run this file and test_each_option.py: each failure
-names a place that lacks the option. This file looks at names, defaults and types;
-test_each_option.py looks at what the functions compute.
+names a place that lacks the option. This file checks names, defaults and types, and
+test_each_option.py checks what the functions compute.
 """
 
 from __future__ import annotations
