@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import softxent
+import softxent.nn
 from softxent import doctor
 from softxent.errors import OptionError, SoftxentError
 from tests.doctor.models import classifier
@@ -40,6 +42,47 @@ def _mean(loss: nn.Module, scores: Tensor, goal: Tensor) -> float:
 
 
 TORCHS = F.cross_entropy
+
+# Each changes the size of the loss by a lot.
+OTHER_OPTIONS: list[dict[str, float]] = [{"z_loss": 5.0}, {"softcap": 0.05}, {"temperature": 0.02}]
+
+
+@pytest.mark.parametrize("options", OTHER_OPTIONS, ids=lambda options: "".join(options))
+def test_the_size_of_a_loss_with_other_options_is_not_judged(
+    options: dict[str, Any], batch: tuple[Tensor, Tensor]
+) -> None:
+    (option,) = options
+    losses = (
+        softxent.nn.CrossEntropyLoss(**options),
+        functools.partial(softxent.nn.functional.cross_entropy, **options),
+    )
+    for loss in losses:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 4))
+        diagnosis = doctor.examine(model, batch, loss)
+        assert diagnosis.rules == ()
+        assert not {"start-loss", "cannot-overfit"} & set(diagnosis.checked)
+        assert any(f"with {option} it can't be" in part for part in diagnosis.not_checked)
+        model.append(nn.Softmax(dim=1))
+        assert doctor.examine(model, batch, loss).rules == (
+            "softmax-twice",
+            "activation-before-loss",
+        )
+
+
+def test_the_size_of_a_loss_with_default_options_is_judged(batch: tuple[Tensor, Tensor]) -> None:
+    inputs, target = batch
+    model = nn.Linear(8, 4)
+    with torch.no_grad():
+        model.weight.mul_(255)
+    loss = softxent.nn.CrossEntropyLoss(temperature=1)
+    assert "start-loss" in doctor.examine(model, (inputs, target), loss).rules
+
+
+def test_a_learned_temperature_changes_the_loss(batch: tuple[Tensor, Tensor]) -> None:
+    loss = nn.CrossEntropyLoss()
+    loss.temperature = nn.Parameter(torch.ones(4))
+    assert "start-loss" not in doctor.examine(nn.Linear(8, 4), batch, loss).checked
 
 
 def test_examine_changes_nothing(batch: tuple[Tensor, Tensor]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from softxent import doctor
 from softxent.errors import OptionError
+from softxent.nn import functions
 from tests.doctor.models import classifier
 
 
@@ -101,6 +102,16 @@ def test_watch_takes_the_options_of_a_call(batch: tuple[Tensor, Tensor]) -> None
     with doctor.watch(model, nn.functional.cross_entropy) as watching:
         nn.functional.cross_entropy(model(batch[0]), batch[1], heavy, label_smoothing=0.1)
     assert "weights-bend-smoothing" in watching.diagnosis.rules
+
+
+def test_watch_judges_no_size_of_a_loss_with_other_options(batch: tuple[Tensor, Tensor]) -> None:
+    model = nn.Linear(8, 4)
+    with doctor.watch(model, functions.cross_entropy) as watching:
+        functions.cross_entropy(model(batch[0]) * torch.nan, batch[1], z_loss=5.0)
+    diagnosis = watching.diagnosis
+    assert {"not-finite", "loss-not-finite"} <= set(diagnosis.rules)
+    assert not {"stuck-loss", "loss-floor", "zero-loss"} & set(diagnosis.checked)
+    assert any("with z_loss it can't be" in part for part in diagnosis.not_checked)
 
 
 def test_watch_reports_that_it_observed_no_call(batch: tuple[Tensor, Tensor]) -> None:

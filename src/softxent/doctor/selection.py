@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -71,6 +71,10 @@ class RuleSelection:
     def has(self, subject: Subject) -> bool:
         """Whether any rule on that subject runs."""
         return any(one.subject == subject for one in self.rules)
+
+    def without(self, names: Collection[str]) -> RuleSelection:
+        """The same rules, except those with these names."""
+        return RuleSelection(tuple(one for one in self.rules if one.name not in names))
 
     def judge(self, subject: Subject, case: Any) -> tuple[list[Finding], list[str]]:
         """What the rules on a subject find in one input, and the names of those that ran."""

@@ -191,7 +191,8 @@ class Watch:
         if self._losses:
             classes = self._classes if self._classes and self._classes > 1 else None
             log = Log(rows=tuple(self._losses), classes=classes)
-            more, checked_more = self._rules.judge("log", log)
+            rules = self._known.rules_for(self._rules) if self._known else self._rules
+            more, checked_more = rules.judge("log", log)
             findings, checked = findings + more, checked + checked_more
         if self._at_end is not None:
             more, checked_more = self._rules.judge("training", self._at_end)
@@ -216,6 +217,8 @@ class Watch:
                 f"the code of {name}: its value was the {known.reduction} of {known.name}, and it "
                 "was judged as that."
             )
+        if known is not None and known.unjudged_size:
+            missing.append(known.unjudged_size)
         if self._refused:
             missing.append(f"the arguments of {name}: {self._refused}")
         if len(self._checked_steps) < self.steps:

@@ -17,7 +17,7 @@ from softxent.doctor.arrays.check import judge_arguments
 from softxent.doctor.arrays.loss_arguments import LossArguments, LossName
 from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.selection import RuleSelection
-from softxent.ops.options import IGNORE_INDEX
+from softxent.ops.options import DEFAULTS, IGNORE_INDEX
 
 __all__ = [
     "FUNCTIONS",
@@ -56,6 +56,21 @@ _NAMES: dict[str, LossName] = {
 }
 
 
+# The options of `LossOptions` that torch's functions have as well; any other changes the formula.
+_OPTIONS_OF_TORCH = ("weight", "ignore_index", "reduction", "label_smoothing")
+# The rules that compare a loss with 0, with ln C or with the entropy of the targets.
+_RULES_ON_SIZE = frozenset(
+    {
+        "cannot-overfit",
+        "loss-floor",
+        "start-loss",
+        "stuck-loss",
+        "worse-than-guessing",
+        "zero-loss",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownLoss:
     """A loss whose formula is known.
@@ -64,6 +79,8 @@ class KnownLoss:
         name: which loss it is.
         weight, ignore_index, reduction, label_smoothing: the options that it applies.
         pos_weight: of a binary loss.
+        other_options: the names of its options that change the formula of torch's loss, such as
+            z_loss or temperature.
         by_value: whether it was recognized by the value that it returned, not by its name.
     """
 
@@ -73,6 +90,7 @@ class KnownLoss:
     reduction: str = "mean"
     label_smoothing: float = 0.0
     pos_weight: Tensor | None = None
+    other_options: tuple[str, ...] = ()
     by_value: bool = False
 
     @property
@@ -97,7 +115,21 @@ class KnownLoss:
                 reduction=self.reduction,
                 label_smoothing=self.label_smoothing,
             )
-        return judge_arguments(arguments, rules)
+        return judge_arguments(arguments, self.rules_for(rules))
+
+    def rules_for(self, rules: RuleSelection) -> RuleSelection:
+        """The rules that know its formula: none on its size if an option changes that."""
+        return rules.without(_RULES_ON_SIZE) if self.other_options else rules
+
+    @property
+    def unjudged_size(self) -> str | None:
+        """What `rules_for` leaves out, for `Diagnosis.not_checked`."""
+        if not self.other_options:
+            return None
+        return (
+            f"the size of the loss: with {' and '.join(self.other_options)} it can't be compared "
+            "with that of a uniform guess."
+        )
 
 
 def known_loss(loss: object, given: Mapping[str, Any] | None = None) -> KnownLoss | None:
@@ -128,13 +160,26 @@ def known_loss(loss: object, given: Mapping[str, Any] | None = None) -> KnownLos
         reduction=str(option("reduction", "mean")),
         label_smoothing=float(option("label_smoothing", 0.0)),
         pos_weight=pos_weight if isinstance(pos_weight, Tensor) else None,
+        other_options=tuple(
+            key
+            for key, default in DEFAULTS._asdict().items()
+            if key not in _OPTIONS_OF_TORCH and not _is(option(key, default), default)
+        ),
     )
 
 
+def _is(value: object, default: object) -> bool:
+    """Whether an option has its default; a tensor, such as a learned temperature, hasn't."""
+    return not isinstance(value, Tensor) and bool(value == default)
+
+
 def options_of(loss: Loss, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call of one of torch's functions, by name."""
+    """The arguments of a call of one of torch's functions, or of a drop-in for it, by name."""
     signature = _SIGNATURES.get(getattr(loss, "__name__", ""))
-    return {} if signature is None else dict(signature.bind(*args, **kwargs).arguments)
+    if signature is None:
+        return {}
+    known = {key: value for key, value in kwargs.items() if key in signature.parameters}
+    return {**signature.bind(*args, **known).arguments, **kwargs}
 
 
 def loss_by_value(value: Any, scores: Tensor, target: Tensor) -> KnownLoss | None:

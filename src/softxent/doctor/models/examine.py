@@ -127,7 +127,8 @@ class _Examination:
             self._judge_arguments(outputs, known, inner)
         if self.rules.has("model"):
             measured = self._measure(in_eval, outputs, last_layer, known, value is not None)
-            findings, checked = self.rules.judge("model", measured)
+            rules = known.rules_for(self.rules) if known is not None else self.rules
+            findings, checked = rules.judge("model", measured)
             self.findings += findings
             self.checked += checked
         subject = (
@@ -176,6 +177,8 @@ class _Examination:
         name = name_of(self.loss)
         if known is not None:
             diagnosis = known.check(outputs, self.target, self.rules)
+            if known.unjudged_size:
+                self.not_checked.append(known.unjudged_size)
             if known.by_value:
                 self.not_checked.append(
                     f"the code of {name}: on this batch its value is the {known.reduction} of "
