@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import re
 
 import pytest
 
@@ -36,7 +37,9 @@ def test_docstring_has_every_section(rule: Rule) -> None:
     assert rule.title.endswith(".")
     assert tuple(rule.sections) == SECTIONS, f"{rule.name}: its docstring needs these sections"
     assert rule.name in rule.sections["Wrong"], "the wrong example names the rule"
-    assert rule.sections["Source"].startswith("https://"), "a source is a link"
+    source = rule.sections["Source"]
+    assert re.fullmatch(r"https://[\w.-]+\.\w+/\S+", source), "a source is one link"
+    assert "..." not in source, "a source names the page"
 
 
 def test_rules_have_unique_names() -> None:

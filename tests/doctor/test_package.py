@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from softxent import doctor
+from softxent.doctor.arrays import rules
 from softxent.doctor.catalog import all_rules
 from softxent.doctor.finding import SEVERITIES
 from softxent.doctor.pages import pages, write
@@ -70,6 +72,15 @@ def test_every_file_of_rules_is_in_the_catalog() -> None:
     }
     loaded = {one.function.__module__.removeprefix("softxent.doctor.") for one in all_rules()}
     assert not files - loaded, f"import these files in rules/__init__.py: {files - loaded}"
+
+
+def test_the_table_of_files_of_rules_is_complete() -> None:
+    described = re.findall(r"^(\w+)  +\S", rules.__doc__ or "", re.M)
+    imported = [name for name in vars(rules) if not name.startswith("_")]
+    assert described == imported, "the docstring of arrays/rules/__init__.py lists them in order"
+    assert sorted(imported) == rules.__all__
+    files = {path.stem for path in Path(rules.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(imported) == files
 
 
 def test_pages_are_up_to_date() -> None:
