@@ -38,16 +38,28 @@ def softmax(
     _stacklevel: int = 3,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """As `torch.nn.functional.softmax`.
+    """Softmax with the signature of `torch.nn.functional.softmax`.
+
+        p_j = exp(x_j) / sum_k exp(x_k)
 
     Args:
-        input: logits, floating point.
+        input: logits of any shape, floating point.
         dim: the class axis; without it torch's default for the shape, with a warning.
         dtype: the input is converted to it first.
+
+    Returns:
+        The probabilities, in the input's shape and dtype (or in `dtype`), differentiable.
+
+    Raises:
+        ShapeError, DTypeError: as `softxent.softmax`.
+
+    Edge cases, cost, source: as `softxent.softmax`.
 
     Example:
         >>> softmax(torch.tensor([0.0, 0.0]), 0)
         tensor([0.5000, 0.5000])
+
+    See Also: `softxent.softmax`, `torch.nn.functional.softmax`.
     """
     return _softmax("softmax", input, dim, _stacklevel, dtype)
 
@@ -58,14 +70,26 @@ def log_softmax(
     _stacklevel: int = 3,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """As `torch.nn.functional.log_softmax`.
+    """Log-softmax with the signature of `torch.nn.functional.log_softmax`.
+
+        log p_j = x_j - log sum_k exp(x_k)
 
     Args:
         input, dim, dtype: as `softmax`.
 
+    Returns:
+        Log-probabilities in nats, in the input's shape and dtype (or in `dtype`), differentiable.
+
+    Raises:
+        ShapeError, DTypeError: as `softxent.log_softmax`.
+
+    Edge cases, cost, source: as `softxent.log_softmax`.
+
     Example:
         >>> log_softmax(torch.tensor([0.0, 0.0]), 0)
         tensor([-0.6931, -0.6931])
+
+    See Also: `softxent.log_softmax`, `torch.nn.functional.log_softmax`.
     """
     return _softmax("log_softmax", input, dim, _stacklevel, dtype)
 
@@ -103,10 +127,12 @@ def cross_entropy(
     temperature: float = 1.0,
     inplace_backward: bool = False,
 ) -> Tensor:
-    """As `torch.nn.functional.cross_entropy`: input (C,), (N, C) or (N, C, d1, ...).
+    """Cross-entropy with the signature of `torch.nn.functional.cross_entropy`.
+
+        loss = sum_j t_j (lse - u_j) + z_loss lse^2      t, u: as `softxent.cross_entropy`
 
     Args:
-        input: logits.
+        input: logits (C,), (N, C) or (N, C, d1, ...), floating point.
         target: class indices (), (N,) or (N, d1, ...), or class probabilities of input's shape.
         weight: (C,) class weights.
         size_average, reduce: deprecated in torch; `reduction` says the same.
@@ -130,6 +156,11 @@ def cross_entropy(
     Example:
         >>> cross_entropy(torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2]))
         tensor(2.0818)
+
+    Source: as `softxent.cross_entropy`.
+
+    See Also: `softxent.cross_entropy` (classes on the last axis, arrays too),
+    `torch.nn.functional.cross_entropy`.
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
@@ -214,6 +245,10 @@ def cross_entropy_with_stats(
         >>> stats = cross_entropy_with_stats(logits, target, k=2)
         >>> stats.argmax, stats.hits
         (tensor([0]), tensor([True]))
+
+    Source: as `softxent.cross_entropy`.
+
+    See Also: `cross_entropy`, `softxent.top_k`.
     """
     options = LossOptions(
         weight=weight,
@@ -246,7 +281,9 @@ def nll_loss(
     reduce: bool | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """As `torch.nn.functional.nll_loss`, which computes it; labels are checked first.
+    """`torch.nn.functional.nll_loss` after a check of the labels.
+
+        loss = -w_y log p_y
 
     Args:
         input: log-probabilities, (C,), (N, C) or (N, C, d1, ...).
@@ -255,12 +292,19 @@ def nll_loss(
         size_average, reduce: deprecated in torch; `reduction` says the same.
         ignore_index, reduction: as `softxent.nll_loss`.
 
+    Returns:
+        The loss in nats, in the dtype of the input, differentiable.
+
     Raises:
         TargetError, ShapeError, DTypeError, OptionError: as `softxent.nll_loss`.
+
+    Edge cases, cost: as `softxent.nll_loss`.
 
     Example:
         >>> nll_loss(torch.tensor([[-0.5, -1.0]]), torch.tensor([1]))
         tensor(1.)
+
+    See Also: `softxent.nll_loss`, `cross_entropy` (which takes logits).
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
@@ -279,7 +323,9 @@ def binary_cross_entropy(
     reduce: bool | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """As `torch.nn.functional.binary_cross_entropy`, which computes it: logarithms end at -100.
+    """`torch.nn.functional.binary_cross_entropy` after a check of probabilities and target.
+
+        loss = -w (y max(log p, -100) + (1 - y) max(log(1 - p), -100))
 
     Args:
         input: probabilities of the positive class, in [0, 1].
@@ -288,13 +334,24 @@ def binary_cross_entropy(
         size_average, reduce: deprecated in torch; `reduction` says the same.
         reduction: as `softxent.binary_cross_entropy`.
 
+    Returns:
+        The loss in nats, in the dtype of the input, differentiable.
+
     Raises:
         ProbabilityError, TargetError, ShapeError, DTypeError, OptionError: as
             `softxent.binary_cross_entropy`.
 
+    Edge cases: logarithms are clipped at -100, as in torch; `softxent.binary_cross_entropy` doesn't
+    clip.
+
+    Cost: torch's, and one pass over input and target for the checks.
+
     Example:
         >>> binary_cross_entropy(torch.tensor([0.5]), torch.tensor([1.0]))
         tensor(0.6931)
+
+    See Also: `softxent.binary_cross_entropy`; `binary_cross_entropy_with_logits`, which is exact for
+    confident predictions.
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
@@ -311,7 +368,9 @@ def binary_cross_entropy_with_logits(
     reduction: Reduction = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """As `torch.nn.functional.binary_cross_entropy_with_logits`.
+    """Binary cross-entropy with torch's `binary_cross_entropy_with_logits` signature.
+
+        loss = w (v y log(1 + exp(-x)) + (1 - y) log(1 + exp(x)))
 
     Args:
         input: logits of the positive class.
@@ -321,13 +380,21 @@ def binary_cross_entropy_with_logits(
         reduction: as `softxent.binary_cross_entropy_with_logits`.
         pos_weight: the positive class's weight, broadcast against the shape.
 
+    Returns:
+        The loss in nats, in the dtype that torch gives it, differentiable.
+
     Raises:
         TargetError, ShapeError, DTypeError, OptionError: as
             `softxent.binary_cross_entropy_with_logits`.
 
+    Edge cases, cost, source: as `softxent.binary_cross_entropy_with_logits`.
+
     Example:
         >>> binary_cross_entropy_with_logits(torch.tensor([0.0]), torch.tensor([1.0]))
         tensor(0.6931)
+
+    See Also: `softxent.binary_cross_entropy_with_logits`,
+    `torch.nn.functional.binary_cross_entropy_with_logits`.
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)

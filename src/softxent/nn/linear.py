@@ -62,9 +62,14 @@ def linear_cross_entropy(
     torch.func, forward-mode) holds the logits, and so do gradients of a target or of class weights.
 
     Example:
+        >>> import torch
         >>> X, W = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
         >>> linear_cross_entropy(X, W, torch.tensor([1]))      # logits 1, 2, 3
         tensor(1.4076)
+
+    Cost, source: as `softxent.linear_cross_entropy`.
+
+    See Also: `softxent.linear_cross_entropy`, `torch.nn.functional.linear_cross_entropy`.
     """
     if linear_weight.ndim > 2:
         raise ShapeError(
@@ -126,10 +131,15 @@ def linear_cross_entropy_with_stats(
     Cost: one matmul, three more in backward.
 
     Example:
+        >>> import torch
         >>> X, W = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
         >>> stats = linear_cross_entropy_with_stats(X, W, torch.tensor([1]), k=2)
         >>> stats.lse, stats.argmax, stats.hits
         (tensor([3.4076]), tensor([2]), tensor([True]))
+
+    Edge cases: as `LossStats`. Source: as `softxent.linear_cross_entropy`.
+
+    See Also: `linear_cross_entropy`, `cross_entropy_with_stats`.
     """
     options = LossOptions(
         weight=weight,
@@ -186,9 +196,14 @@ def linear_log_prob_and_entropy(
     Cost: one matmul, three more in backward.
 
     Example:
+        >>> import torch
         >>> X, W = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
         >>> linear_log_prob_and_entropy(X, W, torch.tensor([1]))
         (tensor([-1.4076]), tensor([0.8324]))
+
+    Edge cases: as `LossStats`. Source: as `softxent.linear_cross_entropy`.
+
+    See Also: `linear_cross_entropy_with_stats`.
     """
     op = "linear_log_prob_and_entropy"
     if ids.is_floating_point():

@@ -29,7 +29,19 @@ __all__ = [
 
 
 class Softmax(nn.Softmax):
-    """As `torch.nn.Softmax`."""
+    """As `torch.nn.Softmax`.
+
+    Args:
+        dim: the class axis.
+
+    Shape, errors, edge cases, cost: as `softxent.nn.functional.softmax`.
+
+    Example:
+        >>> Softmax(dim=0)(torch.tensor([0.0, 0.0]))
+        tensor([0.5000, 0.5000])
+
+    See Also: `torch.nn.Softmax`, `softxent.nn.functional.softmax`.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Probabilities of logits."""
@@ -37,7 +49,19 @@ class Softmax(nn.Softmax):
 
 
 class LogSoftmax(nn.LogSoftmax):
-    """As `torch.nn.LogSoftmax`."""
+    """As `torch.nn.LogSoftmax`.
+
+    Args:
+        dim: the class axis.
+
+    Shape, errors, edge cases, cost: as `softxent.nn.functional.log_softmax`.
+
+    Example:
+        >>> LogSoftmax(dim=0)(torch.tensor([0.0, 0.0]))
+        tensor([-0.6931, -0.6931])
+
+    See Also: `torch.nn.LogSoftmax`, `softxent.nn.functional.log_softmax`.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Log-probabilities of logits."""
@@ -53,6 +77,14 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         ignore_index, reduction, label_smoothing: as `softxent.cross_entropy`.
         axis, z_loss, softcap, temperature, inplace_backward: as
             `softxent.nn.functional.cross_entropy`; torch has none of them.
+
+    Shape, errors, edge cases, cost: as `softxent.nn.functional.cross_entropy`.
+
+    Example:
+        >>> CrossEntropyLoss()(torch.tensor([[2.0, -1.0, 0.1]]), torch.tensor([2]))
+        tensor(2.0818)
+
+    See Also: `torch.nn.CrossEntropyLoss`, `softxent.cross_entropy`.
     """
 
     def __init__(
@@ -89,7 +121,19 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
 
 
 class NLLLoss(nn.NLLLoss):
-    """As `torch.nn.NLLLoss`: pass it log-probabilities."""
+    """As `torch.nn.NLLLoss`: pass it log-probabilities.
+
+    Args:
+        weight, size_average, ignore_index, reduce, reduction: as torch's.
+
+    Shape, errors, edge cases, cost: as `softxent.nn.functional.nll_loss`.
+
+    Example:
+        >>> NLLLoss()(torch.tensor([[-0.5, -1.0]]), torch.tensor([1]))
+        tensor(1.)
+
+    See Also: `torch.nn.NLLLoss`, `softxent.nn.functional.nll_loss`.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of log-probabilities against class indices."""
@@ -103,7 +147,19 @@ class NLLLoss(nn.NLLLoss):
 
 
 class BCELoss(nn.BCELoss):
-    """As `torch.nn.BCELoss`: pass it probabilities."""
+    """As `torch.nn.BCELoss`: pass it probabilities.
+
+    Args:
+        weight, size_average, reduce, reduction: as torch's.
+
+    Shape, errors, edge cases, cost: as `softxent.nn.functional.binary_cross_entropy`.
+
+    Example:
+        >>> BCELoss()(torch.tensor([0.5]), torch.tensor([1.0]))
+        tensor(0.6931)
+
+    See Also: `torch.nn.BCELoss`, `softxent.nn.functional.binary_cross_entropy`.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of probabilities against targets in [0, 1]."""
@@ -113,7 +169,20 @@ class BCELoss(nn.BCELoss):
 
 
 class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
-    """As `torch.nn.BCEWithLogitsLoss`: pass it logits."""
+    """As `torch.nn.BCEWithLogitsLoss`: pass it logits.
+
+    Args:
+        weight, size_average, reduce, reduction, pos_weight: as torch's.
+
+    Shape, errors, edge cases, cost: as `softxent.nn.functional.binary_cross_entropy_with_logits`.
+
+    Example:
+        >>> BCEWithLogitsLoss()(torch.tensor([0.0]), torch.tensor([1.0]))
+        tensor(0.6931)
+
+    See Also: `torch.nn.BCEWithLogitsLoss`,
+    `softxent.nn.functional.binary_cross_entropy_with_logits`.
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of logits against targets in [0, 1]."""
@@ -146,6 +215,17 @@ class LinearCrossEntropyLoss(_Base):
 
     The layer is `linear`; share its weight with an embedding by
     `criterion.linear.weight = embedding.weight`.
+
+    Shape, errors, edge cases, cost: as `softxent.nn.functional.linear_cross_entropy`.
+
+    Example:
+        >>> criterion = LinearCrossEntropyLoss(2, 3)
+        >>> loss = criterion(torch.tensor([[1.0, 2.0]]), torch.tensor([1]))
+        >>> loss.backward()
+        >>> criterion.linear.weight.grad.shape
+        torch.Size([3, 2])
+
+    See Also: `torch.nn.LinearCrossEntropyLoss`, `softxent.linear_cross_entropy`.
     """
 
     weight: Tensor | None

@@ -48,6 +48,8 @@ class patch:  # noqa: N801  (it is called like a function)
         ...     loss = criterion(torch.tensor([[20.0, 0.0]]), torch.tensor([0]))
         >>> f"{loss:.2e}"                    # torch alone says 0.00e+00
         '2.06e-09'
+
+    See Also: `softxent.nn` as a replacement of `torch.nn` in code whose import can change.
     """
 
     def __init__(self) -> None:

@@ -30,6 +30,13 @@ class Mean:
         0.0875
         >>> Mean(0.0, 0).value
         nan
+
+    Raises:
+        OptionError: the weight is negative.
+
+    Edge cases: a mean over nothing has the weight 0 and the value NaN.
+
+    See Also: `torchmetrics.MeanMetric`, `keras.metrics.Mean`.
     """
 
     total: float

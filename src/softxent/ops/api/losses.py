@@ -91,6 +91,8 @@ def nll_loss(
 
     Cost: reads one number per row.
 
+    Source: as `cross_entropy`.
+
     Example:
         >>> from softxent import log_softmax
         >>> float(nll_loss(log_softmax([[2.0, -1.0, 0.1]]), [2]).round(4))
