@@ -22,7 +22,16 @@ import pytest
 import softxent
 from softxent import _native
 from softxent.errors import OptionError
-from softxent.ops.options import DEFAULTS, DETAILS, SCHEMA, LossKeywords, LossOptions
+from softxent.ops.options import (
+    DEFAULTS,
+    DETAILS,
+    SCHEMA,
+    LossKeywords,
+    LossOptions,
+    are_defaults_except,
+    check_options,
+    options_of,
+)
 from softxent.ops.spec import Loss, _kernel_options
 from tests.support.options import NAMES, OF_A_ROW, VALUES
 
@@ -212,18 +221,18 @@ def test_modules_that_were_pickled_before_an_option_existed() -> None:
     old = pickle.loads(pickle.dumps(loss))
     for name in set(NAMES) - set(inspect.signature(torch.nn.CrossEntropyLoss).parameters):
         del old.__dict__[name]
-    assert LossOptions.of_module(old) == DEFAULTS._replace(label_smoothing=0.1)
+    assert options_of(old) == DEFAULTS._replace(label_smoothing=0.1)
     logits, target = torch.from_numpy(Z), torch.from_numpy(Y)
     assert torch.equal(old(logits, target), loss(logits, target))
 
 
-def test_is_default_except() -> None:
-    assert DEFAULTS.is_default_except()
+def test_are_defaults_except() -> None:
+    assert are_defaults_except(DEFAULTS)
     for name in NAMES:
         changed = DEFAULTS._replace(**{name: VALUES[name]})
-        assert changed.is_default_except(name)
+        assert are_defaults_except(changed, name)
         if name != "weight":  # arrays aren't compared with ==; callers name the weight
-            assert not changed.is_default_except()
+            assert not are_defaults_except(changed)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +272,7 @@ def test_no_list_of_options_is_written_again() -> None:
 
 
 def test_defaults_are_valid() -> None:
-    assert DEFAULTS.checked("test") == DEFAULTS
+    assert check_options("test", DEFAULTS) == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -284,7 +293,7 @@ def test_defaults_are_valid() -> None:
 )
 def test_values_out_of_range_are_refused(option: str, value: Any, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        DEFAULTS._replace(**{option: value}).checked("test")
+        check_options("test", DEFAULTS._replace(**{option: value}))
 
 
 def test_every_option_has_details() -> None:

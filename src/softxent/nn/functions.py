@@ -350,8 +350,8 @@ def binary_cross_entropy(
         >>> binary_cross_entropy(torch.tensor([0.5]), torch.tensor([1.0]))
         tensor(0.6931)
 
-    See Also: `softxent.binary_cross_entropy`; `binary_cross_entropy_with_logits`, which is exact for
-    confident predictions.
+    See Also: `softxent.binary_cross_entropy`; `binary_cross_entropy_with_logits`, which is exact
+    for confident predictions.
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)

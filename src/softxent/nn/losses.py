@@ -15,7 +15,7 @@ from softxent.errors import OptionError
 from softxent.nn import functions as F
 from softxent.ops.linear import tensors
 from softxent.ops.linear.loop import MAX_BYTES
-from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
+from softxent.ops.options import IGNORE_INDEX, Reduction, options_of
 
 __all__ = [
     "BCELoss",
@@ -114,7 +114,7 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         return F.cross_entropy_with_options(
             input,
             target,
-            LossOptions.of_module(self),
+            options_of(self),
             axis=self.axis,
             inplace_backward=self.inplace_backward,
         )
@@ -272,16 +272,14 @@ class LinearCrossEntropyLoss(_Base):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of features against class indices or class probabilities."""
-        options = LossOptions.of_module(self)
-        if options.ignore_index is None:  # torch's default
-            options = options._replace(ignore_index=IGNORE_INDEX)
+        ignore_index = IGNORE_INDEX if self.ignore_index is None else self.ignore_index
         return tensors.linear_cross_entropy(
             "linear_cross_entropy",
             input,
             self.linear.weight,
             target,
             self.linear.bias,
-            options,
+            options_of(self, ignore_index=ignore_index),
             max_bytes=self.max_bytes,
             skip_below=self.skip_below,
         )

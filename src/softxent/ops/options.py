@@ -21,15 +21,20 @@ __all__ = [
     "DEFAULTS",
     "DETAILS",
     "IGNORE_INDEX",
+    "NAMES",
     "SCHEMA",
     "LossKeywords",
     "LossOptions",
     "Option",
     "Reduction",
+    "are_defaults_except",
+    "check_options",
     "check_reduction",
     "integer",
     "number",
+    "options_of",
     "positive",
+    "with_weight",
 ]
 
 Reduction = Literal["none", "mean", "sum"]
@@ -161,25 +166,6 @@ class LossOptions(NamedTuple):
         Option("float", "divides the logits", positive),
     ] = 1.0
 
-    @classmethod
-    def of_module(cls, module: Any) -> LossOptions:
-        """The options that a module holds as attributes of the same names.
-
-        A module that was pickled before an option existed gets that option's default.
-        """
-        return cls(*[getattr(module, name, getattr(DEFAULTS, name)) for name in cls._fields])
-
-    def is_default_except(self, *names: str) -> bool:
-        """Whether every option that isn't named here has its default."""
-        others = (name for name in self._fields if name not in names)
-        return all(getattr(self, name) == getattr(DEFAULTS, name) for name in others)
-
-    def checked(self, op: str) -> LossOptions:
-        """The same options as valid Python numbers, or an `OptionError` that names one."""
-        return LossOptions(
-            *(DETAILS[name].check(op, name, value) for name, value in self._asdict().items())
-        )
-
 
 DEFAULTS = LossOptions()
 DETAILS: dict[str, Option] = {
@@ -187,6 +173,42 @@ DETAILS: dict[str, Option] = {
     for name, hint in get_type_hints(LossOptions, include_extras=True).items()
 }
 SCHEMA = ", ".join(f"{DETAILS[name].schema} {name}" for name in LossOptions._fields)
+NAMES = LossOptions._fields
+
+
+# Functions instead of methods: torch.compile before torch 2.13 records no methods of a named tuple,
+# and no slices of one.
+
+
+def check_options(op: str, options: LossOptions) -> LossOptions:
+    """The same options as valid Python numbers, or an `OptionError` that names one."""
+    pairs = zip(NAMES, options, strict=True)
+    return LossOptions(*[DETAILS[name].check(op, name, value) for name, value in pairs])
+
+
+def options_of(module: Any, **others: Any) -> LossOptions:
+    """The options that a module holds as attributes of the same names, but for `others`.
+
+    A module that was pickled before an option existed gets that option's default.
+    """
+    values = []
+    for name, default in zip(NAMES, DEFAULTS, strict=True):
+        values.append(others[name] if name in others else getattr(module, name, default))
+    return LossOptions(*values)
+
+
+def with_weight(options: LossOptions, weight: Any) -> LossOptions:
+    """The same options with other class weights."""
+    values: list[Any] = [*options]
+    return LossOptions(weight, *values[1:])
+
+
+def are_defaults_except(options: LossOptions, *names: str) -> bool:
+    """Whether every option that isn't named here has its default."""
+    for name, value, default in zip(NAMES, options, DEFAULTS, strict=True):
+        if name not in names and value != default:
+            return False
+    return True
 
 
 class LossKeywords(TypedDict, total=False):

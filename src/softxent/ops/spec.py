@@ -14,7 +14,10 @@ from typing import Any, Literal
 from softxent.errors import DTypeError, OptionError, ShapeError
 from softxent.ops.options import (
     DEFAULTS,
+    NAMES,
     LossOptions,
+    are_defaults_except,
+    check_options,
     check_reduction,
     integer,
     number,
@@ -68,7 +71,7 @@ class Loss:
             and options.reduction != "none"
             and options.ignore_index is not None
             # Any other option keeps the loss off the fast path, which doesn't compute it.
-            and options.is_default_except("ignore_index", "reduction", "label_smoothing")
+            and are_defaults_except(options, "ignore_index", "reduction", "label_smoothing")
         )
         object.__setattr__(self, "is_plain", plain)
         object.__setattr__(self, "kernel_options", _kernel_options(options))
@@ -100,7 +103,7 @@ class Loss:
                 again and again. A graph that is being recorded can't use a cache.
         """
         arguments = (op, tuple(logits_shape), tuple(target_shape), target_kind, axis, name)
-        scalars = options[1:]  # without the weight
+        _, *scalars = options  # without the weight
         if remember:
             try:
                 return _remembered(*arguments, *scalars)
@@ -127,7 +130,7 @@ class Loss:
             classes=logits_shape[axis],
             rows=rows,
             target_kind=_target_kind(op, logits_shape, rows, axis, target_shape, kind, name),
-            options=LossOptions(None, *options).checked(op),
+            options=check_options(op, LossOptions(None, *options)),
         )
 
     @classmethod
@@ -151,7 +154,7 @@ def _kernel_options(options: LossOptions) -> dict[str, Any]:
     """The options as the kernels take them, without weight and reduction."""
     return {
         name: _KERNEL_VALUE_OF_NONE[name] if value is None else value
-        for name, value in options._asdict().items()
+        for name, value in zip(NAMES, options, strict=True)
         if name not in ("weight", "reduction")
     }
 

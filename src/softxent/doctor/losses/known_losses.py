@@ -17,7 +17,7 @@ from softxent.doctor.arrays.check import judge_arguments
 from softxent.doctor.arrays.loss_arguments import LossArguments, LossName
 from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.selection import RuleSelection
-from softxent.ops.options import DEFAULTS, IGNORE_INDEX
+from softxent.ops.options import DEFAULTS, IGNORE_INDEX, NAMES
 
 __all__ = [
     "FUNCTIONS",
@@ -56,8 +56,8 @@ _NAMES: dict[str, LossName] = {
 }
 
 
-# The options of `LossOptions` that torch's functions have as well; any other changes the formula.
-_OPTIONS_OF_TORCH = ("weight", "ignore_index", "reduction", "label_smoothing")
+# The options that torch's own loss has as well; any other one changes the formula.
+_OPTIONS_OF_TORCH = set(NAMES) & set(inspect.signature(torch.nn.CrossEntropyLoss).parameters)
 # The rules that compare a loss with 0, with ln C or with the entropy of the targets.
 _RULES_ON_SIZE = frozenset(
     {

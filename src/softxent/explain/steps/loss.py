@@ -10,6 +10,7 @@ import numpy as np
 from softxent.explain.numbers import Numbers
 from softxent.explain.steps.document import Block, Column, Formula, Remark, Step, Table
 from softxent.explain.steps.row import RowLoss, class_label, shown_names, with_remainder
+from softxent.ops.options import are_defaults_except
 from softxent.render.numbers import exact, short, ten_digits
 from softxent.render.text import align_decimals
 
@@ -19,8 +20,8 @@ __all__ = ["loss_steps"]
 def loss_steps(numbers: Numbers, shown: list[int], loss: RowLoss) -> Iterator[Step]:
     """The target, the loss, the gradient, the mean, and how softxent computes it."""
     # With one true class, and no option that adds to the loss, it is a single logarithm.
-    unchanged = numbers.options.is_default_except(
-        "weight", "ignore_index", "reduction", "softcap", "temperature"
+    unchanged = are_defaults_except(
+        numbers.options, "weight", "ignore_index", "reduction", "softcap", "temperature"
     )
     single = loss.target if unchanged else None
     if single is None:

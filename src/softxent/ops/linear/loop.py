@@ -23,6 +23,7 @@ import numpy as np
 
 from softxent import _native
 from softxent.ops.linear.matmuls import Matmuls
+from softxent.ops.options import are_defaults_except
 from softxent.ops.spec import Loss
 from softxent.ops.types import Array
 
@@ -307,8 +308,8 @@ class LinearHead:
         # Then only targets have a negative gradient: elsewhere it is p >= 0 times a factor.
         positive = limit.positive and loss.target_kind == "index"
         # Any other option may make more of them negative.
-        positive &= loss.options.is_default_except(
-            "ignore_index", "reduction", "softcap", "temperature"
+        positive &= are_defaults_except(
+            loss.options, "ignore_index", "reduction", "softcap", "temperature"
         )
         reached = np.empty(loss.classes, bool)
         for block in self._blocks(_BLOCK):

@@ -16,7 +16,7 @@ from torch import Tensor
 from softxent.errors import DTypeError, OptionError, ShapeError
 from softxent.ops import checks, spec
 from softxent.ops.arrays.intake import receive
-from softxent.ops.options import LossOptions
+from softxent.ops.options import LossOptions, with_weight
 from softxent.ops.spec import Loss
 from softxent.ops.tensors import torch_private
 from softxent.ops.tensors.dtypes import FLOATING, KIND, computed, loss_dtype
@@ -56,7 +56,7 @@ def all_beside(
 ) -> tuple[Tensor, LossOptions]:
     """Target and class weights as tensors on the device of the reference."""
     if options.weight is not None:
-        options = options._replace(weight=beside(op, "weight", options.weight, reference))
+        options = with_weight(options, beside(op, "weight", options.weight, reference))
     return beside(op, "target", target, reference), options
 
 
