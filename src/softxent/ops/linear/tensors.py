@@ -79,7 +79,7 @@ def _autocast(
     features: Tensor, classifier: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The tensors as torch's linear would convert them under autocast."""
-    # torch.amp.is_autocast_available isn't used, because torch 2.7 can't compile it.
+    # torch.amp.is_autocast_available isn't used, because torch.compile can't trace it in torch 2.7.
     device = features.device.type
     if device == "meta" or not torch.is_autocast_enabled(device):
         return features, classifier, bias
