@@ -16,36 +16,6 @@ from softxent.ops.options import Reduction
 N, C, L = 4, 3, 5
 
 
-def test_names() -> None:
-    """A change here is a change for every user."""
-    modules = {
-        "BCELoss",
-        "BCEWithLogitsLoss",
-        "CrossEntropyLoss",
-        "LinearCrossEntropyLoss",
-        "LogSoftmax",
-        "NLLLoss",
-        "Softmax",
-    }
-    assert set(nn.__all__) == {*modules, "LossStats", "functional", "patch"}
-    losses = {
-        "binary_cross_entropy",
-        "binary_cross_entropy_with_logits",
-        "cross_entropy",
-        "nll_loss",
-    }
-    linear = {
-        "linear_cross_entropy",
-        "linear_cross_entropy_with_stats",
-        "linear_log_prob_and_entropy",
-    }
-    extras = {"cross_entropy_with_stats", "log_softmax", "softmax"}
-    assert set(nn.functional.__all__) == losses | linear | extras
-    assert nn.LossStats._fields == ("loss", "lse", "entropy", "argmax", "hits")
-    keywords = list(inspect.signature(nn.functional.cross_entropy).parameters)[8:]
-    assert keywords == ["axis", "z_loss", "softcap", "temperature", "inplace_backward"]
-
-
 def batch(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(N, C, L, generator=generator, dtype=torch.float64, requires_grad=True)
