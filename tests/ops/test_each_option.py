@@ -16,10 +16,10 @@ import pytest
 
 import softxent
 from softxent.ops import reference
-from softxent.ops.options import DEFAULTS, LossOptions
+from softxent.ops.options import DEFAULTS, NAMES, LossOptions
 from tests.ops.test_options import WITH_ALL
 from tests.support import oracle
-from tests.support.options import NAMES, OF_A_ROW, VALUES
+from tests.support.options import OF_A_ROW, VALUES
 
 DOCS = Path(__file__).parents[2] / "docs"
 

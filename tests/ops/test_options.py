@@ -25,6 +25,7 @@ from softxent.errors import OptionError
 from softxent.ops.options import (
     DEFAULTS,
     DETAILS,
+    NAMES,
     SCHEMA,
     LossKeywords,
     LossOptions,
@@ -33,7 +34,7 @@ from softxent.ops.options import (
     options_of,
 )
 from softxent.ops.spec import Loss, _kernel_options
-from tests.support.options import NAMES, OF_A_ROW, VALUES
+from tests.support.options import OF_A_ROW, VALUES
 
 SOURCES = Path(softxent.__file__).parent
 
@@ -255,6 +256,28 @@ def test_lists_in_other_tests_have_every_option(name: str, module: str) -> None:
     given = set(listed) if name == "PLAIN" else {option for entry in entries for option in entry}
     missing = [option for option in OF_A_ROW if option not in given and option != "weight"]
     assert not missing, f"{name} in tests/{module.replace('.', '/')}.py lacks {missing}"
+
+
+def test_contributing_names_every_file_that_an_option_is_in() -> None:
+    """By the example of z_loss: its identifiers in the package, its name in the kernels."""
+    root = Path(__file__).parents[2]
+    text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("## Adding an option\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(?:[\w./]*/)?(\w+\.(?:py|pyi|h|cc))`", section))
+    files = [path for path in SOURCES.rglob("*.py*") if path.suffix in (".py", ".pyi")]
+    with_option = {path.name for path in files if "z_loss" in _identifiers(path)}
+    kernels = [path for path in (root / "native").rglob("*.*") if path.suffix in (".h", ".cc")]
+    with_option |= {path.name for path in kernels if "z_loss" in path.read_text(encoding="utf-8")}
+    tests = {path.name for path in (root / "tests").rglob("*.py")}
+    assert sorted(with_option - named) == [], "add them to Adding an option in CONTRIBUTING.md"
+    assert sorted(named - with_option - tests) == [], "there is no such file, or it has no option"
+
+
+def _identifiers(path: Path) -> set[str]:
+    """Names of arguments, keywords, attributes and variables."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    fields = ("arg", "attr", "id")
+    return {str(getattr(node, field)) for node in nodes for field in fields if hasattr(node, field)}
 
 
 def test_no_list_of_options_is_written_again() -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from softxent.ops.options import LossOptions
+from softxent.ops.options import NAMES
 
-NAMES = LossOptions._fields
 # The options that change the loss of a row; the others choose rows or how losses are added up.
 OF_A_ROW = tuple(name for name in NAMES if name not in ("ignore_index", "reduction"))
 
