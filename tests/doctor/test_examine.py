@@ -70,6 +70,18 @@ def test_the_size_of_a_loss_with_other_options_is_not_judged(
         )
 
 
+def test_the_class_axis_of_a_loss_is_used(batch: tuple[Tensor, Tensor]) -> None:
+    inputs, target = batch[0].reshape(8, 4, 8), batch[1].reshape(8, 4)
+    one_hot = nn.functional.one_hot(target, 5).float()
+    loss = softxent.nn.CrossEntropyLoss(axis=-1)
+    for labels in (target, one_hot):
+        diagnosis = doctor.examine(nn.Linear(8, 5), (inputs, labels), loss)
+        assert diagnosis.rules == ()
+        assert {"start-loss", "cannot-overfit"} <= set(diagnosis.checked)
+    model = nn.Sequential(nn.Linear(8, 5), nn.Softmax(dim=-1))
+    assert doctor.examine(model, (inputs, target), loss).rules[0] == "softmax-twice"
+
+
 def test_the_size_of_a_loss_with_default_options_is_judged(batch: tuple[Tensor, Tensor]) -> None:
     inputs, target = batch
     model = nn.Linear(8, 4)

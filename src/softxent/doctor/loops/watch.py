@@ -165,7 +165,7 @@ class Watch:
         known = known or self._known or loss_by_value(value, scores, target)
         if known is not None:
             self._known = known
-            self._classes = 2 if known.binary else scores.shape[1 if scores.ndim > 1 else 0]
+            self._classes = 2 if known.binary else scores.shape[known.class_axis(scores)]
             try:
                 diagnosis = known.check(scores, target, self._rules)
             except SoftxentError as error:  # must not stop the user's training

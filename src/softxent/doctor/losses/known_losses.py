@@ -78,6 +78,7 @@ class KnownLoss:
     Attributes:
         name: which loss it is.
         weight, ignore_index, reduction, label_smoothing: the options that it applies.
+        axis: the class axis, if it isn't torch's.
         pos_weight: of a binary loss.
         other_options: the names of its options that change the formula of torch's loss, such as
             z_loss or temperature.
@@ -89,6 +90,7 @@ class KnownLoss:
     ignore_index: int = IGNORE_INDEX
     reduction: str = "mean"
     label_smoothing: float = 0.0
+    axis: int | None = None
     pos_weight: Tensor | None = None
     other_options: tuple[str, ...] = ()
     by_value: bool = False
@@ -98,8 +100,12 @@ class KnownLoss:
         """Whether each score is one decision between two classes."""
         return self.name.startswith("binary")
 
+    def class_axis(self, scores: Tensor) -> int:
+        """The class axis of scores, or of target probabilities."""
+        return self.axis if self.axis is not None else min(1, scores.ndim - 1)
+
     def check(self, scores: Tensor, target: Tensor, rules: RuleSelection) -> Diagnosis:
-        """Judge its arguments by the rules on arrays, with the classes on torch's axis."""
+        """Judge its arguments by the rules on arrays, with the classes on its own axis."""
         if self.binary:
             if self.by_value and target.numel() == scores.numel():
                 target = target.reshape(scores.shape)
@@ -109,7 +115,7 @@ class KnownLoss:
                 scores,
                 target,
                 loss=self.name,
-                axis=1 if scores.ndim > 1 else None,
+                axis=self.class_axis(scores),
                 weight=self.weight,
                 ignore_index=self.ignore_index,
                 reduction=self.reduction,
@@ -159,6 +165,7 @@ def known_loss(loss: object, given: Mapping[str, Any] | None = None) -> KnownLos
         ignore_index=int(option("ignore_index", IGNORE_INDEX)),
         reduction=str(option("reduction", "mean")),
         label_smoothing=float(option("label_smoothing", 0.0)),
+        axis=option("axis", None),
         pos_weight=pos_weight if isinstance(pos_weight, Tensor) else None,
         other_options=tuple(
             key

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from softxent.doctor.arrays.check import judge_arguments
-from softxent.doctor.arrays.loss_arguments import LossArguments, LossName
+from softxent.doctor.arrays.loss_arguments import LossArguments
 from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.finding import Finding
 from softxent.doctor.losses.known_losses import (
@@ -231,7 +231,7 @@ class _Examination:
     ) -> ModelMeasurements:
         """Run the model forward, backward and through a short training, on copies."""
         name = known.name if known is not None else None
-        classes = _classes(outputs, name)
+        classes = _classes(outputs, known)
         reduction = known.reduction if known else getattr(self.loss, "reduction", "mean")
         loss = with_mean(self.loss, reduction)
         initial_loss = None
@@ -264,7 +264,7 @@ class _Examination:
         )
 
 
-def _classes(outputs: Tensor, name: LossName | None) -> int:
-    if name is not None and name.startswith("binary"):
-        return 2
-    return outputs.shape[1] if outputs.ndim > 1 else outputs.shape[0]
+def _classes(outputs: Tensor, known: KnownLoss | None) -> int:
+    if known is None:
+        return outputs.shape[min(1, outputs.ndim - 1)]
+    return 2 if known.binary else outputs.shape[known.class_axis(outputs)]

@@ -103,7 +103,7 @@ def _label_count(target: Tensor, known: KnownLoss | None) -> int:
     if known is None or known.binary:
         return target.numel()
     if target.is_floating_point():
-        return target.numel() // target.shape[1]
+        return target.numel() // target.shape[known.class_axis(target)]
     return int((target != known.ignore_index).sum())
 
 
@@ -144,7 +144,7 @@ def _soft_targets(target: Tensor, known: KnownLoss, classes: int) -> tuple[Tenso
     if known.weight is not None:
         weight = known.weight.double()
     if target.is_floating_point():
-        rows = target.double().movedim(1, -1).reshape(-1, classes)
+        rows = target.double().movedim(known.class_axis(target), -1).reshape(-1, classes)
         return weight * ((1 - share) * rows + share / classes), float(len(rows))
     kept = target[target != known.ignore_index].long()
     seen, column = torch.unique(kept, return_inverse=True)
