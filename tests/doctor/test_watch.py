@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from softxent import doctor
 from softxent.errors import OptionError
-from softxent.nn import functions
+from softxent.nn import functional as softxent_functional
 from tests.doctor.models import classifier
 
 
@@ -106,8 +106,8 @@ def test_watch_takes_the_options_of_a_call(batch: tuple[Tensor, Tensor]) -> None
 
 def test_watch_judges_no_size_of_a_loss_with_other_options(batch: tuple[Tensor, Tensor]) -> None:
     model = nn.Linear(8, 4)
-    with doctor.watch(model, functions.cross_entropy) as watching:
-        functions.cross_entropy(model(batch[0]) * torch.nan, batch[1], z_loss=5.0)
+    with doctor.watch(model, softxent_functional.cross_entropy) as watching:
+        softxent_functional.cross_entropy(model(batch[0]) * torch.nan, batch[1], z_loss=5.0)
     diagnosis = watching.diagnosis
     assert {"not-finite", "loss-not-finite"} <= set(diagnosis.rules)
     assert not {"stuck-loss", "loss-floor", "zero-loss"} & set(diagnosis.checked)

@@ -59,3 +59,7 @@ def test_a_model_needs_one_changed_import() -> None:
     loss.backward()
     assert isinstance(criterion, torch.nn.CrossEntropyLoss)
     assert all(p.grad is not None for p in nn.Module.parameters(model))
+
+
+def test_functions_have_their_public_path() -> None:
+    assert {getattr(F, name).__module__ for name in F.__all__} == {"softxent.nn.functional"}

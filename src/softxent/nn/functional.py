@@ -53,3 +53,8 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     theirs = (name for name in dir(torch.nn.functional) if not name.startswith("_"))
     return sorted({*__all__, *theirs})
+
+
+# The public path, for tracebacks, documentation and `softxent.doctor.watch`.
+for _name in __all__:
+    globals()[_name].__module__ = __name__
