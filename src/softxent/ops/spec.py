@@ -16,11 +16,13 @@ from softxent.ops.options import (
     DEFAULTS,
     NAMES,
     LossOptions,
+    Reduction,
     are_defaults_except,
     check_options,
     check_reduction,
     integer,
     number,
+    with_weight,
 )
 
 __all__ = [
@@ -102,14 +104,16 @@ class Loss:
             remember: look the answer up in a cache, since a training loop asks for the same loss
                 again and again. A graph that is being recorded can't use a cache.
         """
-        arguments = (op, tuple(logits_shape), tuple(target_shape), target_kind, axis, name)
-        _, *scalars = options  # without the weight
+        if options.weight is not None:
+            options = with_weight(options, None)
+        arguments = (op, tuple(logits_shape), tuple(target_shape), target_kind, axis, name, options)
         if remember:
             try:
-                return _remembered(*arguments, *scalars)
+                # With its kind, so that ignore_index=-100.0 doesn't get the answer for -100.
+                return _remembered(isinstance(options.ignore_index, int), *arguments)
             except TypeError:  # an unhashable option, such as an array of one number
                 pass
-        return cls._checked(*arguments, *scalars)
+        return cls._checked(*arguments)
 
     @classmethod
     def _checked(
@@ -120,7 +124,7 @@ class Loss:
         kind: str,
         axis: int,
         name: str,
-        *options: Any,
+        options: LossOptions,
     ) -> Loss:
         axis = check_axis(op, axis, len(logits_shape), name)
         rows = logits_shape[:axis] + logits_shape[axis + 1 :]
@@ -130,24 +134,42 @@ class Loss:
             classes=logits_shape[axis],
             rows=rows,
             target_kind=_target_kind(op, logits_shape, rows, axis, target_shape, kind, name),
-            options=check_options(op, LossOptions(None, *options)),
+            options=check_options(op, options),
         )
 
     @classmethod
-    def elementwise(cls, op: str, shape: Sequence[int], reduction: str) -> Loss:
-        """A binary loss, one number per element: two classes, of which only one has a logit."""
-        return cls(
-            op=op,
-            axis=len(shape),
-            classes=2,
-            rows=tuple(shape),
-            target_kind="probabilities",
-            options=LossOptions(reduction=check_reduction(op, "reduction", reduction)),
-        )
+    def elementwise(
+        cls, op: str, shape: Sequence[int], reduction: str, *, remember: bool = True
+    ) -> Loss:
+        """A binary loss, one number per element: two classes, of which only one has a logit.
+
+        Args:
+            op, remember: as `of`.
+            shape: of the logits and of the target.
+            reduction: as the caller gave it.
+        """
+        checked = check_reduction(op, "reduction", reduction)
+        make = _remembered_elementwise if remember else _elementwise
+        return make(op, tuple(shape), checked)
 
 
-# `typed`, so that ignore_index=-100.0 doesn't get the answer for -100.
-_remembered = functools.lru_cache(maxsize=256, typed=True)(Loss._checked)
+@functools.lru_cache(maxsize=256, typed=True)
+def _remembered(is_integer: bool, *arguments: Any) -> Loss:
+    return Loss._checked(*arguments)
+
+
+def _elementwise(op: str, shape: tuple[int, ...], reduction: Reduction) -> Loss:
+    return Loss(
+        op=op,
+        axis=len(shape),
+        classes=2,
+        rows=shape,
+        target_kind="probabilities",
+        options=LossOptions(reduction=reduction),
+    )
+
+
+_remembered_elementwise = functools.lru_cache(maxsize=256)(_elementwise)
 
 
 def _kernel_options(options: LossOptions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from softxent.ops import checks, spec
 from softxent.ops.options import LossOptions, check_reduction
 from softxent.ops.spec import Loss
-from softxent.ops.tensors import decompositions, intake, kernels, operators
+from softxent.ops.tensors import decompositions, intake, kernels, operators, torch_private
 from softxent.ops.tensors.dtypes import computed, loss_dtype
 from softxent.ops.tensors.reductions import reduce
 from softxent.ops.tensors.routing import is_traced, kernels_take, wants_gradient
@@ -69,7 +69,8 @@ def binary_cross_entropy(
     op: str, probs: Tensor, target: Any, weight: Any, *, reduction: str
 ) -> Tensor:
     """Cross-entropy of the probability of one of two classes."""
-    loss = Loss.elementwise(op, probs.shape, reduction)
+    traced = is_traced() or torch_private.in_jit_trace()
+    loss = Loss.elementwise(op, probs.shape, reduction, remember=not traced)
     p = computed(probs)
     y = checked_probabilities(op, p, target, reduction)
     zero = torch.zeros_like(p)
@@ -101,12 +102,13 @@ def binary_cross_entropy_with_logits(
     any_weight: bool = False,
 ) -> Tensor:
     """Softmax cross-entropy over the two logits [0, x], with the soft target [1 - y, v y]."""
-    loss = Loss.elementwise(op, logits.shape, reduction)
+    traced = is_traced() or torch_private.in_jit_trace()
+    loss = Loss.elementwise(op, logits.shape, reduction, remember=not traced)
     y = intake.receive_binary(op, "logits", logits, target)
     v = intake.element_weight(op, pos_weight, logits, any_weight=any_weight)
     w = intake.element_weight(op, weight, logits, any_weight=any_weight)
     others_differentiate = torch.is_grad_enabled() and wants_gradient(y, v, w)
-    if is_traced() or others_differentiate or not kernels_take(logits, y, v, w):
+    if traced or others_differentiate or not kernels_take(logits, y, v, w):
         y = operators.check_binary_target(op, y)
         return decompositions.binary_cross_entropy(loss, logits, y, v, w)
     if not y.is_floating_point():
