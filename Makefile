@@ -8,8 +8,8 @@ NATIVE := $(wildcard native/*.h native/*.cc native/*/*.h native/*/*.cc native/*/
 
 CHECKS := check-format check-lint check-types check-imports check-words check-commits
 
-.PHONY: demo test quick lowest newest check $(CHECKS) bench wheel wheel-test sanitize fuzz \
-	format hooks clean
+.PHONY: demo test quick lowest newest check $(CHECKS) bench wheel wheel-test compilers sanitize \
+	fuzz format hooks clean
 .DEFAULT_GOAL := test
 
 # Train, evaluate and explain a classifier of handwritten digits.
@@ -81,6 +81,27 @@ wheel-test: wheel
 		-c constraints.txt dist/*.whl pytest hypothesis mpmath
 	PATH=$(abspath $(BARE)) $(BARE)/python -m pytest -q
 
+# The kernels built from the sdist, and their tests, with every compiler here that can build them:
+# `make compilers COMPILERS="g++-11 clang++-14"`. On Debian and Ubuntu they are the packages g++-11,
+# clang-14 and so on. -S excludes the editable install, so that the package is the one in
+# build/compilers.
+COMPILERS ?= $(foreach name,$(foreach n,11 12 13 14 15 16,g++-$n) \
+	$(foreach n,14 15 16 17 18 19 20 21 22,clang++-$n),$(if $(shell command -v $(name)),$(name)))
+PURELIB = $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
+compilers: $(COMPILERS:%=build/compilers/%/tested)
+	@echo "built and tested with: $(COMPILERS)"
+
+build/compilers/sdist/made: $(READY)
+	rm -rf $(@D)
+	$(BIN)/python -m build --quiet --sdist --outdir $(@D)
+	touch $@
+
+build/compilers/%/tested: build/compilers/sdist/made
+	rm -rf $(@D)
+	CXX=$* $(BIN)/python -m pip install --quiet --no-deps --target $(@D) build/compilers/sdist/*.tar.gz
+	PYTHONPATH=$(@D):$(PURELIB) $(BIN)/python -S -m pytest -q tests/native
+	touch $@
+
 # Random calls of the kernels: `make fuzz CALLS=1000000 SEED=1`.
 CALLS ?= 100000
 SEED ?= 0
@@ -93,7 +114,7 @@ fuzz: $(READY)
 SANITIZED := build/sanitized
 SANITIZERS = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-	PYTHONPATH=$(SANITIZED):$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
+	PYTHONPATH=$(SANITIZED):$(PURELIB)
 sanitize: $(READY)
 	rm -rf $(SANITIZED)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(SANITIZED) \

@@ -3,9 +3,31 @@
 #include <cstring>
 
 #include "levels.h"
+#ifdef SOFTXENT_X86_64_LEVELS
+#include <cpuid.h>
+#endif
 
 namespace softxent {
 namespace {
+
+#ifdef SOFTXENT_X86_64_LEVELS
+// The features of the levels one by one, because __builtin_cpu_supports doesn't know the levels in
+// GCC 11 and Clang 16. It says whether the operating system saves the wide registers, too. MOVBE,
+// F16C and LZCNT, which it doesn't know in Clang 14, need no other registers than AVX2.
+bool runs_x86_64_v3() {
+  constexpr unsigned kMovbeAndF16c = 1u << 22 | 1u << 29, kLzcnt = 1u << 5;
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & kMovbeAndF16c) != kMovbeAndF16c) return false;
+  if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || (c & kLzcnt) == 0) return false;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+}
+bool runs_x86_64_v4() {
+  return runs_x86_64_v3() && __builtin_cpu_supports("avx512f") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
 
 struct Level {
   const char* name;
@@ -24,10 +46,8 @@ struct Level {
 
 const Level kLevels[] = {
 #ifdef SOFTXENT_X86_64_LEVELS
-    SOFTXENT_LEVEL_ENTRY("x86-64-v4", x86_64_v4,
-                         [] { return __builtin_cpu_supports("x86-64-v4") != 0; }),
-    SOFTXENT_LEVEL_ENTRY("x86-64-v3", x86_64_v3,
-                         [] { return __builtin_cpu_supports("x86-64-v3") != 0; }),
+    SOFTXENT_LEVEL_ENTRY("x86-64-v4", x86_64_v4, runs_x86_64_v4),
+    SOFTXENT_LEVEL_ENTRY("x86-64-v3", x86_64_v3, runs_x86_64_v3),
 #endif
     SOFTXENT_LEVEL_ENTRY("baseline", baseline, [] { return true; }),
 };

@@ -51,7 +51,7 @@ struct CompensatedSum {
   }
   SOFTXENT_INLINE CompensatedSum times(CompensatedSum other) const {
     const V<T> p = hi * other.hi;
-    return {p, product_error<T>(hi, other.hi, p) + (hi * other.lo + lo * other.hi)};
+    return {p, product_error<T>(hi, other.hi, p) + multiply_add(hi, other.lo, lo * other.hi)};
   }
   SOFTXENT_INLINE CompensatedSum scaled(V<T> power_of_2) const {
     return {hi * power_of_2, lo * power_of_2};

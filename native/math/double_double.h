@@ -41,7 +41,7 @@ SOFTXENT_INLINE inline DoubleDoubleVector operator+(DoubleDoubleVector a, Double
 SOFTXENT_INLINE inline DoubleDoubleVector operator-(DoubleDoubleVector a) { return {-a.hi, -a.lo}; }
 SOFTXENT_INLINE inline DoubleDoubleVector operator*(DoubleDoubleVector a, DoubleDoubleVector b) {
   const D p = a.hi * b.hi;
-  return {p, fma_vector(a.hi, b.hi, -p) + (a.hi * b.lo + a.lo * b.hi)};
+  return {p, fma_vector(a.hi, b.hi, -p) + multiply_add(a.hi, b.lo, a.lo * b.hi)};
 }
 // a + b for |a| >= |b|, without a final renormalization.
 SOFTXENT_INLINE inline DoubleDoubleVector fast_add(DoubleDoubleVector a, DoubleDoubleVector b) {

@@ -140,7 +140,7 @@ inline V<T> expm1(V<T> s) {
   const V<T> floor = broadcast<T>(-40);  // exp(s) - 1 rounds to -1 below it
   const V<T> unshifted = s < floor ? floor : s;
   const Exponential<T> e = exponential<T>(unshifted, broadcast<T>(C::kRound + C::kExponentZero));
-  const V<T> value = e.power * e.p + (e.power - 1);
+  const V<T> value = multiply_add(e.power, e.p, e.power - 1);
   return s == s ? value : s;
 }
 

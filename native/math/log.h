@@ -46,21 +46,23 @@ inline LogParts<T> log_in_parts(V<T> u, V<T> error, V<T> y, V<T> y_error) {
   const Mask<T> is_near_1 = k_bits == 64;
   const V<T> f = is_near_1 ? y : m - 1, c = is_near_1 ? y_error : error * down;
   // log(m + c) = log(m) + c / m; where m is far from 1, c contributes next to nothing.
-  const V<T> tail = c - c * f * (1 - f);
+  const V<T> tail = multiply_add(-c * f, 1 - f, c);
   const V<T> d = f + 2, part = reciprocal<T>(d), rough = f * part;
-  const V<T> z =
-      multiply_add(subtract_product<T>(f, rough, d) - rough * (f - (d - 2)), part, rough);
+  const V<T> z = multiply_add(multiply_add(-rough, f - (d - 2), subtract_product<T>(f, rough, d)),
+                              part, rough);
   const V<T> w = z * z;
   constexpr T kOdd[] = {T(1.0 / 21), T(1.0 / 19), T(1.0 / 17), T(1.0 / 15), T(1.0 / 13),
                         T(1.0 / 11), T(1.0 / 9),  T(1.0 / 7),  T(1.0 / 5),  T(1.0 / 3)};
   constexpr int kFirst = sizeof(T) == 4 ? 6 : 0;
   V<T> q = V<T>{} + kOdd[kFirst];
 #pragma GCC unroll 16
-  for (int i = kFirst + 1; i < 10; ++i) q = q * w + kOdd[i];
+  for (int i = kFirst + 1; i < 10; ++i) q = multiply_add(q, w, broadcast(kOdd[i]));
   // log m = 2 z + 2 z^3 q, with 2 z = f - z f: the leading terms f and k log(2) are exact.
   const V<T> whole = k * C::kLog2High, large = whole + f;
   const V<T> small =
-      (f - (large - whole)) + subtract_product<T>(k * C::kLog2Low + (2 * z * w * q + tail), z, f);
+      (f - (large - whole)) +
+      subtract_product<T>(multiply_add(k, broadcast(C::kLog2Low), multiply_add(2 * z * w, q, tail)),
+                          z, f);
   const Mask<T> finite = u < static_cast<T>(__builtin_inf());
   return {finite ? large : u, finite ? small : V<T>{}};
 }

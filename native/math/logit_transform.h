@@ -31,7 +31,7 @@ struct LogitTransform {
     using C = ExpConstants<double>;
     const Exponential<double> e =
         exponential<double>(s, broadcast<double>(C::kRound + C::kExponentZero));
-    return s < -708.0 ? V<double>{} : e.power * e.p + e.power;
+    return s < -708.0 ? V<double>{} : e.value();
   }
 
   // Replaces z by u, and g by g du/dz.

@@ -38,9 +38,9 @@ D log1p_of_share(D e) {
   const D z = e / (2 + e), w = z * z;
   D q = broadcast(1.0 / (2 * kTerms + 1));
 #pragma GCC unroll 17
-  for (int k = kTerms - 1; k > 0; --k) q = q * w + 1.0 / (2 * k + 1);
+  for (int k = kTerms - 1; k > 0; --k) q = multiply_add(q, w, broadcast(1.0 / (2 * k + 1)));
   const D twice = 2 * z;
-  return twice * (w * q) + twice;
+  return multiply_add(twice, w * q, twice);
 }
 
 D cost_of(D weight, D cost) { return weight == 0 ? D{} : weight * cost; }  // 0 log 0 = 0
@@ -68,7 +68,7 @@ BinarySum block(const BinaryTask& task, int64_t begin, int64_t n) {
     if (task.grad.data) {
       const D large = 1 / (1 + e), small = e * large;
       const D p = z < zero ? small : large, one_minus_p = z < zero ? large : small;
-      store(y.at + k, (no * p - yes * one_minus_p) * upstream[k] * task.scale);
+      store(y.at + k, multiply_add(no, p, -(yes * one_minus_p)) * upstream[k] * task.scale);
     }
     if (task.loss.data || task.sums) {
       const D tail = log1p_of_share<wide>(e);

@@ -112,8 +112,8 @@ inline V<T> permute(V<T> v, Mask<T> which) {
 
 // ---- Arithmetic
 
-// a * b + c, rounded once where there is an instruction for it. For the plain expression the
-// compiler decides by its surroundings; an exponential must have the same bits everywhere.
+// a * b + c, rounded once where there is an instruction for it. The plain expression is always
+// rounded twice.
 inline V<float> multiply_add(V<float> a, V<float> b, V<float> c);
 inline V<double> multiply_add(V<double> a, V<double> b, V<double> c);
 
@@ -156,7 +156,7 @@ inline V<T> force_evaluation(V<T> v) {
 // a * b + c * d. c * d is rounded on its own; with a fused multiply-add the rest is rounded once.
 template <class T>
 inline V<T> dot2(V<T> a, V<T> b, V<T> c, V<T> d) {
-  return a * b + force_evaluation<T>(c * d);
+  return multiply_add(a, b, c * d);
 }
 
 // 1 / d, within 1 ulp.

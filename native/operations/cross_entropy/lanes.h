@@ -255,7 +255,7 @@ class alignas(4096) CrossEntropyLanes {
   V<T> target_of(const Tile<T>& extra, const Rows& rows, int64_t j, int64_t l) const {
     V<T> t;
     if (task_.probabilities.data) {
-      t = keep_ * load(extra.at(j) + l) + spread_;
+      t = multiply_add(broadcast(keep_), load(extra.at(j) + l), broadcast(spread_));
     } else {
       t = rows.targets(l) == static_cast<Index>(j) ? broadcast(spread_ + keep_)
                                                    : broadcast(spread_);
@@ -340,7 +340,8 @@ class alignas(4096) CrossEntropyLanes {
     const V<T> low = multiply_add(tail.hi, factor.lo, tail.lo * factor.hi);
     const V<T> at_top = z_extra - multiply_add(tail.hi, factor.hi, low);
     const V<T> e = load(rows.e + l);  // of the target
-    const V<T> below = multiply_add(e, factor.hi, -weighted.hi) + (e * factor.lo - weighted.lo);
+    const V<T> below =
+        multiply_add(e, factor.hi, -weighted.hi) + multiply_add(e, factor.lo, -weighted.lo);
     g.factor.hi = factor.hi;
     g.factor.lo = factor.lo;
     g.at_target = e == lanes.top ? at_top : below;

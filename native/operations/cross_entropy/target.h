@@ -40,7 +40,14 @@ struct TargetDistribution {
     if (task.probabilities.data) {
       const Array& q = task.probabilities;
       read(q, row_offset(task.shape, q, i) + begin * q.class_stride, n, t);
-      for (int64_t j = 0; j < n; ++j) t[j] = keep * t[j] + spread;
+      const auto smoothed = [&](V<T> given) {
+        return multiply_add(broadcast(keep), given, broadcast(spread));
+      };
+      for_each_vector<T>(
+          n, [&](int64_t j) { store(t + j, smoothed(load(t + j))); },
+          [&](int64_t j, int64_t left) {
+            store_part(t + j, smoothed(load_part(t + j, left, T(0))), left);
+          });
     } else {
       for (int64_t j = 0; j < n; ++j) t[j] = spread;
       const int64_t y = task.index[i] - begin;
