@@ -11,6 +11,9 @@
 // or the alignment. An output may be exactly its input (same pointer, same strides); otherwise it
 // may not overlap it.
 //
+// Another thread may write to any array during a call. The result is then wrong, but no kernel
+// accesses memory outside the arrays, and every call ends: see arrays/class_index.h.
+//
 // float16 and bfloat16 are read and written as such and computed in float.
 #pragma once
 

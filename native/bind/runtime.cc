@@ -65,7 +65,7 @@ void bind_runtime(nb::module_& m) {
   m.def("last_streamed", &last_streamed);
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](int count) {
-    if (count < 1) throw nb::value_error("the number of threads is at least 1");
+    if (count < 1 || count > kMostThreads) throw nb::value_error("use 1 to 1024 threads");
     set_num_threads(count);
   });
 }

@@ -16,6 +16,12 @@ double run(const CrossEntropyTask& task, bool from_saved) {
   // The rows have many classes: an array of their losses is small beside them.
   const Scratch<double> losses(1, task.loss || from_saved ? 0 : task.shape.rows);
   CrossEntropyTask own = task;
+  // Threads that share a row take the same steps only if they read the same class.
+  int64_t index[kMostThreads];
+  if (task.index && task.shape.rows < kMostThreads) {
+    for (int64_t i = 0; i < task.shape.rows; ++i) index[i] = read_once(task.index + i);
+    own.index = index;
+  }
   if (!task.loss && !from_saved) own.loss = losses.of(0);
   const auto compute = [&](auto s) {
     CrossEntropyRows<T, dense, decltype(s)>(own, from_saved).run();
@@ -32,7 +38,7 @@ double run(const CrossEntropyTask& task, bool from_saved) {
   if (task.shape.classes == 0) {
     double total = 0;
     for (int64_t i = 0; i < task.shape.rows; ++i) {
-      const double loss = task.index && task.index[i] == task.ignore_index ? 0 : NAN;
+      const double loss = is_ignored(task, i) ? 0 : NAN;
       if (task.loss) task.loss[i] = loss;
       total += loss;
     }

@@ -5,6 +5,7 @@
 // for calls where the difference may cancel all digits of a double: targets with probability on
 // many classes, and z_loss. The result is correctly rounded except for differences below 2^-38 of
 // the larger term. Float32 logits need only double for the same.
+#include "arrays/class_index.h"
 #include "arrays/strided.h"
 #include "arrays/workers.h"
 #include "math/compensated_sum.h"
@@ -61,7 +62,7 @@ class GradientInDoubleDouble {
       if (q.data) {
         read(q, q_at + begin * q.class_stride, n, block.q);
       } else {
-        const int64_t y = task_.index[i] - begin;
+        const int64_t y = class_of(task_, i) - begin;
         for (int64_t j = 0; j < n; ++j) block.q[j] = 0;
         if (y >= 0 && y < n) block.q[y] = 1;
       }
@@ -84,7 +85,7 @@ class GradientInDoubleDouble {
   }
 
   void row(int64_t i) const {
-    if (task_.index && task_.index[i] == task_.ignore_index) return fill(i, 0);
+    if (is_ignored(task_, i)) return fill(i, 0);
     // The first maximum is left out of the sum, which then determines 1 - p of its class.
     double max = -INFINITY;
     int64_t top = 0;

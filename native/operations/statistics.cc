@@ -1,6 +1,7 @@
 // The statistics of a loss: entropy, the largest class, and whether the target is among the k
 // largest. Rows are processed in slices that fit the cache, the loss first and then the statistics,
 // so that the logits come from memory once.
+#include "arrays/class_index.h"
 #include "arrays/strided.h"
 #include "arrays/workers.h"
 #include "math/compensated_sum.h"
@@ -84,14 +85,14 @@ class Statistics {
 
  private:
   void row(int64_t i) const {
-    if (loss_.index && loss_.index[i] == loss_.ignore_index) {
+    if (is_ignored(loss_, i)) {
       task_.entropy[i] = 0;
       task_.argmax[i] = -1;
       task_.hits[i] = false;
       return;
     }
     const int64_t n = loss_.shape.classes, from = row_offset(loss_.shape, loss_.logits, i);
-    const int64_t y = loss_.index ? loss_.index[i] : most_probable(i);
+    const int64_t y = loss_.index ? class_of(loss_, i) : most_probable(i);
     const SavedStatistics saved = loss_.saved[i];
     const ShiftedExp<double> pivot(broadcast(saved.base));
     double z[kLength];
@@ -155,7 +156,7 @@ void cross_entropy_statistics(const StatisticsTask& task) {
   if (shape.classes == 0) {
     cross_entropy(task.loss);
     for (int64_t i = 0; i < shape.rows; ++i) {
-      const bool ignored = task.loss.index && task.loss.index[i] == task.loss.ignore_index;
+      const bool ignored = is_ignored(task.loss, i);
       task.entropy[i] = ignored ? 0 : NAN;
       task.argmax[i] = -1;
       task.hits[i] = false;

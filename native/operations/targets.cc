@@ -3,6 +3,7 @@
 //
 // The rows are reduced in blocks that don't depend on the number of threads, and the blocks are
 // added in their order. A worker gets the rows that its cache already holds.
+#include "arrays/class_index.h"
 #include "arrays/strided.h"
 #include "arrays/workers.h"
 #include "math/compensated_sum.h"
@@ -79,10 +80,10 @@ TargetCheck check_targets(const CrossEntropyTask& task) {
     if (outside != 0 || !weight) return {{static_cast<double>(kept), 0}, outside == 0};
     double each[kRows];
     for (int64_t i = 0; i < count; ++i) {
-      const int64_t y = index[begin + i];
-      each[i] = y == ignored ? 0
-                : wide       ? static_cast<const double*>(weight)[y]
-                             : static_cast<double>(static_cast<const float*>(weight)[y]);
+      const int64_t given = read_once(index + begin + i), y = within(given, classes);
+      each[i] = given == ignored ? 0
+                : wide           ? static_cast<const double*>(weight)[y]
+                                 : static_cast<double>(static_cast<const float*>(weight)[y]);
     }
     return {sum_of(each, count), true};
   });

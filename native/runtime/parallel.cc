@@ -216,7 +216,7 @@ Pool& the_pool() {
 int default_threads() {
   if (const char* text = std::getenv("OMP_NUM_THREADS")) {
     const int count = std::atoi(text);
-    if (count >= 1) return std::min(count, 1024);
+    if (count >= 1) return std::min(count, kMostThreads);
   }
   return usable_processors();
 }

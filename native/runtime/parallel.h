@@ -5,6 +5,8 @@
 
 namespace softxent {
 
+constexpr int kMostThreads = 1024;
+
 // How many threads should share `count` items of `cost` elements each: 1 where the work is small.
 int workers_for(int64_t count, int64_t cost);
 
@@ -44,6 +46,6 @@ void parallel_for(int workers, int64_t count, int64_t own, void* context,
                   void (*body)(void*, Worker&));
 
 int get_num_threads();
-void set_num_threads(int count);  // >= 1
+void set_num_threads(int count);  // 1 to kMostThreads
 
 }  // namespace softxent

@@ -555,6 +555,28 @@ def test_opcheck(reduction: Reduction, dtype: torch.dtype, wanted: tuple[bool, .
             )
 
 
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize("skip", [0.0, 1e-3])
+def test_a_target_overwritten_during_the_call(
+    skip: float, reduction: Reduction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is copied before it is checked: what another thread writes then changes nothing."""
+    given, same = inputs(classes=400), inputs(classes=400)
+    up = torch.ones(ROWS if reduction == "none" else ())
+    options: dict[str, Any] = {"reduction": reduction, "skip_below": skip}
+    want = gradients(ours(same, **options), up, same.leaves())
+    fill, memory = loop.LinearHead.fill, given.target.numpy()  # torch notices no write to it
+
+    def overwrite(head: loop.LinearHead, chunk: loop.Chunk) -> None:
+        fill(head, chunk)
+        memory[...] = 2**30
+
+    monkeypatch.setattr(loop.LinearHead, "fill", overwrite)
+    got = gradients(ours(given, **options), up, given.leaves())
+    assert (given.target == 2**30).all()
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
 # --- skip_below ---
 
 

@@ -145,6 +145,30 @@ def test_skipping_stays_within_its_bound() -> None:
     assert not np.array_equal(got.classifier, want.classifier)
 
 
+@pytest.mark.parametrize("layout", ["array", "columns"])
+@pytest.mark.parametrize("skip", [0.0, 1e-3])
+def test_a_target_overwritten_during_the_call(
+    skip: float, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is copied before it is checked: what another thread writes then changes nothing."""
+    w = 2 * RNG.standard_normal((400, WIDTH))
+    weight = RNG.random(400) + 0.5
+    want = with_grad(X, w, Y, weight=weight, skip_below=skip)
+    target = Y.copy() if layout == "array" else np.stack([Y, Y], 1)[:, 0]
+    fill = loop.LinearHead.fill
+
+    def overwrite(head: loop.LinearHead, chunk: loop.Chunk) -> None:
+        fill(head, chunk)
+        target[...] = 2**30
+
+    monkeypatch.setattr(loop.LinearHead, "fill", overwrite)
+    got = with_grad(X, w, target, weight=weight, skip_below=skip)
+    assert (target == 2**30).all()
+    assert got[0] == want[0]
+    for a, b in zip(got[1], want[1], strict=True):
+        assert np.array_equal(a, b)
+
+
 def test_mistakes_are_named() -> None:
     call = softxent.linear_cross_entropy
     with pytest.raises(ShapeError, match=r"have 6 numbers per row, but .* needs 5"):

@@ -239,6 +239,13 @@ class alignas(4096) CrossEntropyLanes {
     }
     rows.ignored = ignored != 0;
     for (int64_t l = known; l < width_; ++l) rows.target[l] = 0;
+    // They address memory: see arrays/class_index.h. Behind the barrier the compiler can't read
+    // them from the caller's array again.
+    __asm__ volatile("" : : "r"(rows.target) : "memory");
+    for (int64_t l = 0; l < width_; l += L) {
+      const Mask<T> y = rows.targets(l);
+      Rows::store_numbers(rows.target + l, y & (y >= 0) & (y < static_cast<Index>(n_)));
+    }
     for (int64_t l = 0; !dense && !is_plain_nll_ && l < width_; ++l) {
       rows.target_sum[l] = weight_.data() ? static_cast<double>(weight_.data()[rows.target[l]]) : 1;
     }
@@ -246,9 +253,6 @@ class alignas(4096) CrossEntropyLanes {
   // The address of the tile's first number.
   static T* at(const Array& a, const Tile<T>& tile, const Shape& shape) {
     return static_cast<T*>(a.data) + row_offset(shape, a, tile.row);
-  }
-  bool is_ignored(const Tile<T>& tile, int64_t l) const {
-    return task_.index && task_.index[tile.row + l] == task_.ignore_index;
   }
 
   // The target t_j of class j in the lanes from l on.
@@ -408,7 +412,7 @@ class alignas(4096) CrossEntropyLanes {
   template <class F>
   void each_ignored(const Tile<T>& tile, const Rows& rows, const F& f) const {
     for (int64_t l = 0; rows.ignored && l < tile.rows; ++l) {
-      if (is_ignored(tile, l)) f(l);
+      if (is_ignored(task_, tile.row + l)) f(l);
     }
   }
 

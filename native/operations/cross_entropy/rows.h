@@ -59,6 +59,7 @@ class alignas(4096) CrossEntropyRows {
   // A row and what is known of it.
   struct Row {
     int64_t i, from, to;  // from: where its logits begin; to: where its gradient does
+    int64_t y;            // its class, where the whole target is on one
     T* e;                 // its exponentials
     S* g;                 // its gradient where that is contiguous, else null
     RowSum<T> sum;
@@ -80,6 +81,7 @@ class alignas(4096) CrossEntropyRows {
   // stores.
   void begin_row(Row& row, int64_t i, T* own) const {
     row.i = i;
+    row.y = dense ? -1 : class_of(task_, i);
     row.from = row_offset(task_.shape, task_.logits, i);
     row.e = nullptr;
     if (!task_.grad.data) return;
@@ -112,8 +114,6 @@ class alignas(4096) CrossEntropyRows {
     return next_row(task_.shape, task_.logits, row.i, u);
   }
 
-  bool is_ignored(int64_t i) const { return task_.index && task_.index[i] == task_.ignore_index; }
-
   template <class Each>
   void compute(int worker, int64_t begin, int64_t end, const Each& each) const {
     LossBatch losses(task_);
@@ -127,7 +127,7 @@ class alignas(4096) CrossEntropyRows {
     WritePipeline<Pending> pipeline(pending);
     const auto write = [&](const Pending& last) { write_gradient(last, &stream); };
     for (int64_t i = begin; i < end; ++i) {
-      if (is_ignored(i)) {
+      if (is_ignored(task_, i)) {
         if (each.is_leader()) ignore(i);
         continue;
       }
@@ -156,7 +156,7 @@ class alignas(4096) CrossEntropyRows {
   // Computes the sum of a row, its loss, and what its gradient needs.
   template <class Each>
   void sum(int worker, Row& row, Chunk<T>* chunks, const Each& each, LossBatch& losses) const {
-    const int64_t i = row.i, from = row.from, y = dense ? -1 : task_.index[i];
+    const int64_t i = row.i, from = row.from, y = row.y;
     TargetSums* const target_sums = target_sums_.of(worker);
     T* const target = target_logit_.of(worker);
     const NextRow<T, S> next{next_logits(row), row.e && exponentials_in_grad_
@@ -255,14 +255,14 @@ class alignas(4096) CrossEntropyRows {
   template <class Each>
   void gradient_from_saved(int worker, int64_t i, StreamWriter<Bits<S>>* stream,
                            const Each& each) const {
-    if (is_ignored(i)) {
+    if (is_ignored(task_, i)) {
       if (each.is_leader()) ignore(i);
       return;
     }
     Row row;
     begin_row(row, i, scratch_.of(worker));
     const int64_t count = chunks_of(n_);
-    row.target_sum = {dense ? 0 : weight_of(task_.index[i]), 0};
+    row.target_sum = {dense ? 0 : weight_of(row.y), 0};
     if (dense) {
       TargetSums* const target_sums = target_sums_.of(worker);
       each(count, [=](int64_t c, bool) {
@@ -397,7 +397,7 @@ class alignas(4096) CrossEntropyRows {
             return factors.gradient(load_part(e + k, left, T(0)), load_part(t + k, left, T(0)));
           });
     } else {
-      const int64_t y = task_.index[row.i] - begin;
+      const int64_t y = row.y - begin;
       if (y < 0 || y >= size) {
         normalizer.apply(e, g, size, stream_or_null);
         return;
@@ -414,7 +414,7 @@ class alignas(4096) CrossEntropyRows {
 
   __attribute__((noinline)) double target_gradient_in_double(const Row& row) const {
     double u;
-    read(task_.logits, row.from + task_.index[row.i] * task_.logits.class_stride, 1, &u);
+    read(task_.logits, row.from + row.y * task_.logits.class_stride, 1, &u);
     const TargetProbability target = target_probability(row, u);
     return row.factors.at_one_hot(target.p, target.p_minus_1);
   }

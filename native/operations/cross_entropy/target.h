@@ -1,6 +1,7 @@
 // Target distributions and class weights.
 #pragma once
 
+#include "arrays/class_index.h"
 #include "arrays/strided.h"
 #include "arrays/workers.h"
 #include "math/compensated_sum.h"
@@ -50,7 +51,7 @@ struct TargetDistribution {
           });
     } else {
       for (int64_t j = 0; j < n; ++j) t[j] = spread;
-      const int64_t y = task.index[i] - begin;
+      const int64_t y = class_of(task, i) - begin;
       if (y >= 0 && y < n) t[y] += keep;
     }
     if (weight) {

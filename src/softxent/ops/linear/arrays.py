@@ -83,6 +83,7 @@ class _Call:
         target = receive_target(op, target, len(shape))
         loss = Loss.of(op, shape, target.shape, kind_of(target.dtype), axis=-1, options=options)
         if loss.target_kind == "index":
+            target = np.array(target)  # they address memory: nobody may change them after the check
             checks.check_indices(op, target, loss.classes, loss.options.ignore_index)
             target = np.require(target.reshape(-1), np.int64, ["C", "A"])
         else:

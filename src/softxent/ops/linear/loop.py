@@ -111,7 +111,8 @@ class LinearHead:
         features: X, (..., D): rows of any leading shape.
         classifier: W, (C, D).
         bias: b, (C,), or None.
-        target: class indices (N,) int64, or class probabilities (N, C).
+        target: class indices (N,) int64, a copy that only this call knows, or class probabilities
+            (N, C).
         weight: class weights (C,) in the dtype that the kernels need, or None.
         max_bytes: how many bytes may be allocated beside inputs and gradients.
         skip_below: a class is left out of the gradients' matmuls for the rows of a chunk where

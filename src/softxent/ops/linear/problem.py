@@ -93,6 +93,8 @@ def receive(
     )
     logits = features.new_empty(()).expand(shape)  # their shape, without their memory
     target, weight, loss = intake.receive_loss(op, logits, target, options, axis=-1)
+    if loss.target_kind == "index":
+        target = target.clone()  # they address memory: nobody may change them after the check
     intake.check_target(loss, target)
     if loss.target_kind == "probabilities" and not target.is_floating_point():
         target = target.to(features.dtype)  # one-hot rows of integers
