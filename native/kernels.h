@@ -57,6 +57,9 @@ struct LogSumExpTask {
 //  loss   = s lse - sum_j t_j u_j + z_loss lse^2
 //  grad_j = upstream ((s + 2 z_loss lse) p_j - t_j) du_j/dz_j
 //
+// A mean divides the sum of the losses by the summed weight W of the kept targets, but averages the
+// z terms over the K kept rows: its caller multiplies z_loss by W / K.
+//
 // The gradient needs two saved statistics of the forward pass: `base`, which is one of the row's u,
 // and `tail_sum`, the sum of exp(u_j - base) over all other j. lse = base + log1p(tail_sum). Unlike
 // lse alone, they still determine 1 - p of the base class where that p rounds to 1. The base is the
@@ -74,6 +77,7 @@ struct CrossEntropyTask {
   const void* weight;    // (classes), or null for ones; double for float64 logits, else float
   int64_t ignore_index;  // with index only
   double label_smoothing, z_loss;
+  double z_loss_low;       // what z_loss lacks of the exact product z_loss W / K of a mean
   double softcap;          // 0 for none
   double temperature;      // > 0
   double* loss;            // (rows), or null
@@ -84,10 +88,11 @@ struct CrossEntropyTask {
   Array grad;              // as the logits in shape and type
 };
 
-// What check_targets finds in a batch: whether every target is a class or ignored, and what a mean
-// divides by, which is the sum of the kept targets' weights or their number.
+// What check_targets finds in a batch: whether every target is a class or ignored, how many are
+// kept, and what a mean divides by, which is the sum of the kept targets' weights or their number.
 struct TargetCheck {
   bool valid;
+  int64_t kept;
   double denominator;
 };
 

@@ -9,11 +9,21 @@
 namespace softxent::bind {
 namespace {
 
-// What a mean divides by. The caller names an invalid index; this check only keeps memory safe.
-double denominator_of(const CrossEntropyTask& task) {
+// The caller names an invalid index; this check only keeps memory safe.
+TargetCheck checked_targets(const CrossEntropyTask& task) {
   const TargetCheck targets = kernels().check_targets(task);
   if (!targets.valid) throw nb::index_error("class index out of range");
-  return targets.denominator;
+  return targets;
+}
+
+// Divides the gradient as a mean divides the loss. The z terms are averaged over the kept rows.
+void divide(CrossEntropyTask& task, const TargetCheck& targets) {
+  const double weight = targets.denominator, kept = static_cast<double>(targets.kept);
+  task.scale = weight == 0 ? NAN : task.scale / weight;
+  if (task.z_loss == 0 || weight == kept) return;
+  const double product = task.z_loss * weight, error = std::fma(task.z_loss, weight, -product);
+  task.z_loss = product / kept;
+  task.z_loss_low = (std::fma(-task.z_loss, kept, product) + error) / kept;
 }
 
 // Returns the sum of the rows' losses and what a mean divides by. The gradient is that of the sum,
@@ -84,16 +94,18 @@ std::pair<double, double> cross_entropy(
       throw nb::value_error(
           "statistics need one another, loss and saved statistics, and no gradient");
     }
-    stats = {task, k, numbers(*entropy, rows), numbers(*argmax, rows), numbers(*hits, rows)};
+    stats = {{}, k, numbers(*entropy, rows), numbers(*argmax, rows), numbers(*hits, rows)};
   }
   nb::gil_scoped_release release;
-  const double denominator = denominator_of(task);
-  if (mean) task.scale = denominator == 0 ? NAN : task.scale / denominator;
+  const TargetCheck targets = checked_targets(task);
+  const double denominator = targets.denominator;
+  if (mean) divide(task, targets);
   if (from_saved) {
     kernels().cross_entropy_gradient(task);
     return {NAN, denominator};
   }
   if (stats.entropy) {
+    stats.loss = task;
     kernels().cross_entropy_statistics(stats);
     return {kernels().sum(task.loss, rows), denominator};
   }
@@ -118,7 +130,7 @@ double plain_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, ui
   task.temperature = 1;
   std::optional<nb::gil_scoped_release> release;
   if (rows * classes > kWorthReleasing) release.emplace();
-  const double kept = denominator_of(task), denominator = mean ? kept : 1;
+  const double kept = checked_targets(task).denominator, denominator = mean ? kept : 1;
   task.scale = denominator == 0 ? NAN : scale / denominator;
   if (grad != 0 && saved != 0) {
     kernels().cross_entropy_gradient(task);

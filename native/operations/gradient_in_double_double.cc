@@ -115,7 +115,8 @@ class GradientInDoubleDouble {
     if (task_.z_loss != 0) {
       const DoubleDoubleVector lse =
           double_double(max) + log_double_double(sum * broadcast(0x1p-512));
-      extra = lse * broadcast(2 * task_.z_loss);
+      extra =
+          lse * DoubleDoubleVector{broadcast(2 * task_.z_loss), broadcast(2 * task_.z_loss_low)};
     }
     const DoubleDoubleVector p_factor = all_targets + extra, factor = p_factor / sum;
     const double upstream = (task_.upstream ? task_.upstream[i] : 1) * task_.scale;

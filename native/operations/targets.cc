@@ -17,6 +17,7 @@ constexpr int64_t kRows = 1024;  // in a block
 struct BlockSum {
   DoubleDouble sum;
   bool valid;
+  int64_t kept;
 };
 
 // The sum of f(begin, count) over the blocks, and whether all are valid.
@@ -33,11 +34,13 @@ TargetCheck reduce_blocks(int64_t rows, const F& f) {
   });
   DoubleDouble total;
   bool valid = true;
+  int64_t kept = 0;
   for (int64_t b = 0; b < blocks; ++b) {
     total.add(parts[b].sum);
     valid &= parts[b].valid;
+    kept += parts[b].kept;
   }
-  return {valid, total.value()};
+  return {valid, kept, total.value()};
 }
 
 DoubleDouble sum_of(const double* x, int64_t n) {
@@ -59,7 +62,7 @@ DoubleDouble sum_of(const double* x, int64_t n) {
 
 double sum(const double* x, int64_t n) {
   const auto block = [=](int64_t begin, int64_t count) -> BlockSum {
-    return {sum_of(x + begin, count), true};
+    return {sum_of(x + begin, count), true, count};
   };
   return reduce_blocks(n, block).denominator;
 }
@@ -69,7 +72,7 @@ TargetCheck check_targets(const CrossEntropyTask& task) {
   const int64_t classes = task.shape.classes, ignored = task.ignore_index;
   const void* const weight = task.weight;
   const bool wide = task.logits.type == Type::kFloat64;
-  if (!index) return {true, static_cast<double>(task.shape.rows)};
+  if (!index) return {true, task.shape.rows, static_cast<double>(task.shape.rows)};
   return reduce_blocks(task.shape.rows, [=](int64_t begin, int64_t count) -> BlockSum {
     int64_t outside = 0, kept = 0;
     for (int64_t i = begin; i < begin + count; ++i) {
@@ -77,7 +80,7 @@ TargetCheck check_targets(const CrossEntropyTask& task) {
       kept += is_kept;
       outside |= is_kept & ((y < 0) | (y >= classes));
     }
-    if (outside != 0 || !weight) return {{static_cast<double>(kept), 0}, outside == 0};
+    if (outside != 0 || !weight) return {{static_cast<double>(kept), 0}, outside == 0, kept};
     double each[kRows];
     for (int64_t i = 0; i < count; ++i) {
       const int64_t given = read_once(index + begin + i), y = within(given, classes);
@@ -85,7 +88,7 @@ TargetCheck check_targets(const CrossEntropyTask& task) {
                 : wide           ? static_cast<const double*>(weight)[y]
                                  : static_cast<double>(static_cast<const float*>(weight)[y]);
     }
-    return {sum_of(each, count), true};
+    return {sum_of(each, count), true, kept};
   });
 }
 

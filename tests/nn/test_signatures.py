@@ -80,7 +80,7 @@ INHERITED = ("BCELoss", "BCEWithLogitsLoss", "LogSoftmax", "NLLLoss", "Softmax")
 def test_names() -> None:
     assert set(nn.functional.__all__) == set(FUNCTIONS)
     assert set(nn.__all__) == {*MODULES, *INHERITED, "LossStats", "functional", "patch"}
-    assert nn.LossStats._fields == ("loss", "lse", "entropy", "argmax", "hits")
+    assert nn.LossStats._fields == ("loss", "lse", "entropy", "argmax", "hits", "z_loss")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

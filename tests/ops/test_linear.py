@@ -38,7 +38,7 @@ def expected(
 ) -> tuple[Any, tuple[Any, Any, Any]]:
     """Loss and gradients through all logits."""
     losses, G, denominator = reference.cross_entropy(
-        x @ w.T + b, target, LossOptions(weight=weight, **options)
+        x @ w.T + b, target, LossOptions(weight=weight, reduction=reduction, **options)
     )
     scale = 1 / denominator if reduction == "mean" else 1.0
     value = losses if reduction == "none" else losses.sum() * scale

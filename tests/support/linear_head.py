@@ -101,16 +101,16 @@ def with_all_logits(
         flat, target, given.weight, reduction="none", label_smoothing=label_smoothing, **extra
     )
     kept = target != ignore_index if is_index else torch.ones(len(flat), dtype=torch.bool)
-    losses = losses + torch.where(kept, z_loss * flat.logsumexp(-1) ** 2, 0.0)
+    z_terms = torch.where(kept, z_loss * flat.logsumexp(-1) ** 2, 0.0)
     if reduction == "none":
-        return losses.reshape(given.features.shape[:-1])
+        return (losses + z_terms).reshape(given.features.shape[:-1])
     if reduction == "sum":
-        return losses.sum()
+        return (losses + z_terms).sum()
     denominator: Any = len(flat)
     if is_index:
         ones = torch.ones(classes, dtype=u.dtype)
         denominator = (ones if given.weight is None else given.weight)[target[kept]].sum()
-    mean: Tensor = losses.sum() / denominator
+    mean: Tensor = losses.sum() / denominator + z_terms.sum() / kept.sum()
     return mean
 
 

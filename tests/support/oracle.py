@@ -150,6 +150,48 @@ def cross_entropy(
         return Result(loss, grad_u, terms_u, slope)
 
 
+def mean(
+    rows: Numbers,
+    target: Numbers,
+    weight: Numbers | None = None,
+    *,
+    ignore_index: int | None = None,
+    z_loss: float = 0.0,
+    **options: Any,
+) -> tuple[Any, list[list[Any]]]:
+    """The mean of the rows' losses and its gradient.
+
+    The cross-entropies are divided by the summed weight of the kept targets (their number for
+    class probabilities), the terms of z_loss by the number of kept rows.
+    """
+    zero = [mp.mpf(0)] * len(rows[0])
+    kept = [not isinstance(t, int | np.integer) or int(t) != ignore_index for t in target]
+    losses, grads, z_terms, z_grads = [], [], [], []
+    for row, t, is_kept in zip(rows, target, kept, strict=True):
+        if not is_kept:
+            grads.append(zero)
+            z_grads.append(zero)
+            continue
+        without = cross_entropy(row, t, weight, **options)
+        # With weights of 0 only the term of z_loss is left.
+        alone = cross_entropy(row, t, zero, z_loss=z_loss, **options)
+        losses.append(without.loss)
+        grads.append(without.grad)
+        z_terms.append(alone.loss)
+        z_grads.append(alone.grad)
+    count = mp.mpf(sum(kept))
+    total = count
+    if weight is not None and isinstance(target[0], int | np.integer):
+        total = mp.fsum(
+            exact(weight[int(t)]) for t, is_kept in zip(target, kept, strict=True) if is_kept
+        )
+    value = mp.fsum(losses) / total + mp.fsum(z_terms) / count
+    return value, [
+        [g / total + z / count for g, z in zip(*pair, strict=True)]
+        for pair in zip(grads, z_grads, strict=True)
+    ]
+
+
 def ulps(got: Any, expected: Any, of: Any = None, dtype: Any = None) -> float:
     """The largest error, in units in the last place (ulp) of the exact value.
 

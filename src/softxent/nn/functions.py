@@ -230,7 +230,7 @@ def cross_entropy_with_stats(
         k: a row is a hit where the target is among the k classes with the largest logits.
 
     Returns:
-        `LossStats`: loss, lse, entropy, argmax, hits. The first three are differentiable.
+        `LossStats`: loss, lse, entropy, argmax, hits, and the part of the loss that z_loss adds.
 
     Raises:
         OptionError: k is less than 1 or more than there are classes; else as `cross_entropy`.

@@ -10,7 +10,7 @@ __all__ = ["LossStats"]
 
 
 class LossStats(NamedTuple):
-    """A loss and the statistics of its rows; all but `loss` have the target's shape.
+    """A loss and the statistics of its rows, which have the target's shape.
 
     The rows are those of p = softmax(u), u = softcap tanh(z / (temperature softcap)). In an ignored
     row `lse` and `entropy` are 0, `argmax` is -1 and `hits` is False; in a row that has no loss
@@ -24,6 +24,8 @@ class LossStats(NamedTuple):
             than any number.
         hits: bool, whether the target is among the k largest in that order. The target of class
             probabilities is their largest, the first among equals.
+        z_loss: the part of `loss` that the option `z_loss` adds, reduced as `loss` is; 0 without
+            that option. `loss - z_loss` is the cross-entropy. Differentiable.
     """
 
     loss: Tensor
@@ -31,3 +33,4 @@ class LossStats(NamedTuple):
     entropy: Tensor
     argmax: Tensor
     hits: Tensor
+    z_loss: Tensor

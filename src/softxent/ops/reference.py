@@ -9,6 +9,13 @@
     loss = s lse - sum_j t_j u_j + z_loss lse^2
     dloss/dz_j = ((s + 2 z_loss lse) p_j - t_j) du_j/dz_j
 
+A mean divides the sum of the losses by D, but it averages the z terms over the K kept rows:
+
+    mean = sum_i (loss_i - z_loss lse_i^2) / D + z_loss sum_i lse_i^2 / K
+    D    = the summed weight of the kept class indices; K for class probabilities
+
+That is sum_i loss_i / D with z_loss D / K in place of z_loss.
+
 Rows are independent and the classes are on the last axis. Results are accurate to the rounding of
 float64, except for confident predictions: there `lse - u` cancels, and the kernels do better.
 """
@@ -72,12 +79,15 @@ def _weights(weight: npt.ArrayLike | None, classes: int) -> Float64:
 def cross_entropy(
     logits: npt.ArrayLike, target: npt.ArrayLike, options: LossOptions = DEFAULTS
 ) -> tuple[Float64, Float64, Any]:
-    """Loss per row (N,), its gradient (N, C), and the denominator of `mean`.
+    """Loss per row (N,), its gradient (N, C), and the denominator D of `mean`.
+
+    The caller reduces the losses. With the reduction "mean" their z terms have the factor
+    z_loss D / K, so that the sum of the losses over D is the mean.
 
     Args:
         logits: (N, C).
         target: (N,) class indices or (N, C) class probabilities.
-        options: as `softxent.cross_entropy`; the reduction is the caller's.
+        options: as `softxent.cross_entropy`.
     """
     z = np.asarray(logits, np.float64)
     target = np.asarray(target)
@@ -89,19 +99,23 @@ def cross_entropy(
         u = options.softcap * np.tanh(scaled / options.softcap)
         slope = (1 - np.tanh(scaled / options.softcap) ** 2) / options.temperature
 
+    kept = np.full(n, True) if target.ndim == 2 else target != options.ignore_index
+    denominator: Any = kept.sum()
+    z_loss = options.z_loss
+    if target.ndim == 1:
+        denominator = _weights(options.weight, classes)[target[kept]].sum()
+        if options.reduction == "mean" and kept.any():
+            z_loss = z_loss * denominator / kept.sum()
+
     t = target_distribution(target, classes, options.weight, options.label_smoothing)
     s = t.sum(axis=-1)
     lse = logsumexp(u)
     p = softmax(u)
     with np.errstate(invalid="ignore"):
         cost = np.where(t == 0, 0.0, t * (lse[:, None] - u))  # 0 log 0 = 0
-        loss = cost.sum(axis=-1) + options.z_loss * lse**2
-        grad = ((s + 2 * options.z_loss * lse)[:, None] * p - t) * slope
+        loss = cost.sum(axis=-1) + z_loss * lse**2
+        grad = ((s + 2 * z_loss * lse)[:, None] * p - t) * slope
     loss = np.where(np.isfinite(lse), loss, np.nan)
-    denominator: Any = n
-    if target.ndim == 1:
-        kept = target != options.ignore_index
-        loss = np.where(kept, loss, 0.0)
-        grad = np.where(kept[:, None], grad, 0.0)
-        denominator = _weights(options.weight, classes)[target[kept]].sum()
+    loss = np.where(kept, loss, 0.0)
+    grad = np.where(kept[:, None], grad, 0.0)
     return loss, grad, denominator

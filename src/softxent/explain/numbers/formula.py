@@ -84,7 +84,12 @@ def loss_numbers(
     value, gradient = cross_entropy_with_grad(z, target, **keywords)
     losses = cross_entropy(z, target, **{**keywords, "reduction": "none"})
     # The gradient of the sum holds each row's own gradient.
-    total, row_gradient = cross_entropy_with_grad(z, target, **{**keywords, "reduction": "sum"})
+    _, row_gradient = cross_entropy_with_grad(z, target, **{**keywords, "reduction": "sum"})
+    total = cross_entropy(z, target, **{**keywords, "reduction": "sum", "z_loss": 0.0})
+    z_terms = np.zeros(len(z))
+    if options.z_loss:
+        lse = logsumexp(bounded(z[~ignored], options))
+        z_terms[~ignored] = options.z_loss * np.where(np.isfinite(lse), lse, np.nan) ** 2
     return {
         "target": target,
         "ignored": ignored,
@@ -92,8 +97,10 @@ def loss_numbers(
         "mass_sum": distribution.sum(axis=1),
         "target_probability": target_probability,
         "losses": losses,
+        "z_terms": z_terms,
         "row_gradient": row_gradient,
         "mean": Mean(float(total), denominator),
+        "z_mean": Mean(float(z_terms.sum()), int((~ignored).sum())),
         "value": None if options.reduction == "none" else float(value),
         "gradient": gradient,
     }

@@ -48,9 +48,13 @@ class Numbers:
         target_probability: (N,) p of the target's class, NaN in ignored rows; None where the target
             is class probabilities.
         losses: (N,) each row's loss, s lse - sum_j t_j u_j + z_loss lse^2.
+        z_terms: (N,) the part of it that z_loss adds, z_loss lse^2; 0 in ignored rows.
         row_gradient: (N, C) the gradient of each row's loss with respect to its logits.
-        mean: the sum of the losses with the denominator of their mean.
-        value: the reduced loss; None for reduction "none".
+        mean: the sum of the losses without their z terms, with the denominator of their mean.
+        z_mean: the sum of the z terms with the number of rows that aren't ignored, over which a
+            mean averages them without class weights.
+        value: the reduced loss; None for reduction "none". For "mean" it is
+            mean.value + z_mean.value, for "sum" mean.total + z_mean.total.
         gradient: (N, C) the gradient of `value` with respect to the logits; for reduction "none"
             the same as `row_gradient`.
         classes: (C,) class names; the class indices where no names were given.
@@ -77,8 +81,10 @@ class Numbers:
     mass_sum: Float64 | None = None
     target_probability: Float64 | None = None
     losses: Float64 | None = None
+    z_terms: Float64 | None = None
     row_gradient: Float64 | None = None
     mean: Mean | None = None
+    z_mean: Mean | None = None
     value: float | None = None
     gradient: Float64 | None = None
     classes: tuple[str, ...]

@@ -37,8 +37,8 @@ def batch_document(numbers: Numbers) -> Document:
     steps = []
     if rows:
         steps.append(_table(numbers))
-    if numbers.mean is not None:
-        steps.append(_reduction(numbers, numbers.mean))
+    if numbers.mean is not None and numbers.z_mean is not None:
+        steps.append(_reduction(numbers, numbers.mean, numbers.z_mean))
     steps.extend(failure_step(numbers))
     return Document(title, steps, numbered=False)
 
@@ -117,18 +117,24 @@ def _other_rows(numbers: Numbers) -> str:
     return sentence
 
 
-def _reduction(numbers: Numbers, mean: Mean) -> Step:
+def _reduction(numbers: Numbers, mean: Mean, z_mean: Mean) -> Step:
     if numbers.reduction == "none":
         return Step("No reduction: one loss per row.")
     if numbers.reduction == "sum":
-        return Step(f"The losses add up to {exact(mean.total)}.")
+        return Step(f"The losses add up to {exact(mean.total + z_mean.total)}.")
     if mean.weight == 0:
         return Step("There is no row to average over, so the mean is not a number (NaN).")
     rows = len(numbers.logits)
     ignored = 0 if numbers.ignored is None else int(numbers.ignored.sum())
-    over = plural(rows - ignored, "row") + (" that are not ignored" if ignored else "")
+    over = kept = plural(rows - ignored, "row") + (" that are not ignored" if ignored else "")
     if numbers.weight is not None and numbers.target is not None and numbers.target.ndim == 1:
         over = f"the summed weight of the targets of {over}"
+    if numbers.z_loss:
+        return Step(
+            f"The mean: the sum of the losses without z_loss over {over}, and the sum of the terms "
+            f"of z_loss over {kept}.",
+            [Formula(_both_means(mean, z_mean))],
+        )
     return Step(
         f"The mean: the sum of the losses over {over}.",
         [
@@ -136,3 +142,8 @@ def _reduction(numbers: Numbers, mean: Mean) -> Step:
             Remark("Each row's gradient is divided by the same number."),
         ],
     )
+
+
+def _both_means(mean: Mean, z_mean: Mean) -> str:
+    parts = (f"{exact(part.total)} / {exact(part.weight)}" for part in (mean, z_mean))
+    return f"{' + '.join(parts)} = {exact(mean.value + z_mean.value)}"

@@ -162,10 +162,20 @@ def _mean(numbers: Numbers) -> Iterator[Step]:
     mean = numbers.mean
     if mean is None or numbers.reduction != "mean" or mean.weight == 1:
         return
+    formula = f"{exact(mean.total)} / {exact(mean.weight)}"
+    z_mean = numbers.z_mean
+    if numbers.z_loss and z_mean is not None:
+        total = exact(mean.value + z_mean.value)
+        yield Step(
+            "The mean divides the loss by the summed weight of the targets, of which there is one "
+            "here, but not what z_loss adds.",
+            [Formula(f"{formula} + {exact(z_mean.value)} = {total}")],
+        )
+        return
     yield Step(
         "The mean, and its gradient, divide by the summed weight of the targets, of which there is "
         "one here.",
-        [Formula(f"{exact(mean.total)} / {exact(mean.weight)} = {exact(mean.value)}")],
+        [Formula(f"{formula} = {exact(mean.value)}")],
     )
 
 

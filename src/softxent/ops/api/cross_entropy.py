@@ -90,7 +90,7 @@ def cross_entropy(
             to keep every row.
         reduction: "none" (one loss per row), "sum", or "mean". The mean divides by what torch
             divides by: the summed weight of the kept targets for class indices, the number of rows
-            for class probabilities.
+            for class probabilities. The terms of z_loss are averaged over the kept rows.
         label_smoothing: e in [0, 1].
         z_loss: factor of lse^2, which keeps the logits from drifting, >= 0.
         softcap: bound of |u|, > 0; None for none.

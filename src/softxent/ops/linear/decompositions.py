@@ -50,22 +50,26 @@ def in_chunks(
     size = max(1, problem.max_bytes // row)
     x = features.reshape(count, features.shape[-1])
     y = target.reshape(count, *target.shape[len(loss.rows) :])
-    per_row = loss.options._replace(reduction="none")
 
-    def losses(x: Tensor, y: Tensor) -> Tensor:
-        part = replace(loss, axis=1, rows=(len(x),), options=per_row)
-        return decompositions.cross_entropy(part, F.linear(x, classifier, bias), y, weight)
+    def losses(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        part = replace(loss, axis=1, rows=(len(x),))
+        rows = decompositions.row_losses(part, F.linear(x, classifier, bias), y, weight)
+        z_terms = torch.zeros_like(rows.losses) if rows.z_terms is None else rows.z_terms
+        return rows.losses, z_terms
 
-    parts: list[Tensor] = [
+    parts: list[tuple[Tensor, Tensor]] = [
         checkpoint(losses, x[i : i + size], y[i : i + size], use_reentrant=False)
         for i in range(0, max(1, count), size)
     ]
     denominator: Tensor | float = float(count)
+    kept_count = float(count)
     if loss.target_kind == "index":
         ignore_index = loss.options.ignore_index
         kept = y if ignore_index is None else y[y != ignore_index]
-        denominator = float(len(kept)) if weight is None else weight[kept.long()].sum()
-    return reduce(loss, torch.cat(parts).view(loss.rows), denominator)
+        kept_count = float(len(kept))
+        denominator = kept_count if weight is None else weight[kept.long()].sum()
+    all_losses, z_terms = (torch.cat(part).view(loss.rows) for part in zip(*parts, strict=True))
+    return reduce(loss, all_losses, denominator, (z_terms, kept_count))
 
 
 def gradients(

@@ -119,6 +119,7 @@ class LinearHead:
             all of its gradient, without the reduction's factor, is below this; 0 for never.
         spare: bytes of results that will be allocated when the logits buffer has been released.
         kept: indices of the rows that aren't ignored; None for all rows.
+        z_loss: the factor of lse^2 beside losses that are divided by the denominator of `mean`.
     """
 
     loss: Loss
@@ -132,6 +133,7 @@ class LinearHead:
     skip_below: float = 0.0
     spare: int = 0
     kept: Array | None = field(init=False)
+    z_loss: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.kept = None
@@ -140,16 +142,25 @@ class LinearHead:
             kept = self.target != ignore_index
             if not kept.all():
                 self.kept = np.flatnonzero(kept)
+        self.z_loss = self.loss.options.z_loss
+        count = self.kept_count()
+        if self.z_loss and count and self.loss.options.reduction == "mean":
+            # `mean` averages the z terms over the kept rows, without weights.
+            self.z_loss *= self.denominator() / count
 
     @property
     def sums_in_float32(self) -> bool:
         """Whether the gradients are half precision and their sums are not."""
         return bool(self.matmuls.sum_itemsize > self.features.dtype.itemsize)
 
+    def kept_count(self) -> int:
+        """How many rows aren't ignored."""
+        return len(self.target if self.kept is None else self.kept)
+
     def denominator(self) -> float:
         """What `mean` divides by: the summed weight of the kept targets, or the number of rows."""
         if self.loss.target_kind != "index" or self.weight is None:
-            return float(len(self.target) if self.kept is None else len(self.kept))
+            return float(self.kept_count())
         kept = self.target if self.kept is None else self.target[self.kept]
         return float(self.weight[kept].sum(dtype=np.float64))
 
@@ -195,7 +206,7 @@ class LinearHead:
 
     def chunks(self) -> Iterator[Chunk]:
         """The rows that aren't ignored, as many at a time as the memory allows."""
-        count = len(self.target) if self.kept is None else len(self.kept)
+        count = self.kept_count()
         if count == 0:
             return
         most = min(count, self._rows_at_once())
@@ -382,4 +393,5 @@ class LinearHead:
             "probabilities": None if index else target,
             "weight": self.weight,
             **self.loss.kernel_options,
+            "z_loss": self.z_loss,
         }

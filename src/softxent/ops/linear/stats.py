@@ -44,8 +44,11 @@ def linear_stats(
     *,
     max_bytes: int,
     k: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Loss (reduced), lse, entropy, argmax and hits; the first three are differentiable."""
+) -> tuple[Tensor, ...]:
+    """Loss (reduced), lse, entropy, argmax, hits, and what z_loss adds to the loss.
+
+    All but argmax and hits are differentiable.
+    """
     target, weight, problem = receive(
         op, features, classifier, target, bias, options, max_bytes, 0.0
     )
@@ -54,11 +57,11 @@ def linear_stats(
     tensors = (features, classifier, bias, target, weight)
     if is_traced() or not loop_takes(*tensors):
         logits = F.linear(features, classifier, bias)
-        return decompositions.cross_entropy_with_stats(loss, logits, target, weight, k)
+        value, *stats = decompositions.cross_entropy_with_stats(loss, logits, target, weight, k)
+        return value, *stats, decompositions.z_term(loss, target, stats[0])
     losses, *stats = _LinearStats.apply(*tensors, problem, k)  # type: ignore[no-untyped-call]
-    lse, entropy, argmax, hits = stats
-    denominator = problem.head(*tensors).denominator()
-    return reduce(loss, losses, denominator), lse, entropy, argmax, hits
+    value = reduce(loss, losses, problem.head(*tensors).denominator())
+    return value, *stats, decompositions.z_term(loss, target, stats[0])
 
 
 class _LinearStats(torch.autograd.Function):
@@ -161,7 +164,8 @@ def _gradients_by_decomposition(
     wanted: Wanted,
 ) -> tuple[Tensor | None, ...]:
     features, classifier, bias, target, weight = saved
-    loss = replace(problem.loss, options=problem.loss.options._replace(reduction="none"))
+    options = problem.loss.options._replace(reduction="none", z_loss=problem.head(*saved).z_loss)
+    loss = replace(problem.loss, options=options)
     logits = F.linear(features, classifier, bias)
     stats = decompositions.cross_entropy_with_stats(loss, logits, target, weight, 1)
     given = [(x, up) for x, up in zip(stats, upstream, strict=False) if up is not None]

@@ -90,7 +90,7 @@ def cross_entropy_with_stats(
     k: int,
     dtype: torch.dtype,
 ) -> tuple[Tensor, ...]:
-    """The reduced loss; per row lse, entropy, argmax, and whether the target is in the top k.
+    """The reduced loss; lse, entropy, argmax and top-k hits per row; what z_loss adds to the loss.
 
     Args:
         op: the public function's name.
@@ -103,6 +103,7 @@ def cross_entropy_with_stats(
     if is_traced() or not kernels_take(logits, target, weight):
         target = operators.check_target(loss, target)
         value, *stats = decompositions.cross_entropy_with_stats(loss, logits, target, weight, k)
-        return value.to(dtype), *stats
-    intake.check_target(loss, target)
-    return kernels.cross_entropy_with_stats(loss, logits, target, weight, dtype, k)
+    else:
+        intake.check_target(loss, target)
+        value, *stats = kernels.cross_entropy_with_stats(loss, logits, target, weight, dtype, k)
+    return value.to(dtype), *stats, decompositions.z_term(loss, target, stats[0]).to(dtype)

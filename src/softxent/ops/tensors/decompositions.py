@@ -7,6 +7,8 @@ the others' tail sum `tail`, log p of the largest is -log1p(tail) and its deriva
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,14 +18,17 @@ from softxent.ops.tensors.reductions import reduce
 
 __all__ = [
     "Row",
+    "RowLosses",
     "binary_cross_entropy",
     "cross_entropy",
     "cross_entropy_with_stats",
     "logsumexp",
     "nll_loss",
+    "row_losses",
     "scaled",
     "softmax",
     "weighted",
+    "z_term",
 ]
 
 
@@ -89,16 +94,15 @@ class Row:
 
 def cross_entropy(loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     """The reduced loss."""
-    losses, _, denominator = _row_losses(loss, logits, target, weight)
-    return reduce(loss, losses, denominator)
+    return row_losses(loss, logits, target, weight).reduced(loss)
 
 
 def cross_entropy_with_stats(
     loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None, k: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The reduced loss; per row lse, entropy, argmax, and whether the target is in the top k."""
-    losses, row, denominator = _row_losses(loss, logits, target, weight)
-    z = logits.detach().movedim(loss.axis, -1)
+    losses = row_losses(loss, logits, target, weight)
+    z, row = logits.detach().movedim(loss.axis, -1), losses.row
     kept = None
     if loss.target_kind == "index":
         kept = _kept(loss, target)
@@ -111,7 +115,7 @@ def cross_entropy_with_stats(
         zero = torch.zeros_like(lse)
         lse, entropy = torch.where(kept, lse, zero), torch.where(kept, entropy, zero)
         argmax, hits = torch.where(kept, argmax, -1), hits & kept
-    return reduce(loss, losses, denominator), lse, entropy, argmax, hits
+    return losses.reduced(loss), lse, entropy, argmax, hits
 
 
 def _rank(z: Tensor, y: Tensor) -> Tensor:
@@ -123,15 +127,47 @@ def _rank(z: Tensor, y: Tensor) -> Tensor:
     return (larger | (equal & earlier)).sum(dim=-1)
 
 
-def _row_losses(
-    loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None
-) -> tuple[Tensor, Row, Tensor | float]:
-    """Losses per row, the rows' sums, and the denominator of `mean`."""
+def z_term(loss: Loss, target: Tensor, lse: Tensor) -> Tensor:
+    """The part of the reduced loss that z_loss adds; `lse` is 0 in ignored rows."""
+    if loss.options.z_loss == 0:
+        return lse.new_zeros(loss.rows if loss.options.reduction == "none" else ())
+    terms = loss.options.z_loss * lse.double() ** 2
+    kept = float(terms.numel()) if loss.target_kind != "index" else _kept(loss, target).sum()
+    return reduce(loss, terms, kept).to(lse.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class RowLosses:
+    """The losses of rows, unreduced.
+
+    Attributes:
+        losses: sum_j t_j (lse - u_j), 0 in ignored rows.
+        denominator: what `mean` divides them by.
+        z_terms: z_loss lse^2, 0 in ignored rows; None without z_loss.
+        kept: the number of kept rows, by which `mean` divides the z terms.
+        row: the rows' sums.
+    """
+
+    losses: Tensor
+    denominator: Tensor | float
+    z_terms: Tensor | None
+    kept: Tensor | float
+    row: Row
+
+    def reduced(self, loss: Loss) -> Tensor:
+        """The losses as `reduction` says."""
+        z_terms = None if self.z_terms is None else (self.z_terms, self.kept)
+        return reduce(loss, self.losses, self.denominator, z_terms)
+
+
+def row_losses(loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None) -> RowLosses:
+    """The loss of each row of logits."""
     options = loss.options
     z = computed(logits.movedim(loss.axis, -1))
     w = None if weight is None else weight.to(z.dtype)
     kept: Tensor | None = None
     denominator: Tensor | float
+    count: Tensor | float
     if loss.target_kind == "index":
         target = target.long()
         kept = _kept(loss, target)
@@ -145,7 +181,7 @@ def _row_losses(
         q = target.movedim(loss.axis, -1).to(z.dtype)
         t = q if e == 0 else (1 - e) * q + e / loss.classes
         losses = _expected_cost(t if w is None else w * t, row)
-        denominator = losses.numel()
+        count = denominator = losses.numel()
     else:
         w_y = torch.ones_like(row.log_sum) if w is None else _at(w.expand_as(z), target)
         losses = w_y * (row.log_sum - _at(row.below, target))
@@ -155,11 +191,13 @@ def _row_losses(
             uniform = torch.ones_like(z) if w is None else w.expand_as(z)
             losses = (1 - e) * losses + e / loss.classes * _expected_cost(uniform, row)
         denominator = torch.where(kept, w_y, torch.zeros_like(w_y)).sum()
-    if options.z_loss != 0:
-        losses = losses + options.z_loss * row.lse**2
+        count = kept.sum()
+    z_terms = options.z_loss * row.lse**2 if options.z_loss != 0 else None
     if kept is not None:
         losses = torch.where(kept, losses, torch.zeros_like(losses))
-    return losses, row, denominator
+        if z_terms is not None:
+            z_terms = torch.where(kept, z_terms, torch.zeros_like(z_terms))
+    return RowLosses(losses, denominator, z_terms, count, row)
 
 
 def scaled(loss: Loss, z: Tensor) -> Tensor:

@@ -14,14 +14,31 @@ from softxent.ops.spec import Loss
 __all__ = ["reduce", "reduce_kernel_losses", "to_scalar"]
 
 
-def reduce(loss: Loss, losses: Tensor, denominator: Tensor | float) -> Tensor:
-    """Losses per row as `reduction` says, differentiable; `mean` divides by the denominator."""
+def reduce(
+    loss: Loss,
+    losses: Tensor,
+    denominator: Tensor | float,
+    z_terms: tuple[Tensor, Tensor | float] | None = None,
+) -> Tensor:
+    """Losses per row as `reduction` says, differentiable; `mean` divides by the denominator.
+
+    Args:
+        loss: the checked options.
+        losses: per row.
+        denominator: what `mean` divides the losses by.
+        z_terms: z_loss lse^2 of each row, and the number of kept rows that `mean` divides these by;
+            None where `losses` holds them.
+    """
     reduction = loss.options.reduction
-    if reduction == "none":
-        return losses
-    total = losses.sum()
-    if reduction == "sum":
-        return total
+    if reduction == "mean":
+        mean = _quotient(losses.sum(), denominator)
+        return mean if z_terms is None else mean + _quotient(z_terms[0].sum(), z_terms[1])
+    if z_terms is not None:
+        losses = losses + z_terms[0]
+    return losses if reduction == "none" else losses.sum()
+
+
+def _quotient(total: Tensor, denominator: Tensor | float) -> Tensor:
     if isinstance(denominator, Tensor) or denominator:
         return total / denominator
     return total * torch.nan  # a mean over nothing, where Python would refuse to divide by 0
