@@ -58,15 +58,15 @@ SIGNATURES = {
         "(probs: 'Any', target: 'Any', weight: 'Any' = None, *, axis: 'int' = -1, "
         "reduction: 'Reduction' = 'mean') -> 'Any'"
     ),
-    "log_softmax": "(x: 'Any', axis: 'int' = -1, *, out: 'Any' = None) -> 'Any'",
-    "logsumexp": "(x: 'Any', axis: 'int' = -1, *, keepdims: 'bool' = False) -> 'Any'",
+    "log_softmax": "(x: 'Any', axis: 'Axes' = -1, *, out: 'Any' = None) -> 'Any'",
+    "logsumexp": "(x: 'Any', axis: 'Axes' = -1, *, keepdims: 'bool' = False) -> 'Any'",
     "nll_loss": (
         "(log_probs: 'Any', target: 'Any', weight: 'Any' = None, *, axis: 'int' = -1, "
         "ignore_index: 'int | None' = -100, reduction: 'Reduction' = 'mean') -> 'Any'"
     ),
     "one_hot": "(target: 'Any', num_classes: 'int') -> 'Any'",
     "set_num_threads": "(count: 'int') -> 'None'",
-    "softmax": "(x: 'Any', axis: 'int' = -1, *, out: 'Any' = None) -> 'Any'",
+    "softmax": "(x: 'Any', axis: 'Axes' = -1, *, out: 'Any' = None) -> 'Any'",
     "top_k": "(x: 'Any', k: 'int', axis: 'int' = -1) -> 'tuple[Any, Any]'",
 }
 NOT_CALLED = {"Trace"}  # explain makes it

@@ -27,6 +27,7 @@ from softxent.ops.options import (
 
 __all__ = [
     "Loss",
+    "check_axes",
     "check_axis",
     "check_binary_shape",
     "check_count",
@@ -248,6 +249,24 @@ def check_axis(op: str, axis: int, ndim: int, name: str = "x") -> int:
             f"[{op}] axis is {axis}, but {name} has {ndim} axes: valid are {-ndim} to {ndim - 1}."
         )
     return axis % ndim
+
+
+def check_axes(op: str, axis: Any, ndim: int, name: str = "x") -> tuple[int, ...]:
+    """The axes to reduce together, >= 0 and ascending: one, several, or all for None.
+
+    A single number has no axis; as in NumPy and torch it also takes the axis 0 or -1.
+    """
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple | list) else (axis,)
+    if ndim == 0 and len(given) <= 1 and all(integer(op, "axis", a) in (-1, 0) for a in given):
+        return ()
+    axes = sorted(check_axis(op, a, ndim, name) for a in given)
+    if len({*axes}) < len(axes):
+        raise OptionError(
+            f"[{op}] axis is {axis!r}, which names an axis twice: pass each one once."
+        )
+    return tuple(axes)
 
 
 def check_count(op: str, name: str, value: Any) -> int:

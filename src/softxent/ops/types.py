@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,12 +14,13 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor as Tensor
 
-__all__ = ["Array", "ArrayLike", "Floating", "Integers", "SupportsDLPack"]
+__all__ = ["Array", "ArrayLike", "Axes", "Floating", "Integers", "SupportsDLPack"]
 
 Array = npt.NDArray[Any]
 Integers = npt.NDArray[np.int64]
 Floating = np.floating[Any]
 ArrayLike = npt.ArrayLike
+Axes = int | Sequence[int] | None  # one axis, several, or all of them
 
 
 class SupportsDLPack(Protocol):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from softxent.ops import spec
 from softxent.ops.api.backends import backend_of
-from softxent.ops.types import Array, ArrayLike, Floating, Integers, SupportsDLPack
+from softxent.ops.types import Array, ArrayLike, Axes, Floating, Integers, SupportsDLPack
 
 if TYPE_CHECKING:
     from softxent.ops.types import Tensor
@@ -15,21 +15,21 @@ __all__ = ["log_softmax", "logsumexp", "one_hot", "softmax", "top_k"]
 
 
 @overload
-def softmax(x: Tensor, axis: int = -1, *, out: Tensor | None = None) -> Tensor: ...
+def softmax(x: Tensor, axis: Axes = -1, *, out: Tensor | None = None) -> Tensor: ...
 @overload
-def softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array: ...
+def softmax(x: ArrayLike, axis: Axes = -1, *, out: Array | None = None) -> Array: ...
 @overload
-def softmax(x: SupportsDLPack, axis: int = -1, *, out: Any = None) -> Any: ...
+def softmax(x: SupportsDLPack, axis: Axes = -1, *, out: Any = None) -> Any: ...
 
 
-def softmax(x: Any, axis: int = -1, *, out: Any = None) -> Any:
+def softmax(x: Any, axis: Axes = -1, *, out: Any = None) -> Any:
     """Softmax: logits of any size become probabilities that add up to 1.
 
         p_j = exp(x_j) / sum_k exp(x_k)
 
     Args:
-        x: logits, any shape with at least one axis; real numbers. Integers count as float64.
-        axis: the class axis.
+        x: logits of any shape; real numbers. Integers count as float64.
+        axis: the class axis; several axes (or None for all) hold the classes together.
         out: an array of the result's shape and dtype for the result; it may be `x` itself.
 
     Returns:
@@ -40,9 +40,10 @@ def softmax(x: Any, axis: int = -1, *, out: Any = None) -> Any:
         DTypeError: x isn't made of real numbers, or `out` has another dtype.
 
     Edge cases: a -inf logit has probability exactly 0; a row of only -inf, or with +inf or NaN,
-    becomes NaN.
+    becomes NaN. A single number is one class, of probability 1.
 
-    Cost: reads x twice and writes the result once; allocates nothing else.
+    Cost: reads x twice and writes the result once; allocates nothing else, but for several axes
+    (or none) another array of x's size.
 
     Source: J. S. Bridle, "Probabilistic interpretation of feedforward classification network
     outputs", 1990.
@@ -57,22 +58,20 @@ def softmax(x: Any, axis: int = -1, *, out: Any = None) -> Any:
 
 
 @overload
-def log_softmax(x: Tensor, axis: int = -1, *, out: Tensor | None = None) -> Tensor: ...
+def log_softmax(x: Tensor, axis: Axes = -1, *, out: Tensor | None = None) -> Tensor: ...
 @overload
-def log_softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array: ...
+def log_softmax(x: ArrayLike, axis: Axes = -1, *, out: Array | None = None) -> Array: ...
 @overload
-def log_softmax(x: SupportsDLPack, axis: int = -1, *, out: Any = None) -> Any: ...
+def log_softmax(x: SupportsDLPack, axis: Axes = -1, *, out: Any = None) -> Any: ...
 
 
-def log_softmax(x: Any, axis: int = -1, *, out: Any = None) -> Any:
+def log_softmax(x: Any, axis: Axes = -1, *, out: Any = None) -> Any:
     """Logarithm of softmax, without the underflow of `log(softmax(x))`.
 
         log p_j = x_j - log sum_k exp(x_k)
 
     Args:
-        x: logits, as `softmax`.
-        axis: the class axis.
-        out: as `softmax`.
+        x, axis, out: as `softmax`.
 
     Returns:
         Log-probabilities in nats, <= 0, in x's shape, dtype and kind.
@@ -96,34 +95,36 @@ def log_softmax(x: Any, axis: int = -1, *, out: Any = None) -> Any:
 
 
 @overload
-def logsumexp(x: Tensor, axis: int = -1, *, keepdims: bool = False) -> Tensor: ...
+def logsumexp(x: Tensor, axis: Axes = -1, *, keepdims: bool = False) -> Tensor: ...
 @overload
-def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: Literal[True]) -> Array: ...
+def logsumexp(x: ArrayLike, axis: Axes = -1, *, keepdims: Literal[True]) -> Array: ...
 @overload
-def logsumexp(x: ArrayLike, axis: int = -1, *, keepdims: bool = False) -> Array | Floating: ...
+def logsumexp(x: ArrayLike, axis: Axes = -1, *, keepdims: bool = False) -> Array | Floating: ...
 @overload
-def logsumexp(x: SupportsDLPack, axis: int = -1, *, keepdims: bool = False) -> Any: ...
+def logsumexp(x: SupportsDLPack, axis: Axes = -1, *, keepdims: bool = False) -> Any: ...
 
 
-def logsumexp(x: Any, axis: int = -1, *, keepdims: bool = False) -> Any:
+def logsumexp(x: Any, axis: Axes = -1, *, keepdims: bool = False) -> Any:
     """Logarithm of the sum of exponentials, in nats.
 
         lse = log sum_j exp(x_j)
 
     Args:
-        x: any shape with at least one axis; real numbers.
-        axis: the axis to sum over.
-        keepdims: keep that axis with length 1.
+        x: any shape; real numbers.
+        axis: the axis to sum over, several axes, or None for all.
+        keepdims: keep these axes with length 1.
 
     Returns:
-        x's shape without the axis; x's dtype, float64 for integers.
+        x's shape without these axes; x's dtype, float64 for integers.
 
     Raises:
         ShapeError, DTypeError: as `softmax`.
 
-    Edge cases: -inf for no number or only -inf; +inf with one; NaN with one.
+    Edge cases: -inf for no number or only -inf; +inf with one; NaN with one. A single number is
+    its own result.
 
-    Cost: reads x twice, writes one number per row.
+    Cost: reads x twice, writes one number per row. Several axes that aren't adjacent in memory are
+    copied first.
 
     Source: P. Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and
     softmax functions", 2021.

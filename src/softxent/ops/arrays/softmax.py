@@ -9,31 +9,59 @@ import numpy as np
 from softxent import _native
 from softxent.errors import DTypeError
 from softxent.ops import checks, spec
-from softxent.ops.arrays.intake import receive
+from softxent.ops.arrays.intake import Array, receive
 from softxent.ops.arrays.output import fill, readable
 from softxent.ops.dtypes import result_dtype
+from softxent.ops.types import Axes
 
 __all__ = ["logsumexp", "one_hot", "softmax", "top_k"]
 
 
-def softmax(op: str, x: Any, axis: int, out: Any, *, log: bool) -> Any:
-    """Softmax, or its logarithm, over one axis."""
+def softmax(op: str, x: Any, axis: Axes, out: Any, *, log: bool) -> Any:
+    """Softmax, or its logarithm, over one or several axes."""
     array, export = receive(op, "x", x)
-    axis = spec.check_axis(op, axis, array.ndim)
-    source = readable(op, "x", array)
-    _, result = fill(op, array, out, lambda to: _native.softmax(source, to, axis=axis, log=log))
-    return export(result)
+    axes = spec.check_axes(op, axis, array.ndim)
+    if len(axes) == 1:
+        source = readable(op, "x", array)
+
+        def kernel(to: Array) -> None:
+            _native.softmax(source, to, axis=axes[0], log=log)
+    else:
+        rows = readable(op, "x", _joined(array, axes))
+
+        def kernel(to: Array) -> None:
+            result = np.empty(rows.shape, rows.dtype)
+            _native.softmax(rows, result, axis=-1, log=log)
+            to[...] = _apart(result, array.shape, axes)
+
+    _, result = fill(op, array, out, kernel)
+    return export(result if out is not None or result.ndim else result[()])
 
 
-def logsumexp(op: str, x: Any, axis: int, keepdims: bool) -> Any:
-    """Logsumexp over one axis."""
+def logsumexp(op: str, x: Any, axis: Axes, keepdims: bool) -> Any:
+    """Logsumexp over one or several axes."""
     array, export = receive(op, "x", x)
-    axis = spec.check_axis(op, axis, array.ndim)
-    sums = np.empty(array.shape[:axis] + array.shape[axis + 1 :], np.float64)
-    _native.logsumexp(readable(op, "x", array), sums, axis=axis)
+    axes = spec.check_axes(op, axis, array.ndim)
+    rows, last = (array, axes[0]) if len(axes) == 1 else (_joined(array, axes), -1)
+    sums = np.empty([n for i, n in enumerate(array.shape) if i not in axes], np.float64)
+    _native.logsumexp(readable(op, "x", rows), sums, axis=last)
     with np.errstate(over="ignore", under="ignore"):
         result = sums.astype(result_dtype(op, "x", array.dtype), copy=False)
-    return export(np.expand_dims(result, axis) if keepdims else result[()])
+    return export(np.expand_dims(result, axes) if keepdims else result[()])
+
+
+def _joined(x: Array, axes: tuple[int, ...]) -> Array:
+    """The array with these axes, any number of them, as one axis at the end."""
+    moved = np.moveaxis(x, axes, range(-len(axes), 0))
+    rest = moved.shape[: x.ndim - len(axes)]
+    return moved.reshape(*rest, spec.size_of(moved.shape[len(rest) :]))
+
+
+def _apart(x: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """The inverse of `_joined`, for an array that had this shape."""
+    rest = [n for i, n in enumerate(shape) if i not in axes]
+    apart = x.reshape((*rest, *(shape[i] for i in axes)))
+    return np.moveaxis(apart, range(-len(axes), 0), axes)
 
 
 def top_k(op: str, x: Any, k: int, axis: int) -> tuple[Any, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,34 +11,69 @@ from softxent.errors import DTypeError
 from softxent.ops import spec
 from softxent.ops.tensors import decompositions, intake, kernels, operators
 from softxent.ops.tensors.routing import is_traced, kernels_take
+from softxent.ops.types import Axes
 
 __all__ = ["logsumexp", "one_hot", "softmax", "top_k"]
 
 
-def softmax(op: str, x: Tensor, axis: int, out: Tensor | None, *, log: bool) -> Tensor:
-    """Softmax, or its logarithm, over one axis."""
+def softmax(op: str, x: Tensor, axis: Axes, out: Tensor | None, *, log: bool) -> Tensor:
+    """Softmax, or its logarithm, over one or several axes."""
     intake.check_floating(op, "x", x)
-    axis = spec.check_axis(op, axis, x.ndim)
-    if not kernels_take(x):
-        result = decompositions.softmax(x, axis, log=log)
-    elif is_traced():
-        result = operators.softmax(x, axis, log)
+    axes = spec.check_axes(op, axis, x.ndim)
+    if len(axes) == 1:
+        result = _softmax(x, axes[0], log=log)
     else:
-        result = kernels.softmax(x, axis, log=log)
+        rows = _joined(x, axes)
+        result = _apart(_softmax(rows, rows.ndim - 1, log=log), x.shape, axes)
     return result if out is None else intake.copy_to(op, out, result, x)
 
 
-def logsumexp(op: str, x: Tensor, axis: int, keepdims: bool) -> Tensor:
-    """Logsumexp over one axis."""
-    intake.check_floating(op, "x", x)
-    axis = spec.check_axis(op, axis, x.ndim)
+def _softmax(x: Tensor, axis: int, *, log: bool) -> Tensor:
     if not kernels_take(x):
-        result = decompositions.logsumexp(x, axis)
-    elif is_traced():
-        result = operators.logsumexp(x, axis)
+        return decompositions.softmax(x, axis, log=log)
+    if is_traced():
+        result: Tensor = operators.softmax(x, axis, log)
+        return result
+    return kernels.softmax(x, axis, log=log)
+
+
+def logsumexp(op: str, x: Tensor, axis: Axes, keepdims: bool) -> Tensor:
+    """Logsumexp over one or several axes."""
+    intake.check_floating(op, "x", x)
+    axes = spec.check_axes(op, axis, x.ndim)
+    if len(axes) == 1:
+        result = _logsumexp(x, axes[0])
     else:
-        result = kernels.logsumexp(x, axis)
-    return result.unsqueeze(axis) if keepdims else result
+        rows = _joined(x, axes)
+        result = _logsumexp(rows, rows.ndim - 1)
+    for position in axes if keepdims else ():
+        result = result.unsqueeze(position)
+    return result
+
+
+def _logsumexp(x: Tensor, axis: int) -> Tensor:
+    if not kernels_take(x):
+        return decompositions.logsumexp(x, axis)
+    if is_traced():
+        result: Tensor = operators.logsumexp(x, axis)
+        return result
+    return kernels.logsumexp(x, axis)
+
+
+def _joined(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The tensor with these axes, any number of them, as one axis at the end."""
+    if not axes:
+        return x.unsqueeze(-1)
+    moved = x.movedim(axes, tuple(range(-len(axes), 0)))
+    return moved.flatten(x.ndim - len(axes))
+
+
+def _apart(x: Tensor, shape: Sequence[int], axes: tuple[int, ...]) -> Tensor:
+    """The inverse of `_joined`, for a tensor that had this shape."""
+    if not axes:
+        return x.squeeze(-1)
+    apart: Tensor = x.unflatten(-1, [shape[i] for i in axes])
+    return apart.movedim(tuple(range(-len(axes), 0)), axes)
 
 
 def top_k(op: str, x: Tensor, k: int, axis: int) -> tuple[Tensor, Tensor]:
