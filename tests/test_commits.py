@@ -20,6 +20,7 @@ from tools import commits
         "README, docs: say which extras a command needs",
         "CI: embed the report",
         "tests: address review",
+        "kernels: bring indices into range",
         'Revert "doctor: select rules by name"',
         "Merge branch 'main'",
         "fixup! doctor: select rules by name",

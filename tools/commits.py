@@ -33,7 +33,7 @@ _NOT_VERBS = re.compile(
 _OTHER_FORMS = re.compile(r"\w*([^s]s|ed|ing)")
 _IMPERATIVES = re.compile(  # that end like another form of a verb
     "(em)?bed|(ex|pro|suc)ceed|feed|heed|need|seed|shed|speed|weed|"
-    "(b|cl|fl|p|r|s|sl|st|str|sw|w|wr)ing|spring|alias|bias|focus|bus"
+    "(b|br|cl|fl|p|r|s|sl|st|str|sw|w|wr)ing|spring|alias|bias|focus|bus"
 )
 
 
