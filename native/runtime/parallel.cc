@@ -116,6 +116,9 @@ void Worker::join() {
 
 namespace {
 
+// Whether this thread computes part of a job: what it starts itself then, it computes alone.
+thread_local bool is_inside = false;
+
 class Pool {
  public:
   // Runs one job at a time: returns false, and does nothing, if there is one already.
@@ -133,7 +136,9 @@ class Pool {
       wake_.notify_all();
     }
     Worker caller(job_.work, 0);
+    is_inside = true;
     body(context, caller);
+    is_inside = false;
     state_.fetch_sub(kOpen);  // late threads find nothing to do
     wait_until([&] { return (state_.load() & kInside) == 0; });
     return true;
@@ -157,6 +162,7 @@ class Pool {
   }
 
   void work(int id) {
+    is_inside = true;
     for (uint64_t seen = 0;;) {
       uint64_t state;
       const auto called = [&] {
@@ -237,7 +243,7 @@ void parallel_for(int workers, int64_t count, int64_t own, void* context,
                   void (*body)(void*, Worker&)) {
   if (count <= 0) return;
   // A caller that finds the pool busy computes all rows itself, to the same bits, rather than wait.
-  if (workers > 1 && the_pool().run(workers, count, own, context, body)) return;
+  if (workers > 1 && !is_inside && the_pool().run(workers, count, own, context, body)) return;
   Share share;
   Work alone{&share, 1, count, own, 0};
   alone.cut();

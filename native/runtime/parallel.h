@@ -41,7 +41,8 @@ class Worker {
 
 // Calls body(context, worker) in at most `workers` threads. The last `own` items of each share are
 // left to their thread if it has arrived: few where a thread has its share in its cache, else none.
-// The body may not throw.
+// The body may not throw. A body may call parallel_for, which then runs in the calling thread
+// alone.
 void parallel_for(int workers, int64_t count, int64_t own, void* context,
                   void (*body)(void*, Worker&));
 
