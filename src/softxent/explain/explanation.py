@@ -13,7 +13,7 @@ from softxent.explain.numbers import EPSILON
 from softxent.explain.trace import Trace
 from softxent.ops import checks, spec
 from softxent.ops.arrays.intake import is_tensor, receive
-from softxent.ops.dtypes import kind_of
+from softxent.ops.dtypes import epsilon, kind_of
 from softxent.ops.options import LossOptions, Reduction
 
 __all__ = ["explain"]
@@ -24,7 +24,7 @@ def explain(
     target: Any = None,
     weight: Any = None,
     *,
-    ignore_index: int = -100,
+    ignore_index: int | None = -100,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
@@ -42,7 +42,7 @@ def explain(
         target: a class index, or (N,) of them; or class probabilities of the logits' shape; or None
             for the probabilities alone.
         weight: (C,) class weights, or None for ones.
-        ignore_index: the class index of rows that are left out.
+        ignore_index: the class index of rows that are left out; None to keep every row.
         reduction: "mean", "sum" or "none".
         label_smoothing: 0 to 1, the share of the target spread evenly over the classes.
         z_loss: the factor of lse^2.
@@ -85,7 +85,7 @@ def explain(
             f"[explain] classes has {len(names)} names, but a row has {count} logits: "
             "pass one name per class."
         )
-    y = None if target is None else _numbers("target", target)
+    y = None if target is None else _target(target)
     w = None if weight is None else _numbers("weight", weight)
     if y is not None and y.size == 0 and y.ndim < given.ndim:
         y = y.astype(np.int64)  # NumPy makes an empty list an array of floats
@@ -107,14 +107,15 @@ def explain(
         ),
     )
     if loss.target_kind == "probabilities":
-        checks.check_soft_target("explain", checked, loss.axis)
+        checks.check_soft_target("explain", checked, loss.axis, epsilon(checked.dtype))
     elif y is not None:
         checks.check_indices("explain", checked, count, loss.options.ignore_index)
     if w is not None:
         checks.check_weight("explain", w.shape, w, count)
     if y is not None:
         index = loss.target_kind == "index"
-        y = np.atleast_1d(y).astype(np.int64) if index else np.atleast_2d(y).astype(np.float64)
+        y = np.atleast_1d(y).astype(np.int64) if index else np.atleast_2d(y)
+        y = y if index or y.dtype.kind == "f" else y.astype(np.float64)
     weights = None if w is None else w.astype(np.float64)
     options = loss.options._replace(weight=weights)
     return Trace.of(
@@ -137,6 +138,12 @@ def _dtype_of(logits: Any) -> str:
     if name not in EPSILON:
         raise DTypeError(f"[explain] logits has dtype {name}: pass one of {', '.join(EPSILON)}.")
     return name
+
+
+def _target(target: Any) -> npt.NDArray[Any]:
+    """A copy as an array of its own dtype, whose precision says what may be rounding."""
+    array = receive("explain", "target", target)[0]
+    return array.astype(np.float32) if array.dtype.kind == "V" else array.copy()  # bfloat16
 
 
 def _numbers(name: str, values: Any) -> npt.NDArray[Any]:

@@ -14,6 +14,7 @@ from softxent.learn.data import Samples
 from softxent.learn.model import Network
 from softxent.metrics import count_classes
 from softxent.ops import Mean, cross_entropy, softmax
+from softxent.ops.arrays.intake import receive
 
 __all__ = ["ClassScore", "Evaluation", "evaluate", "predict"]
 
@@ -25,8 +26,10 @@ def logits_of(network: Network, features: npt.NDArray[np.float32]) -> npt.NDArra
 
     Raises:
         ShapeError: the features don't have the width of the network's input.
+        DTypeError: the features are no numbers, or some are masked.
     """
     width, classes = network.widths[0], network.widths[-1]
+    features, _ = receive("predict", "features", features)
     if features.ndim != 2 or features.shape[1] != width:
         raise ShapeError(
             f"[predict] features have the shape {features.shape}; the model takes (N, {width}). "
@@ -60,6 +63,7 @@ def predict(network: Network, features: npt.NDArray[np.float32]) -> npt.NDArray[
 
     Raises:
         ShapeError: the features don't have the width of the network's input.
+        DTypeError: the features are no numbers, or some are masked.
 
     Example:
         >>> from softxent.learn import Network

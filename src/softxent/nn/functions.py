@@ -14,7 +14,7 @@ from torch import Tensor
 
 from softxent.errors import OptionError
 from softxent.nn.stats import LossStats
-from softxent.ops import tensors
+from softxent.ops import spec, tensors
 from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
 
 __all__ = [
@@ -97,6 +97,7 @@ def log_softmax(
 def _softmax(
     op: str, input: Tensor, dim: int | None, stacklevel: int, dtype: torch.dtype | None
 ) -> Tensor:
+    tensors.check_tensors(op, input=input)
     if dim is None:
         dim = 0 if input.ndim in (0, 1, 3) else 1
         warnings.warn(
@@ -187,6 +188,7 @@ def cross_entropy_with_options(
     inplace_backward: bool = False,
 ) -> Tensor:
     """`cross_entropy` with its options as a record, as modules hold them."""
+    tensors.check_tensors("cross_entropy", input=input, target=target, weight=options.weight)
     soft_target = target.is_floating_point() and target.shape == input.shape
     if soft_target and options.ignore_index is not None and options.ignore_index >= 0:
         raise OptionError(
@@ -250,6 +252,7 @@ def cross_entropy_with_stats(
 
     See Also: `cross_entropy`, `softxent.top_k`.
     """
+    tensors.check_tensors("cross_entropy_with_stats", input=input, target=target, weight=weight)
     options = LossOptions(
         weight=weight,
         ignore_index=ignore_index,
@@ -308,10 +311,13 @@ def nll_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
+    tensors.check_tensors("nll_loss", input=input, target=target, weight=weight)
     options = LossOptions(weight=weight, ignore_index=ignore_index, reduction=reduction)
     index = tensors.checked_indices("nll_loss", input, target, options, _class_axis(input))
     if weight is not None:
         weight = weight.to(input.dtype)
+    if ignore_index is None:  # every index is a class, so none is the default
+        ignore_index = IGNORE_INDEX
     return _torch_nll_loss(input, index, weight, ignore_index=ignore_index, reduction=reduction)
 
 
@@ -355,7 +361,11 @@ def binary_cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
-    target = tensors.checked_probabilities("binary_cross_entropy", input, target, reduction)
+    op = "binary_cross_entropy"
+    tensors.check_tensors(op, input=input, target=target, weight=weight)
+    target = tensors.checked_probabilities(op, input, target, reduction)
+    if weight is not None:
+        spec.check_broadcast(op, "weight", weight.shape, input.shape)
     return _torch_binary_cross_entropy(input, target, weight, reduction=reduction)
 
 
@@ -398,8 +408,10 @@ def binary_cross_entropy_with_logits(
     """
     if size_average is not None or reduce is not None:
         reduction = _legacy(size_average, reduce)
+    op = "binary_cross_entropy_with_logits"
+    tensors.check_tensors(op, input=input, target=target, weight=weight, pos_weight=pos_weight)
     loss = tensors.binary_cross_entropy_with_logits(
-        "binary_cross_entropy_with_logits",
+        op,
         input,
         target,
         weight,

@@ -11,6 +11,7 @@ from softxent.ops.linear.loop import MAX_BYTES
 from softxent.ops.linear.stats import linear_stats
 from softxent.ops.options import IGNORE_INDEX, LossOptions, Reduction
 from softxent.ops.spec import describe
+from softxent.ops.tensors import check_tensors
 
 __all__ = [
     "linear_cross_entropy",
@@ -71,6 +72,10 @@ def linear_cross_entropy(
 
     See Also: `softxent.linear_cross_entropy`, `torch.nn.functional.linear_cross_entropy`.
     """
+    check_tensors(
+        "linear_cross_entropy", input=input, linear_weight=linear_weight, target=target,
+        linear_bias=linear_bias, weight=weight,
+    )  # fmt: skip
     if linear_weight.ndim > 2:
         raise ShapeError(
             f"[linear_cross_entropy] linear_weight has shape {describe(linear_weight.shape)}: "
@@ -141,6 +146,8 @@ def linear_cross_entropy_with_stats(
 
     See Also: `linear_cross_entropy`, `cross_entropy_with_stats`.
     """
+    op = "linear_cross_entropy_with_stats"
+    check_tensors(op, features=features, classifier=classifier, target=target, bias=bias)
     options = LossOptions(
         weight=weight,
         ignore_index=ignore_index,
@@ -152,7 +159,7 @@ def linear_cross_entropy_with_stats(
     )
     return LossStats(
         *linear_stats(
-            "linear_cross_entropy_with_stats",
+            op,
             features,
             classifier,
             target,
@@ -206,6 +213,7 @@ def linear_log_prob_and_entropy(
     See Also: `linear_cross_entropy_with_stats`.
     """
     op = "linear_log_prob_and_entropy"
+    check_tensors(op, features=features, classifier=classifier, ids=ids, bias=bias)
     if ids.is_floating_point():
         raise OptionError(f"[{op}] ids are class indices: pass integers, e.g. ids.long().")
     options = LossOptions(

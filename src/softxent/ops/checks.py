@@ -76,21 +76,24 @@ def check_indices(op: str, target: Array, classes: int, ignore_index: int | None
     raise TargetError(message)
 
 
-def check_soft_target(op: str, target: Array, axis: int) -> None:
-    """Class probabilities as a target are >= 0 and finite; integers are one-hot rows.
+def check_soft_target(op: str, target: Array, axis: int, epsilon: float = 0.0) -> None:
+    """Class probabilities are finite and >= 0 up to rounding; integers are one-hot rows.
 
-    Floats need not add up to 1. Integers in the logits' shape are more often class indices or masks
+    Floats need not add up to 1. A difference such as 1 - sum(q) may be a little below 0 instead of
+    0; it is taken as it is. Integers in the logits' shape are more often class indices or masks
     with an axis too many, so they are taken as probabilities only where each row is one-hot.
 
     Args:
         op: the public function's name.
         target: in the logits' shape.
         axis: the class axis, >= 0.
+        epsilon: the precision of the dtype that the caller passed.
 
     Raises:
         TargetError: naming the first position or row.
     """
-    bad = ~((target >= 0) & (target < np.inf))
+    lowest = -min(_ROUNDINGS * epsilon, _MOST_ROUNDING)
+    bad = ~((target >= lowest) & (target < np.inf))
     if bad.any():
         flat = _first(bad)
         raise TargetError(
@@ -99,6 +102,10 @@ def check_soft_target(op: str, target: Array, axis: int) -> None:
         )
     if target.dtype.kind in "iub":
         _check_one_hot(op, target, axis)
+
+
+_ROUNDINGS = 16  # ulp of 1 that the rounding of a sum of probabilities may amount to
+_MOST_ROUNDING = 2.0**-6  # in half precision
 
 
 def _check_one_hot(op: str, target: Array, axis: int) -> None:
@@ -134,7 +141,7 @@ def _meaning_of_integers(target: Array, axis: int) -> str:
 
 
 def check_weight(op: str, shape: Sequence[int], values: Array | None, classes: int) -> None:
-    """Class weights have shape (C,) and are finite and >= 0; None skips the check of values."""
+    """Class weights have shape (C,) and are finite; None skips the check of values."""
     if tuple(shape) != (classes,):
         raise ShapeError(
             f"[{op}] weight has shape {describe(shape)}: pass one weight per class, "
@@ -142,26 +149,24 @@ def check_weight(op: str, shape: Sequence[int], values: Array | None, classes: i
         )
     if values is None:
         return
-    bad = ~((values >= 0) & (values < np.inf))
+    _check_finite(op, "weight", values)
+
+
+def check_element_weight(op: str, name: str, weight: Array) -> None:
+    """Weights per element are finite; their shape is checked by `spec.check_broadcast`."""
+    _check_finite(op, name, weight)
+
+
+def _check_finite(op: str, name: str, weight: Array) -> None:
+    if weight.dtype.kind in "iub":
+        return
+    bad = ~np.isfinite(weight)
     if bad.any():
         flat = _first(bad)
-        raise OptionError(f"[{op}] weight[{flat}] is {values[flat]}: weights are finite and >= 0.")
-
-
-def check_element_weight(op: str, weight: Array, shape: Sequence[int]) -> Array:
-    """Weights per element: finite, >= 0; returned broadcast to `shape`."""
-    try:
-        wide = np.broadcast_to(weight, tuple(shape))
-    except ValueError:
-        raise ShapeError(
-            f"[{op}] a weight of shape {describe(weight.shape)} doesn't broadcast to the shape "
-            f"{describe(shape)}."
-        ) from None
-    if not ((weight >= 0) & (weight < np.inf)).all():
         raise OptionError(
-            f"[{op}] a weight is negative or not finite: weights are finite and >= 0."
+            f"[{op}] {_position(name, flat, weight.shape)} is {weight.reshape(-1)[flat]}: weights "
+            "are finite. A class without rows, divided by 0? Give it the weight 0."
         )
-    return wide
 
 
 def check_probabilities(op: str, probs: Array, axis: int, epsilon: float) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "check_axes",
     "check_axis",
     "check_binary_shape",
+    "check_broadcast",
     "check_count",
     "check_is_index",
     "check_k",
@@ -202,8 +203,8 @@ def _target_kind(
         return "index"
     if kind not in "fiu":
         raise DTypeError(
-            f"[{op}] target holds {_KINDS.get(kind, 'objects')}, which name no class. Pass class "
-            f"indices (integers, shape {describe(rows)}) or class probabilities (floats, "
+            f"[{op}] target holds {_KINDS.get(kind, 'other numbers')}, which name no class. Pass "
+            f"class indices (integers, shape {describe(rows)}) or class probabilities (floats, "
             f"shape {describe(logits_shape)})."
         )
     if target_shape == rows:
@@ -216,14 +217,16 @@ def _target_kind(
         f"{describe(logits_shape)} with the classes on axis {axis} need class indices of shape "
         f"{describe(rows)} or class probabilities of shape {describe(logits_shape)}."
     )
-    if target_shape == (*rows, 1) or target_shape == (1, *rows):
+    if axis < len(rows) and target_shape == (*rows[:axis], 1, *rows[axis:]):
+        message += f" Drop the class axis of length 1: target.squeeze({axis})."
+    elif target_shape == (*rows, 1) or target_shape == (1, *rows):
         message += " Drop the axis of length 1: target.squeeze()."
     elif len(logits_shape) > 1 and target_shape == logits_shape[:1] + logits_shape[2:]:
         message += " Are the classes on axis 1? Pass axis=1."
     raise ShapeError(message)
 
 
-_KINDS = {"b": "booleans", "c": "complex numbers", "U": "text", "S": "bytes"}
+_KINDS = {"b": "booleans", "c": "complex numbers"}
 
 
 def describe(shape: Sequence[int]) -> str:
@@ -338,6 +341,29 @@ def check_is_index(loss: Loss) -> None:
             f"[{loss.op}] target has the shape of log_probs: pass class indices of shape "
             f"{describe(loss.rows)}. Class probabilities? Use log_loss."
         )
+
+
+def check_broadcast(op: str, name: str, shape: Sequence[int], like: Sequence[int]) -> None:
+    """A weight per element broadcasts to the shape of the logits or probabilities."""
+    shape, like = tuple(shape), tuple(like)
+    fits = len(shape) <= len(like) and all(
+        mine in (1, theirs) for mine, theirs in zip(shape[::-1], like[::-1], strict=False)
+    )
+    if fits:
+        return
+    message = (
+        f"[{op}] {name} has shape {describe(shape)}, which doesn't broadcast to the shape "
+        f"{describe(like)} of the first argument."
+    )
+    if len(like) > 2 and shape == like[1:2]:
+        ones = ", 1" * (len(like) - 2)
+        message += f" One weight per class on axis 1? Pass {name}.reshape(-1{ones})."
+    elif shape == like[:1]:
+        ones = ", 1" * (len(like) - 1)
+        message += f" One weight per row? Pass {name}.reshape(-1{ones})."
+    else:
+        message += " Pass one number, or one for each element."
+    raise ShapeError(message)
 
 
 def check_binary_shape(

@@ -22,7 +22,7 @@ def check(
     loss: str = "cross_entropy",
     axis: int | None = None,
     weight: Any = None,
-    ignore_index: int = IGNORE_INDEX,
+    ignore_index: int | None = IGNORE_INDEX,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
     temperature: float | None = None,

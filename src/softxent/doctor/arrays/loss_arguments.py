@@ -63,7 +63,7 @@ class LossArguments:
     axis: int
     axes: tuple[int, ...]
     weight: Values | None
-    ignore_index: int
+    ignore_index: int | None
     reduction: str
     label_smoothing: float
     temperature: float | None
@@ -80,7 +80,7 @@ class LossArguments:
         loss: str,
         axis: int | None = None,
         weight: Any = None,
-        ignore_index: int = IGNORE_INDEX,
+        ignore_index: int | None = IGNORE_INDEX,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
         temperature: float | None = None,
@@ -104,7 +104,7 @@ class LossArguments:
             axis=_class_axis(array, axis, axes, tensor),
             axes=axes,
             weight=None if weight is None else _receive("weight", weight)[0].astype(np.float64),
-            ignore_index=int(ignore_index),
+            ignore_index=None if ignore_index is None else int(ignore_index),
             reduction=check_reduction("check", "reduction", reduction),
             label_smoothing=float(label_smoothing),
             temperature=None if temperature is None else float(temperature),

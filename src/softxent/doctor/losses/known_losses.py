@@ -159,10 +159,11 @@ def known_loss(loss: object, given: Mapping[str, Any] | None = None) -> KnownLos
         return options.get(key, getattr(loss, key, default))
 
     weight, pos_weight = option("weight", None), option("pos_weight", None)
+    ignored = option("ignore_index", IGNORE_INDEX)
     return KnownLoss(
         name=name,
         weight=weight if isinstance(weight, Tensor) else None,
-        ignore_index=int(option("ignore_index", IGNORE_INDEX)),
+        ignore_index=IGNORE_INDEX if ignored is None else int(ignored),
         reduction=str(option("reduction", "mean")),
         label_smoothing=float(option("label_smoothing", 0.0)),
         axis=option("axis", None),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from softxent.errors import OptionError, ShapeError, SoftxentError
+from softxent.ops.arrays.refusals import check_object, plain_array
 
 __all__ = ["call_model", "clone", "first_line", "map_tensors", "split_batch", "tensors_of"]
 
@@ -43,6 +44,10 @@ def _as_tensor(name: str, value: Any) -> Any:
         return value
     if isinstance(value, tuple | Mapping):
         return value
+    if isinstance(value, np.ndarray):
+        value = plain_array("examine", name, value)  # torch would drop a mask
+    else:
+        check_object("examine", name, value)
     try:
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:

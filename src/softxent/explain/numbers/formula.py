@@ -99,7 +99,8 @@ def loss_numbers(
         "losses": losses,
         "z_terms": z_terms,
         "row_gradient": row_gradient,
-        "mean": Mean(float(total), denominator),
+        # A denominator below 0, of negative class weights, makes no `Mean`.
+        "mean": None if denominator < 0 else Mean(float(total), denominator),
         "z_mean": Mean(float(z_terms.sum()), int((~ignored).sum())),
         "value": None if options.reduction == "none" else float(value),
         "gradient": gradient,

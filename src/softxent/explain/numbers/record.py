@@ -50,7 +50,8 @@ class Numbers:
         losses: (N,) each row's loss, s lse - sum_j t_j u_j + z_loss lse^2.
         z_terms: (N,) the part of it that z_loss adds, z_loss lse^2; 0 in ignored rows.
         row_gradient: (N, C) the gradient of each row's loss with respect to its logits.
-        mean: the sum of the losses without their z terms, with the denominator of their mean.
+        mean: the sum of the losses without their z terms, with the denominator of their mean; None
+            where negative class weights make it less than 0.
         z_mean: the sum of the z terms with the number of rows that aren't ignored, over which a
             mean averages them without class weights.
         value: the reduced loss; None for reduction "none". For "mean" it is

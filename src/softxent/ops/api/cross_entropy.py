@@ -83,8 +83,9 @@ def cross_entropy(
         logits: z, (..., C) float16, bfloat16, float32 or float64; integers in arrays count as
             float64.
         target: class indices, the logits' shape without the class axis, any integer dtype; or class
-            probabilities, the logits' shape, >= 0 (integers and booleans: one-hot rows).
-        weight: (C,) class weights w, finite, >= 0.
+            probabilities, the logits' shape, >= 0 up to rounding (integers and booleans: one-hot
+            rows).
+        weight: (C,) class weights w, finite.
         axis: the class axis, C.
         ignore_index: rows with this class index add nothing, even where their logits are NaN; None
             to keep every row.

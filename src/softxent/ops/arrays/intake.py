@@ -10,7 +10,8 @@ import numpy as np
 
 from softxent.errors import DTypeError, ShapeError
 from softxent.ops import checks
-from softxent.ops.dtypes import compute_dtype, kind_of
+from softxent.ops.arrays.refusals import check_dense, check_object, plain_array, remedy
+from softxent.ops.dtypes import compute_dtype, epsilon, kind_of
 from softxent.ops.options import LossOptions
 from softxent.ops.spec import Loss, check_binary_shape
 from softxent.ops.types import Array
@@ -53,14 +54,16 @@ def receive(op: str, name: str, x: Any) -> tuple[Array, Export]:
 
     Raises:
         ShapeError: nested lists of different lengths.
-        DTypeError: not real numbers of at most 64 bits, or memory that NumPy can't reach.
+        DTypeError: not real numbers of at most 64 bits, memory that NumPy can't reach, or a mask,
+            whose meaning an array of numbers can't keep.
     """
     if type(x) is np.ndarray and x.dtype.char in _REAL:
         return x, _unchanged
     export: Export = _unchanged
     if isinstance(x, np.ndarray):
-        array = np.asarray(x)
+        array = plain_array(op, name, x)
     elif is_tensor(x):
+        check_dense(op, name, x, sys.modules["torch"])
         x = x.detach().cpu().resolve_neg()
         array = (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
     elif hasattr(x, "__dlpack__") and not isinstance(x, np.generic):
@@ -68,18 +71,28 @@ def receive(op: str, name: str, x: Any) -> tuple[Array, Export]:
         namespace = getattr(x, "__array_namespace__", None)
         export = _unchanged if namespace is None else _exporter(namespace())
     else:
-        try:
-            array = np.asarray(x)
-        except ValueError:
-            raise ShapeError(
-                f"[{op}] {name} isn't rectangular: its rows have different lengths."
-            ) from None
+        array = _from_object(op, name, x)
     if kind_of(array.dtype) not in "fiub" or array.dtype.itemsize > 8:
-        raise DTypeError(
-            f"[{op}] {name} has dtype {array.dtype}: pass real numbers of at most 64 bits, e.g. "
-            f"{name}.astype(numpy.float64)."
-        )
+        raise DTypeError(f"[{op}] {name} has dtype {array.dtype}: {remedy(name, array)}")
     return array, export
+
+
+def _from_object(op: str, name: str, x: Any) -> Array:
+    """Nested lists, numbers, and all else that NumPy reads."""
+    check_object(op, name, x)
+    try:
+        array = np.asanyarray(x)
+    except ValueError:
+        raise ShapeError(
+            f"[{op}] {name} isn't rectangular: its rows have different lengths."
+        ) from None
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DTypeError(
+            f"[{op}] {name} is a {type(x).__name__} that NumPy can't read ({reason}): pass an "
+            "array of numbers. Tensors in a list? Pass torch.stack(list)."
+        ) from None
+    return plain_array(op, name, array)
 
 
 def receive_optional(op: str, name: str, x: Any) -> Array | None:
@@ -113,7 +126,7 @@ def receive_loss(
     kind = kind_of(target.dtype)
     loss = Loss.of(op, array.shape, target.shape, kind, axis=axis, options=options, name=name)
     if loss.target_kind == "probabilities":
-        checks.check_soft_target(op, target, loss.axis)
+        checks.check_soft_target(op, target, loss.axis, epsilon(target.dtype))
     elif name != "logits" or kind != "i" or loss.options.ignore_index is None:
         checks.check_indices(op, target, loss.classes, loss.options.ignore_index)
     weight = receive_optional(op, "weight", options.weight)
@@ -137,7 +150,8 @@ def _from_dlpack(op: str, name: str, x: Any) -> Array:
         return np.from_dlpack(x)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         if hasattr(x, "__array__"):
-            return np.asarray(x)  # bfloat16: DLPack has it, NumPy's importer doesn't
+            # bfloat16: DLPack has it, NumPy's importer doesn't
+            return plain_array(op, name, np.asanyarray(x))
         raise DTypeError(
             f"[{op}] {name} is a {type(x).__name__} whose memory NumPy can't reach ({error}). "
             "Pass an array on the CPU."

@@ -124,4 +124,8 @@ def binary_cross_entropy_with_logits(
 def _element_weight(op: str, name: str, weight: Any, like: Array) -> Array | None:
     """A weight per element, broadcast to the shape of `like`."""
     weight = receive_optional(op, name, weight)
-    return None if weight is None else checks.check_element_weight(op, weight, like.shape)
+    if weight is None:
+        return None
+    spec.check_broadcast(op, name, weight.shape, like.shape)
+    checks.check_element_weight(op, name, weight)
+    return np.broadcast_to(weight, like.shape)

@@ -75,6 +75,10 @@ def fill(
 def _check_out(op: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if not isinstance(out, np.ndarray):
         raise DTypeError(f"[{op}] out is a {type(out).__name__}: pass a NumPy array.")
+    if isinstance(out, np.ma.MaskedArray):
+        raise DTypeError(
+            f"[{op}] out is a masked array, whose mask would hide results: pass out.data."
+        )
     if out.shape != shape:
         raise ShapeError(
             f"[{op}] out has shape {describe(out.shape)}, but the result has shape "

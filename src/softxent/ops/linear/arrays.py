@@ -11,7 +11,7 @@ from softxent.ops import checks, spec
 from softxent.ops.arrays.intake import receive, receive_optional, receive_target
 from softxent.ops.arrays.output import readable
 from softxent.ops.arrays.reductions import reduce
-from softxent.ops.dtypes import compute_dtype, kind_of, result_dtype
+from softxent.ops.dtypes import compute_dtype, epsilon, kind_of, result_dtype
 from softxent.ops.linear.loop import Gradients, LinearHead, RowSums
 from softxent.ops.linear.matmuls import NumpyMatmuls
 from softxent.ops.options import LossOptions
@@ -87,7 +87,7 @@ class _Call:
             checks.check_indices(op, target, loss.classes, loss.options.ignore_index)
             target = np.require(target.reshape(-1), np.int64, ["C", "A"])
         else:
-            checks.check_soft_target(op, target, loss.axis)
+            checks.check_soft_target(op, target, loss.axis, epsilon(target.dtype))
             target = readable(op, "target", target).reshape(-1, loss.classes)
         weight = receive_optional(op, "weight", options.weight)
         if weight is not None:

@@ -323,6 +323,7 @@ class LinearHead:
         positive &= are_defaults_except(
             loss.options, "ignore_index", "reduction", "softcap", "temperature"
         )
+        positive &= self.weight is None or bool((self.weight >= 0).all())
         reached = np.empty(loss.classes, bool)
         for block in self._blocks(_BLOCK):
             reached[block] = matmuls.reach(g[:, block], limit.value, both_sides=not positive)

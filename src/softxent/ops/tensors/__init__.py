@@ -13,6 +13,7 @@ from softxent.ops.tensors.cross_entropy import (
     cross_entropy_with_grad,
     cross_entropy_with_stats,
 )
+from softxent.ops.tensors.intake import check_tensors
 from softxent.ops.tensors.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -27,6 +28,7 @@ from softxent.ops.tensors.softmax import logsumexp, one_hot, softmax, top_k
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "check_tensors",
     "checked_indices",
     "checked_probabilities",
     "cross_entropy",

@@ -34,7 +34,7 @@ def cross_entropy(
         logits, target, options, axis: as `softxent.cross_entropy`.
         dtype: the dtype of the loss; by default the one in which the logits are computed.
         inplace_backward: whether the backward pass writes the gradient over the logits.
-        any_weight: whether class weights may be negative, as in torch.
+        any_weight: whether class weights may be NaN or infinite, as in torch.
     """
     dtype = dtype or loss_dtype(logits)
     traced = is_traced()

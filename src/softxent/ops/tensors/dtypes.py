@@ -18,6 +18,7 @@ __all__ = [
     "NUMPY",
     "compute_dtype",
     "computed",
+    "epsilon",
     "is_half",
     "loss_dtype",
 ]
@@ -65,6 +66,11 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 def computed(x: Tensor) -> Tensor:
     """The tensor in the dtype in which it is computed."""
     return x.float() if x.dtype in HALF else x
+
+
+def epsilon(x: Tensor) -> float:
+    """The distance from 1 to the next larger number; 0 for integers."""
+    return torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
 
 
 def loss_dtype(x: Tensor) -> torch.dtype:

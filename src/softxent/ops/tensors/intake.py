@@ -16,10 +16,11 @@ from torch import Tensor
 from softxent.errors import DTypeError, OptionError, ShapeError
 from softxent.ops import checks, spec
 from softxent.ops.arrays.intake import receive
+from softxent.ops.arrays.refusals import check_dense
 from softxent.ops.options import LossOptions, with_weight
 from softxent.ops.spec import Loss
 from softxent.ops.tensors import torch_private
-from softxent.ops.tensors.dtypes import FLOATING, KIND, computed, loss_dtype
+from softxent.ops.tensors.dtypes import FLOATING, KIND, computed, epsilon, loss_dtype
 from softxent.ops.tensors.routing import is_traced
 from softxent.ops.types import Array
 
@@ -31,6 +32,7 @@ __all__ = [
     "check_out",
     "check_overwritable",
     "check_target",
+    "check_tensors",
     "copy_to",
     "element_weight",
     "receive_binary",
@@ -42,6 +44,7 @@ __all__ = [
 def beside(op: str, name: str, value: Any, reference: Tensor) -> Tensor:
     """An argument of any kind as a tensor on the device of the reference."""
     if isinstance(value, Tensor):
+        check_dense(op, name, value, torch)
         if value.is_complex():
             raise DTypeError(f"[{op}] {name} has dtype {value.dtype}: pass real numbers.")
         return value if value.device == reference.device else value.to(reference.device)
@@ -49,6 +52,16 @@ def beside(op: str, name: str, value: Any, reference: Tensor) -> Tensor:
     # torch takes no read-only, unaligned or byte-swapped memory, and no bfloat16 from NumPy.
     dtype = np.dtype(np.float32) if array.dtype.kind == "V" else array.dtype.newbyteorder("=")
     return torch.from_numpy(np.require(array, dtype, ["C", "A", "W"])).to(reference.device)
+
+
+def check_tensors(op: str, **arguments: Any) -> None:
+    """These arguments are tensors, as torch's own functions need them; or None."""
+    for name, value in arguments.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise DTypeError(
+                f"[{op}] {name} is a {type(value).__name__}: pass a tensor, e.g. "
+                f"torch.as_tensor({name}). Arrays and lists? softxent.{op} takes them."
+            )
 
 
 def all_beside(
@@ -62,8 +75,7 @@ def all_beside(
 
 def check_floating(op: str, name: str, x: Tensor) -> None:
     """A dense tensor of floating-point numbers."""
-    if x.layout is not torch.strided:
-        raise DTypeError(f"[{op}] {name} is not a dense tensor: pass {name}.to_dense().")
+    check_dense(op, name, x, torch)
     if x.dtype not in FLOATING:
         raise DTypeError(
             f"[{op}] {name} has dtype {x.dtype}: pass a floating-point tensor, e.g. {name}.float()."
@@ -89,7 +101,7 @@ def receive_loss(
         op: the public function's name.
         logits, target, options, axis: as the caller gave them.
         name: the public name of the first argument.
-        any_weight: whether class weights may be negative, as in torch.
+        any_weight: whether class weights may be NaN or infinite, as in torch.
         traced: `is_traced()`, for callers that know it already.
     """
     traced = is_traced() if traced is None else traced
@@ -120,7 +132,7 @@ def check_target(loss: Loss, target: Tensor) -> None:
     if loss.target_kind == "index":
         check_indices(loss.op, target, loss.classes, loss.options.ignore_index)
     elif (numbers := values(target)) is not None:
-        checks.check_soft_target(loss.op, numbers, loss.axis)
+        checks.check_soft_target(loss.op, numbers, loss.axis, epsilon(target))
 
 
 def check_indices(op: str, target: Tensor, classes: int, ignore_index: int | None) -> None:
@@ -137,14 +149,17 @@ def receive_binary(op: str, name: str, x: Tensor, target: Any) -> Tensor:
     return tensor
 
 
-def element_weight(op: str, weight: Any, x: Tensor, *, any_weight: bool = False) -> Tensor | None:
+def element_weight(
+    op: str, name: str, weight: Any, x: Tensor, *, any_weight: bool = False
+) -> Tensor | None:
     """A weight per element, in the shape of x and the dtype in which x is computed."""
     if weight is None:
         return None
-    weight = beside(op, "weight", weight, x).to(loss_dtype(x))
+    weight = beside(op, name, weight, x).to(loss_dtype(x))
+    spec.check_broadcast(op, name, weight.shape, x.shape)
     numbers = None if any_weight else values(weight)
-    if numbers is not None and numbers.shape == weight.shape:
-        checks.check_element_weight(op, numbers, x.shape)
+    if numbers is not None:
+        checks.check_element_weight(op, name, numbers)
     wide: Tensor = weight.broadcast_to(x.shape)
     return wide
 
@@ -194,6 +209,7 @@ def check_out(
     """The caller's `out` can take a result of this shape and dtype."""
     if not isinstance(out, Tensor):
         raise DTypeError(f"[{op}] out is a {type(out).__name__}: pass a tensor.")
+    check_dense(op, "out", out, torch)
     if out.shape != shape:
         raise ShapeError(
             f"[{op}] out has shape {spec.describe(out.shape)}, but the result has shape "

@@ -70,13 +70,14 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of the probability of one of two classes."""
     traced = is_traced() or torch_private.in_jit_trace()
+    intake.check_floating(op, "probs", probs)
     loss = Loss.elementwise(op, probs.shape, reduction, remember=not traced)
     p = computed(probs)
     y = checked_probabilities(op, p, target, reduction)
     zero = torch.zeros_like(p)
     positive = torch.where(y == 0, zero, y * torch.where(y == 0, zero, p).log())
     negative = torch.where(y == 1, zero, (1 - y) * torch.log1p(-torch.where(y == 1, zero, p)))
-    weight = intake.element_weight(op, weight, probs)
+    weight = intake.element_weight(op, "weight", weight, probs)
     losses = decompositions.weighted(0 - positive - negative, weight)
     return reduce(loss, losses, losses.numel())
 
@@ -103,10 +104,11 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """Softmax cross-entropy over the two logits [0, x], with the soft target [1 - y, v y]."""
     traced = is_traced() or torch_private.in_jit_trace()
+    intake.check_floating(op, "logits", logits)
     loss = Loss.elementwise(op, logits.shape, reduction, remember=not traced)
     y = intake.receive_binary(op, "logits", logits, target)
-    v = intake.element_weight(op, pos_weight, logits, any_weight=any_weight)
-    w = intake.element_weight(op, weight, logits, any_weight=any_weight)
+    v = intake.element_weight(op, "pos_weight", pos_weight, logits, any_weight=any_weight)
+    w = intake.element_weight(op, "weight", weight, logits, any_weight=any_weight)
     others_differentiate = torch.is_grad_enabled() and wants_gradient(y, v, w)
     if traced or others_differentiate or not kernels_take(logits, y, v, w):
         y = operators.check_binary_target(op, y)

@@ -16,7 +16,7 @@ from softxent.ops import checks
 from softxent.ops.options import SCHEMA, LossOptions
 from softxent.ops.spec import Loss
 from softxent.ops.tensors import intake, kernels
-from softxent.ops.tensors.dtypes import computed
+from softxent.ops.tensors.dtypes import computed, epsilon
 from softxent.ops.tensors.routing import is_traced, on_cpu
 
 __all__ = ["check_binary_target", "check_target", "cross_entropy", "logsumexp", "softmax"]
@@ -105,7 +105,7 @@ def _checked_target(
     if kind == "index":
         checks.check_indices(op, numbers, classes, ignore_index)
     elif kind == "probabilities":
-        checks.check_soft_target(op, numbers, axis)
+        checks.check_soft_target(op, numbers, axis, epsilon(target))
     else:
         checks.check_binary_values(op, numbers)
     return target.clone()  # an operator may not return its input

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from softxent.errors import DTypeError
 from softxent.ops import spec
+from softxent.ops.arrays.refusals import check_dense
 from softxent.ops.tensors import decompositions, intake, kernels, operators
 from softxent.ops.tensors.routing import is_traced, kernels_take
 from softxent.ops.types import Axes
@@ -81,6 +82,7 @@ def top_k(op: str, x: Tensor, k: int, axis: int) -> tuple[Tensor, Tensor]:
 
     A stable sort keeps the order of equals, which torch.topk leaves open.
     """
+    check_dense(op, "x", x, torch)
     if x.is_complex():
         raise DTypeError(f"[{op}] x has dtype {x.dtype}: complex numbers have no order.")
     axis = spec.check_axis(op, axis, x.ndim)
@@ -91,6 +93,7 @@ def top_k(op: str, x: Tensor, k: int, axis: int) -> tuple[Tensor, Tensor]:
 
 def one_hot(op: str, target: Tensor, classes: int) -> Tensor:
     """Zeros with a one at each index."""
+    check_dense(op, "target", target, torch)
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise DTypeError(f"[{op}] target has dtype {target.dtype}: class indices are integers.")
     intake.check_indices(op, target, classes, None)

@@ -186,7 +186,9 @@ def ignored_class(case: LossArguments) -> Evidence | None:
         ()
     """
     ignored = case.ignore_index
-    if case.index is None or case.kept is None or not 0 <= ignored < case.classes:
+    if case.index is None or case.kept is None or ignored is None:
+        return None
+    if not 0 <= ignored < case.classes:
         return None
     count = len(case.index) - int(case.kept.sum())
     if not count:
@@ -259,7 +261,7 @@ def absent_class(case: LossArguments) -> Evidence | None:
     if values.min() == 1 and values.max() == case.classes - 1:
         return None  # labels-from-one reports it
     absent = np.flatnonzero(np.bincount(values, minlength=case.classes) == 0)
-    if 0 <= case.ignore_index < case.classes:
+    if case.ignore_index is not None and 0 <= case.ignore_index < case.classes:
         absent = absent[absent != case.ignore_index]
     if not absent.size:
         return None
