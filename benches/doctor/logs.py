@@ -320,6 +320,64 @@ def without_accuracy(seed: int) -> Iterator[tuple[str, str]]:
     )
 
 
+def other_trainings(seed: int) -> Iterator[tuple[str, str]]:
+    """Logs of healthy trainings that look like mistakes: zeros, signs, NaN in single lines."""
+    rng = np.random.default_rng(seed)
+    falling = [0.4 + 2 * math.exp(-i / 5) + 0.05 * rng.random() for i in range(16)]
+    overflow = int(rng.integers(0, 12))
+    yield (
+        "mixed precision",  # the scaler skips steps whose gradient overflows
+        "\n".join(
+            f"{{'loss': {x:.4f}, 'grad_norm': {_norm(i, overflow, rng)}, 'learning_rate': 5e-05, "
+            f"'epoch': {i / 8:.2f}}}"
+            for i, x in enumerate(falling)
+        ),
+    )
+    yield (
+        "mixed precision, averages",  # an average that holds the overflow of one step
+        "\n".join(
+            f"Epoch: [{i}]  [99/100]  eta: 0:00:01  loss: {x:.4f} ({x + 0.1:.4f})  "
+            f"loss_scale: 8192.0000 (inf)  grad_norm: {1 + rng.random():.4f} (nan)"
+            for i, x in enumerate(falling)
+        ),
+    )
+    yield (
+        "GRPO",  # on the policy's own samples the loss is 0, and its gradient is not
+        "\n".join(
+            str(
+                {"loss": 0.0, "grad_norm": round(0.2 + rng.random(), 3), "learning_rate": 1e-6}
+                | {"reward": round(0.1 * i + rng.random(), 3), "kl": 0.0, "epoch": i / 16}
+            )
+            for i in range(16)
+        ),
+    )
+    yield (
+        "policy gradient",
+        "\n".join(
+            f"episode {i} loss: {0.3 * float(rng.standard_normal()):.4f} reward: {i + 1}.0"
+            for i in range(16)
+        ),
+    )
+    rows = [
+        ("rollout/", ""), ("   ep_rew_mean", "33.6"), ("train/", ""), ("   approx_kl", "0.0093"),
+        ("   loss", f"{-0.05 - 0.1 * rng.random():.4f}"), ("   policy_gradient_loss", "-0.0169"),
+    ]  # fmt: skip
+    yield "PPO", "\n".join(["-" * 40, *(f"| {a:23} | {b:12} |" for a, b in rows), "-" * 40] * 4)
+    yield (
+        "checkpoints",
+        "\n".join(
+            f"Epoch {i}: val_loss improved from {'inf' if i == 1 else falling[i - 2] + 0.1:} to "
+            f"{x:.5f}, saving model\nepoch {i} loss: {x:.4f} best_loss: inf"
+            for i, x in enumerate(falling, 1)
+        ),
+    )
+
+
+def _norm(i: int, overflow: int, rng: np.random.Generator) -> str:
+    """A gradient norm: infinite in the first steps, NaN in one later step."""
+    return "inf" if i < 2 else "nan" if i == overflow else f"{1 + rng.random():.3f}"
+
+
 def healthy_logs(
     histories: Sequence[list[dict[str, float]]], pool: Sequence[Scored]
 ) -> Iterator[tuple[str, str, int | None]]:
@@ -332,11 +390,25 @@ def healthy_logs(
             what, curve = list(healthy_curves(curve_of(histories[i]), states).items())[j]
             yield f"log, {name}: {what}", write(curve), states[0].classes if j % 2 else None
     for seed in range(4):
-        for what, text in without_accuracy(seed):
+        for what, text in (*without_accuracy(seed), *other_trainings(seed)):
             yield f"log of {what}", text, None
 
 
 # Logs with a mistake
+
+
+def hidden(curve: Curve, first: int, *, to_zero: bool) -> str:
+    """A log whose loss is NaN from some line on, and is printed as the mean of those before it."""
+    steps = [*curve, curve[-1], curve[-1], curve[-1]]
+    return "\n".join(
+        str(
+            {"loss": 0.0 if to_zero else round(steps[min(i, first)].train, 4)}
+            | {"grad_norm": math.nan, "epoch": float(i)}
+        )
+        if i >= first
+        else str({"loss": round(e.train, 4), "grad_norm": 1.25, "epoch": float(i)})
+        for i, e in enumerate(steps)
+    )
 
 
 def broken_logs(
@@ -380,5 +452,6 @@ def broken_logs(
     middle = len(curve) // 2
     nans = [replace(e, test=math.nan) if i >= middle else e for i, e in enumerate(curve)]
     yield "loss-not-finite", name, write(nans)
+    yield "hidden-nan", "Hugging Face dicts", hidden(curve, middle, to_zero=k % 2 == 0)
     if write is not lightning_table:  # its two losses are too few for a finding
         yield "zero-loss", name, write([replace(e, train=0.0, test=0.0) for e in curve])

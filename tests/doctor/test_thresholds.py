@@ -102,6 +102,10 @@ BOTH_SIDES: dict[str, tuple[Callable[[], Answer], Callable[[], Answer]]] = {
         lambda: audit_log("loss 0.2, accuracy 4/4"),
     ),
     "negative-loss": (lambda: audit_log("loss -0.0002"), lambda: audit_log("loss -0.0001")),
+    "hidden-nan": (
+        lambda: audit_log("{'loss': 0.0, 'grad_norm': nan}"),
+        lambda: audit_log("{'loss': 0.0, 'grad_norm': inf}"),
+    ),
     "zero-loss": (
         lambda: audit_log("loss 0.0\nloss 0.0\nloss 0.0"),
         lambda: audit_log("loss 0.0\nloss 0.0"),

@@ -56,8 +56,8 @@ def audit_log(
         raise OptionError(f"[audit_log] classes is {classes}: pass a number >= 2.")
     if batch_size is not None and batch_size < 1:
         raise OptionError(f"[audit_log] batch_size is {batch_size}: pass a number >= 1.")
-    log = read(text, classes=classes, batch_size=batch_size)
-    if not log.rows:
+    log = read(text, classes=classes, batch_size=batch_size, name=name)
+    if not log.rows and not log.not_finite:
         raise DataError(
             f"[audit_log] {name} holds no loss and no accuracy that could be read. Pass lines like "
             "'loss: 0.12 - accuracy: 0.97', one JSON object or Python dict per line, or CSV with "
@@ -80,6 +80,12 @@ def _not_checked(log: Log) -> Iterator[str]:
     """What the log doesn't contain, so that no rule could judge it."""
     if not log.pairs:
         yield "losses against accuracies: no line has both."
+    if log.missing:
+        others = " and others" if len(log.missing) > 1 else ""
+        yield (
+            f"losses that are empty or null: line {log.missing[0]}{others}. Some programs "
+            "write NaN like that, as pandas does in CSV."
+        )
     if log.uncounted:
         others = " and others" if len(log.uncounted) > 1 else ""
         yield (

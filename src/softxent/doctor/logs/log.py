@@ -9,7 +9,7 @@ from typing import Literal
 
 from softxent.doctor.printed_number import PrintedNumber
 
-__all__ = ["Accuracy", "Log", "Row", "Split"]
+__all__ = ["Accuracy", "Log", "NotFinite", "Row", "Split"]
 
 Split = Literal["train", "validation", "test", ""]
 
@@ -45,6 +45,7 @@ class Row:
         epoch: if known.
         loss, accuracy: as printed, if present.
         guessed: whether the split of one of them was inferred from the number beside it.
+        gradient_norm: as printed, if present.
     """
 
     line: int
@@ -53,6 +54,7 @@ class Row:
     loss: PrintedNumber | None
     accuracy: Accuracy | None
     guessed: bool = False
+    gradient_norm: PrintedNumber | None = None
 
     @property
     def held_out(self) -> bool:
@@ -67,6 +69,20 @@ class Row:
         return self.loss, self.accuracy
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFinite:
+    """A NaN or an infinity under a name that may not be that of a cross-entropy: `box_loss: nan`.
+
+    Attributes:
+        line: as in `Row`.
+        name, text: as printed.
+    """
+
+    line: int
+    name: str
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Log:
     """All rows of a log, and what the caller knows besides.
@@ -78,6 +94,9 @@ class Log:
         written_batch_size: from `batch_size = 64` in the text, if the text has only one.
         uncounted: lines with a number of correct rows but no total.
         stride: how many training rows lie between two progress lines; None if there are none.
+        not_finite: NaN and infinities of losses that may not be cross-entropies.
+        missing: lines whose loss is empty or null, where similar lines have one.
+        signed: whether the log names a quantity whose loss may be negative, such as a reward.
     """
 
     rows: tuple[Row, ...]
@@ -86,6 +105,9 @@ class Log:
     written_batch_size: int | None = None
     uncounted: tuple[int, ...] = ()
     stride: int | None = None
+    not_finite: tuple[NotFinite, ...] = ()
+    missing: tuple[int, ...] = ()
+    signed: bool = False
 
     @cached_property
     def losses(self) -> tuple[Row, ...]:

@@ -3,24 +3,27 @@
 Known formats are lines of text with names and numbers (`Test set: Average loss: 0.0070, Accuracy:
 8688/10000 (86%)`, Keras' progress lines, `epoch 3/9  train loss 0.12`), one JSON object or Python
 dict per line, JSON files (a history, Hugging Face's trainer state), a printed history, CSV with
-column names, Markdown tables, tables with a line of dashes (skorch), and tables with one name and
-number per line (Lightning). Only names that certainly mean a cross-entropy or a top-1 accuracy are
-read; `box_loss` and `top5_acc` are not.
+column names, tables in the text with a line of names (Markdown, skorch, fastai, a notebook's table
+of Hugging Face, pandas, rich), and tables with one name and number per line (Lightning). Only names
+that certainly mean a cross-entropy or a top-1 accuracy are read; of others, such as `box_loss`,
+only a NaN or an infinity; `top5_acc` is not read. number_forms.py lists the forms of numbers.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
 
 from softxent.doctor.logs.fields import from_columns, from_object, from_table, from_whole_json
-from softxent.doctor.logs.log import Accuracy, Log, Row, Split
-from softxent.doctor.logs.names import NamedNumber, split_in
+from softxent.doctor.logs.log import Accuracy, Log, NotFinite, Row, Split
+from softxent.doctor.logs.names import NamedNumber, meaning_of, split_in
+from softxent.doctor.logs.number_forms import plain_numbers
 from softxent.doctor.logs.text_lines import CONTEXT, NUMBER, from_text, has_decimal_commas
+from softxent.doctor.printed_number import PrintedNumber
 
 __all__ = ["read"]
 
@@ -28,16 +31,30 @@ _CELLS = re.compile(
     rf"\s*[│┃|]?\s*(?P<name>[A-Za-z][\w/@-]*)(?:\s*[│┃|]\s*|\s{{2,}})(?P<number>{NUMBER})\s*[│┃|]?\s*",
     re.IGNORECASE,
 )
-_DASHES = re.compile(r"\s*-{2,}(?:\s+-{2,})+\s*")
-_MARKDOWN_RULE = re.compile(r"\s*\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?\s*)?")
+# A line that only draws, such as |---|---| or +----+----+ or a row of dashes.
+_RULER = re.compile(r"(?=.*[-=\u2500-\u257f])[-=+|:\s\u2500-\u257f]+")
+_EDGES = re.compile(r"[|\u2502\u2503\u2551]")  # between the cells of a drawn table
+_COLUMN = re.compile(r"[A-Za-z][\w /@%.-]*")
+_EMPTY_CELLS = {"", "-", "no log", "none", "null", "n/a"}
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PLACE = re.compile(r"\[\s*(\d+)\s*/\s*(\d+)\s*(?:\(\s*\d+(?:\.\d+)?%\s*\))?\s*\]")
+# Quantities beside which a loss may be negative, or 0, without being wrong.
+_SIGNED = re.compile(
+    r"(?<![a-z])(?:rewards?|advantages?|policy|actor|critic|elbo|kl|episodes?|ep_rew_mean|ep_len_mean"
+    r"|log_?likelihood|log_?prob|bits_per_dim|bpd)[\w/ ]{0,30}['\"]?\s{0,4}[:=|]\s{0,10}[-+]?\d",
+    re.IGNORECASE,
+)
 _BATCH_SIZE = re.compile(r"\bbatch[_ -]?size['\"]?\s*[=:]\s*(\d+)", re.IGNORECASE)
 
 
-def read(text: str, *, classes: int | None = None, batch_size: int | None = None) -> Log:
+def read(
+    text: str, *, classes: int | None = None, batch_size: int | None = None, name: str = ""
+) -> Log:
     """Read a log; if it has no loss and no accuracy, there are no rows."""
-    numbers = list(_read(text))
+    text = plain_numbers(text)
+    numbers = list(_read(text, name))
+    full = {one.beside for one in numbers if one.what == "loss"}
+    missing = [one.line for one in numbers if one.what == "missing loss" and one.beside in full]
     uncounted = [one.line for one in numbers if _is_uncounted(one)]
     return Log(
         rows=tuple(_rows([one for one in numbers if not _is_uncounted(one)])),
@@ -46,15 +63,22 @@ def read(text: str, *, classes: int | None = None, batch_size: int | None = None
         batch_size=batch_size,
         written_batch_size=_written_batch_size(text),
         stride=_stride(text),
+        not_finite=tuple(
+            NotFinite(line=one.line, name=one.name, text=one.number.text)
+            for one in numbers
+            if one.what == "other loss" and not math.isfinite(one.number.value)
+        ),
+        missing=tuple(dict.fromkeys(missing)),
+        signed=bool(_SIGNED.search(text)),
     )
 
 
-def _read(text: str) -> Iterator[NamedNumber]:
+def _read(text: str, name: str) -> Iterator[NamedNumber]:
     whole = from_whole_json(text)
     if whole is not None:
         yield from whole
         return
-    table = from_table(text)
+    table = from_table(text, name)
     if table is not None:
         yield from table
         return
@@ -62,18 +86,16 @@ def _read(text: str) -> Iterator[NamedNumber]:
     epoch: float | None = None
     heading: Split = ""
     columns: list[str] | None = None
-    cells: Callable[[str], list[str]] = _cells
     above = ""
     for number, shown in _lines(text):
-        if _MARKDOWN_RULE.fullmatch(shown) and above.count("|") == shown.count("|"):
-            cells, columns = _cells, _cells(above)
-        elif _DASHES.fullmatch(shown) and len(above.split()) == len(shown.split()):
-            cells, columns = str.split, above.split()
-        elif columns is not None and len(cells(shown)) != len(columns):
-            columns = None
+        if _RULER.fullmatch(shown):
+            continue
+        cells = _cells(shown)
+        if columns is None or len(cells) != len(columns):
+            columns = _columns(above, cells)
         above = shown
         if columns is not None:
-            yield from from_columns(number, dict(zip(columns, cells(shown), strict=True)))
+            yield from from_columns(number, dict(zip(columns, cells, strict=True)))
             continue
         found = list(from_object(number, shown, epoch) or ())
         if not found:
@@ -104,7 +126,32 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+    """The cells of a row of a table: between drawn edges, tabs or blanks."""
+    if _EDGES.search(line):
+        return [cell.strip() for cell in _EDGES.split(line.strip())[1:-1]] or [line.strip()]
+    if "\t" in line:
+        return [cell.strip() for cell in line.strip("\r\n").split("\t")]
+    return line.split()
+
+
+def _columns(header: str, cells: list[str]) -> list[str] | None:
+    """The names of the columns, if the line above is a header for these cells.
+
+    A number without a name in front, as pandas prints it, is the index of the row.
+    """
+    names = _cells(header)
+    if len(cells) == len(names) + 1 and cells[0].isdecimal() and not _EDGES.search(header):
+        names = ["", *names]
+    if len(names) < 2 or len(names) != len(cells):
+        return None
+    if not all(_COLUMN.fullmatch(one) for one in names if one):
+        return None
+    known = [cell for one, cell in zip(names, cells, strict=True) if meaning_of(one)]
+    numbers = [PrintedNumber.read(cell.rstrip(" %")) is not None for cell in known]
+    fits = all(
+        number or cell.lower() in _EMPTY_CELLS for number, cell in zip(numbers, known, strict=True)
+    )
+    return names if any(numbers) and fits else None
 
 
 def _last_update(line: str) -> str:
@@ -129,11 +176,23 @@ def _rows(numbers: list[NamedNumber]) -> Iterator[Row]:
     for one in numbers:
         if _is_bare(one):
             highest[one.split] = max(highest.get(one.split, 0.0), one.number.value)
+    norms = {(one.line, one.entry): one.number for one in numbers if one.what == "gradient norm"}
     rows: dict[tuple[int, int, Split], Row] = {}
     for one in numbers:
+        if one.what not in ("loss", "accuracy"):
+            continue
         key = (one.line, one.entry, one.split)
+        norm = None if one.split in ("validation", "test") else norms.get(key[:2])
         row = rows.setdefault(
-            key, Row(line=one.line, split=one.split, epoch=one.epoch, loss=None, accuracy=None)
+            key,
+            Row(
+                line=one.line,
+                split=one.split,
+                epoch=one.epoch,
+                loss=None,
+                accuracy=None,
+                gradient_norm=norm,
+            ),
         )
         if one.what == "loss" and row.loss is None:
             rows[key] = replace(row, loss=one.number)

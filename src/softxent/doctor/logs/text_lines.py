@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from softxent.doctor.logs.log import Split
 from softxent.doctor.logs.names import NamedNumber, meaning_of, split_in
+from softxent.doctor.logs.number_forms import plain_lists
 from softxent.doctor.printed_number import PrintedNumber
 
 __all__ = ["CONTEXT", "NUMBER", "from_text", "has_decimal_commas"]
@@ -25,6 +27,12 @@ _THOUSANDS = re.compile(
 _COMMA = re.compile(r"(?<=[:=\s(])(?P<whole>[-+]?\d+),(?P<part>\d+)(?!\d|,\d|\.\d)")
 _CERTAIN_COMMA = re.compile(r"(?<=[:=\s(])[-+]?(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?![\d.]|,\d)")
 _POINT = re.compile(r"\d\.\d")
+_POSSESSIVE = re.compile(r"(?<=\w)'s(?= )")  # LightGBM: valid_1's multi_logloss
+_WORD_VALUE = re.compile(
+    r"(?<=\w=)(?!(?:nan|inf(?:inity)?)\b)[A-Za-z][\w./-]{0,80}(?=\s)", re.IGNORECASE
+)
+_CATBOOST = re.compile(r"^\d+:\s+(?:learn|test): ")
+_CATBOOST_NAME = re.compile(r"\b(?:learn|test)(?=: )")
 _PLACES = {"epoch", "step", "batch", "iter", "iteration", "set", "phase", "fold"}
 _SEPARATOR = re.compile(r"\s[-\u2013|]\s|[,;|\t]")
 CONTEXT = 200  # how far before a number its data split may be named
@@ -47,6 +55,19 @@ def _plain_numbers(text: str, decimal_commas: bool) -> str:
     return _COMMA.sub(plain, text)
 
 
+def _plain_names(text: str) -> str:
+    """A line without quotes around names and numbers, and without words that are values.
+
+    CatBoost doesn't print which loss it is, so it must not be taken for a cross-entropy.
+    """
+    if _CATBOOST.match(text):
+        return _CATBOOST_NAME.sub(r"\g<0> objective loss", text)
+    if "'" in text or '"' in text:
+        text = _POSSESSIVE.sub("  ", text).replace("'", " ").replace('"', " ")
+    # Of `level=info loss=0.5` the word `info` doesn't belong to the name.
+    return _WORD_VALUE.sub(lambda match: " " * len(match[0]), text) if "=" in text else text
+
+
 def from_text(
     line: int, text: str, epoch: float | None, heading: Split, decimal_commas: bool
 ) -> tuple[list[NamedNumber], float | None]:
@@ -60,7 +81,7 @@ def from_text(
         decimal_commas: whether the log has decimal commas.
     """
     found: list[NamedNumber] = []
-    text = _plain_numbers(text, decimal_commas)
+    text = _plain_numbers(_plain_names(plain_lists(text)), decimal_commas)
     # The text without the names of other numbers: "test accuracy: 0.9, loss: 0.1" doesn't say that
     # the loss is a test loss.
     context = text
@@ -79,12 +100,15 @@ def from_text(
             last = re.split(r"[\s_/]", match["name"].lower())[-1]
             if last == "epoch":
                 epoch = number.value
-            if last not in _PLACES:
+            counted = number.resolution >= 1 and bool(split_in(last))  # timm: "Train: 0 [1/99]"
+            if last not in _PLACES and not counted:
                 context = context[:begin] + " " * (end - begin) + context[end:]
             meaning = None if last == "epoch" else meaning_of(match["name"])
             if meaning is None:
                 continue
             what, split = meaning
+            if what == "other loss" and math.isfinite(number.value):
+                continue
             named = split_in(context[max(0, begin - CONTEXT) : begin])
             guessed = False
             if not split and what == "accuracy" and found and found[-1].what == "loss":
@@ -95,8 +119,18 @@ def from_text(
             if what == "accuracy" and "correct" in match["name"].lower() and total is None:
                 continue
             percent = PrintedNumber.read(match["percent"]) if match["percent"] else None
-            sign = bool(match["percent_sign"]) and percent is None
             found.append(
-                NamedNumber(line, split, epoch, what, number, total, percent, sign, guessed)
+                NamedNumber(
+                    line,
+                    split,
+                    epoch,
+                    what,
+                    number,
+                    total=total,
+                    percent=percent,
+                    percent_sign=bool(match["percent_sign"]) and percent is None,
+                    guessed=guessed,
+                    name=match["name"].strip(),
+                )
             )
     return found, epoch

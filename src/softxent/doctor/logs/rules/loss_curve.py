@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from softxent.doctor.finding import Evidence, Severity
+from softxent.doctor.finding import Confidence, Evidence, Severity
 from softxent.doctor.formulas import double_softmax_floor
-from softxent.doctor.logs.log import Log
+from softxent.doctor.logs.log import Log, Row
 from softxent.doctor.registry import rule
 
 __all__: list[str] = []
@@ -34,7 +34,7 @@ def negative_loss(log: Log) -> Evidence | None:
         ()
     """
     bad = [row for row in log.losses if row.loss and row.loss.value + row.loss.resolution < 0]
-    if not bad:
+    if not bad or log.signed:  # a policy's loss, a log-density or an ELBO may be negative
         return None
     lowest = min(row.loss.value for row in bad if row.loss)
     guess = (
@@ -80,7 +80,7 @@ def loss_not_finite(log: Log) -> Evidence | None:
     seen = [row for row in log.rows if row.loss]
     bad = [row for row in seen if row.loss and not math.isfinite(row.loss.value)]
     if not bad:
-        return None
+        return _other_losses(log)
     recovers = any(row.line > bad[0].line for row in log.losses)
     when = (
         "from the first line on"
@@ -98,6 +98,95 @@ def loss_not_finite(log: Log) -> Evidence | None:
         remedy="print(doctor.check(logits, target))  # on that batch",
         not_checked="the batch that caused it.",
     )
+
+
+def _other_losses(log: Log) -> Evidence | None:
+    """NaN and infinities under names that may not be those of a cross-entropy."""
+    if not log.not_finite:
+        return None
+    first = log.not_finite[0]
+    names = list(dict.fromkeys(one.name for one in log.not_finite))
+    shown = ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
+    return Evidence(
+        text=f"{len(log.not_finite)} values of {shown} are NaN or infinite, line {first.line} "
+        f"first: {first.name}: {first.text}.",
+        numbers={
+            "lines": [one.line for one in log.not_finite[:64]],
+            "count": len(log.not_finite),
+            "names": names,
+        },
+        confidence="certain",
+        why="the log says so",
+        remedy="torch.autograd.set_detect_anomaly(True)  # names the operation that made it",
+        not_checked="what that loss is, and the batch that caused it.",
+    )
+
+
+_LAST_LINES = 3  # of NaN gradients; mixed precision has NaN in single lines, whose steps it skips
+
+
+@rule("log", severity="error")
+def hidden_nan(log: Log) -> Evidence | None:
+    r"""The gradient norm is NaN although the printed loss is a number.
+
+    Symptom: `{'loss': 0.0, 'grad_norm': nan}`; or a loss that looks healthy while the norm of the
+    gradient is NaN in line after line.
+
+    Cause: the loss is NaN and isn't printed as it is: Hugging Face's Trainer replaces a NaN by the
+    mean of the losses before it (`logging_nan_inf_filter`), which is 0 if there are none, and
+    `nan_to_num` makes 0 of it. Or the loss is a number whose gradient is NaN. Either way the
+    parameters become NaN, or each step is skipped.
+
+    Fix: print the loss as it is, and call `doctor.check` on the first batch with a NaN.
+
+    Source: https://github.com/huggingface/trl/issues/6702
+
+    Wrong:
+        >>> doctor.audit_log("{'loss': 0.0, 'grad_norm': nan, 'epoch': 0.1}").rules
+        ('hidden-nan',)
+
+    Fixed:
+        >>> doctor.audit_log("{'loss': 0.6931, 'grad_norm': 1.7, 'epoch': 0.1}").rules
+        ()
+    """
+    rows = [row for row in log.rows if row.gradient_norm and row.loss]
+    bad = [row for row in rows if _has_nan_gradient(row)]
+    if not bad:
+        return None
+    zero = [row for row in bad if row.loss and row.loss.value == 0]
+    to_the_end = len(bad) >= _LAST_LINES and rows[-len(bad) :] == bad
+    severity: Severity = "error" if zero or to_the_end else "note"
+    confidence: Confidence = "certain" if zero and len(bad) > 1 else "likely"
+    if severity == "note":
+        confidence = "possible"
+    first = (zero or bad)[0]
+    assert first.loss is not None
+    return Evidence(
+        severity=severity,
+        text=f"In {len(bad)} of {len(rows)} lines the gradient norm is NaN and the loss is a "
+        f"number, in {len(zero)} of them exactly 0; line {first.line}: loss {first.loss.text}, "
+        "gradient norm nan.",
+        numbers={
+            "lines": [row.line for row in bad[:64]],
+            "count": len(bad),
+            "zero_losses": len(zero),
+        },
+        confidence=confidence,
+        why="a loss that is a finite 0 has a finite gradient"
+        if zero
+        else "no later line has a gradient that is a number"
+        if severity == "error"
+        else "mixed precision skips single steps whose gradient overflows, which is healthy",
+        remedy="args = TrainingArguments(..., logging_nan_inf_filter=False)  # shows the loss",
+        not_checked="which operation makes the NaN; doctor.check on that batch names the mistakes "
+        "in the arguments of the loss.",
+    )
+
+
+def _has_nan_gradient(row: Row) -> bool:
+    """Whether the gradient of a finite loss is NaN."""
+    norm, loss = row.gradient_norm, row.loss
+    return bool(norm and math.isnan(norm.value) and loss and math.isfinite(loss.value))
 
 
 @rule("log", severity="warning")
@@ -121,6 +210,13 @@ def zero_loss(log: Log) -> Evidence | None:
         ()
     """
     if len(log.losses) < 3 or any(row.loss and row.loss.value != 0 for row in log.losses):
+        return None
+    if len(log.losses) < sum(row.loss is not None for row in log.rows) or log.not_finite:
+        return None  # the other losses are NaN, which loss-not-finite reports
+    norms = [row.gradient_norm.value for row in log.losses if row.gradient_norm]
+    # With one class the gradient is exactly 0, too. A policy's loss is 0 before its first update,
+    # and its gradient isn't; a NaN is reported by hidden-nan.
+    if log.signed or any(norm != 0 for norm in norms):
         return None
     return Evidence(
         text=f"All {len(log.losses)} losses are 0.",
