@@ -247,7 +247,27 @@ def in_trainings(data: Data, seed: int) -> Iterator[Mistake]:
         loss = nn.CrossEntropyLoss()
         return doctor.audit_log(log(model, 400, lambda s, t: loss(0.01 * s.detach() + 0 * s, t)))
 
+    def collapsed() -> Diagnosis:
+        model = nn.Sequential(nn.Linear(n, 64), nn.ReLU(), nn.Linear(64, c), nn.Softmax(1))
+        lines: list[dict[str, float]] = []
+        train(model, data, 400, nn.CrossEntropyLoss(), lines, 0, rate=0.1)
+        return doctor.audit_log(counted(curve_of(lines)), classes=c)
+
+    def overfitted() -> Diagnosis:
+        """Memorize few rows, of which a third has random labels."""
+        rng = np.random.default_rng(seed)
+        rows = torch.from_numpy(rng.choice(len(data.x), 200, replace=False))
+        y = data.y[rows].clone()
+        y[::3] = torch.from_numpy(rng.integers(0, c, len(y[::3])))
+        few = Data(data.name, data.x[rows], y, c)
+        model = nn.Sequential(nn.Linear(n, 256), nn.ReLU(), nn.Linear(256, c))
+        lines: list[dict[str, float]] = []
+        train(model, few, 600, nn.CrossEntropyLoss(), lines, 0)
+        return doctor.audit_log(counted(curve_of(lines)), classes=c)
+
     yield "loss-floor", double_softmax
+    yield "loss-floor", collapsed
+    yield "overfitting", overfitted
     yield "stuck-loss", no_gradient
 
 

@@ -136,11 +136,18 @@ def architectures(data: Data) -> Iterator[tuple[str, nn.Module]]:
 
 
 def train(
-    model: nn.Module, data: Data, steps: int, loss: Any, lines: list[dict[str, float]], first: int
+    model: nn.Module,
+    data: Data,
+    steps: int,
+    loss: Any,
+    lines: list[dict[str, float]],
+    first: int,
+    *,
+    rate: float = 3e-3,
 ) -> None:
     """Train with Adam on random batches of the first 80% of the rows; log every 20 steps."""
     held_out = 4 * len(data.x) // 5
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(first)
     for step in range(first, first + steps):
         rows = torch.randint(0, held_out, (BATCH,), generator=generator)

@@ -382,3 +382,79 @@ def test_an_undivided_training_loss_is_named() -> None:
     assert finding.rule == "small-held-out-loss"
     assert "like a sum over about" in finding.evidence
     assert "len(loader)" in finding.remedy
+
+
+def _val(accuracy: float, off: float = 0.0, classes: int = 10) -> str:
+    loss = math.log1p((classes - 1) / math.e) + 1 - accuracy + off
+    return f"val_loss: {loss:.4f} val_acc: {accuracy:.4f}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "severity"),
+    [
+        (["val_loss: 2.3620 val_acc: 0.0991"] * 3, "warning"),
+        (["val_loss: 2.3620 val_acc: 0.0991"], "note"),
+        ([_val(a) for a in (0.0991, 0.1012, 0.0980)], "warning"),
+        ([_val(a) for a in (0.31, 0.42, 0.53, 0.6)], "warning"),
+        ([_val(a, 0.002) for a in (0.31, 0.42, 0.53, 0.6)], "warning"),
+        ([_val(a, 0.005) for a in (0.31, 0.42, 0.53)], None),
+        ([_val(0.0991, 0.001)] * 3, None),  # equal lines count as one
+    ],
+)
+def test_a_collapsed_double_softmax(lines: list[str], severity: str | None) -> None:
+    diagnosis = doctor.audit_log("\n".join(lines), classes=10)
+    assert diagnosis.rules == (("loss-floor",) if severity else ())
+    assert diagnosis.worst == severity
+
+
+@pytest.mark.parametrize("share", [0.68, 0.70, 0.72, 0.75, 0.8])
+def test_a_calibrated_binary_model_is_no_double_softmax(share: float) -> None:
+    """Near 70% its loss is almost the same, since it has the same slope."""
+    entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    lines = [f"val_loss: {entropy + i / 1000:.4f} val_acc: {share:.4f}" for i in range(4)]
+    assert doctor.audit_log("\n".join(lines), classes=2).above_notes() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("Found 900 images belonging to 10 classes.", 10),
+        ("num_classes: 7", 7),
+        ("Namespace(lr=0.1, num_classes=26)", 26),
+        ("{'num_labels': 3}", 3),
+        ("10 classes, later 12 classes", None),
+        ("1.5 classes", None),
+        ("classes: 0.5", None),
+    ],
+)
+def test_the_number_of_classes_is_read(text: str, classes: int | None) -> None:
+    assert read(f"{text}\nloss 0.5").written_classes == classes
+
+
+def test_overfitting_is_a_warning_if_the_probabilities_are_worthless() -> None:
+    line = "epoch {}  train loss {:.4f}  val loss {:.4f}  accuracy 41/60 (68.33%)"
+    rising = [line.format(i, 0.55 * 0.2**i, 0.8 + i) for i in range(5)]
+    text = "\n".join(rising)
+    for classes, severity in ((2, "warning"), (100, "note"), (None, "note")):
+        (finding,) = doctor.audit_log(text, classes=classes)
+        assert (finding.rule, finding.severity) == ("overfitting", severity)
+    falling = [line.format(i, 0.7 * 0.2**i, 0.8 - 0.1 * i) for i in range(5)]
+    assert doctor.audit_log("\n".join(falling), classes=2).rules == ()
+    both_rise = [line.format(i, 0.7 + i, 0.8 + i) for i in range(5)]
+    assert "overfitting" not in doctor.audit_log("\n".join(both_rise)).rules
+
+
+def test_negative_and_zero_losses_of_a_policy_are_healthy() -> None:
+    policy = "\n".join(f"episode {i} loss: -0.{i}2 reward: {i}.0" for i in range(5))
+    assert doctor.audit_log(policy).rules == ()
+    steps = "\n".join(str({"loss": 0.0, "grad_norm": 0.3, "epoch": i}) for i in range(5))
+    assert doctor.audit_log(steps).rules == ()
+    one_class = steps.replace("0.3", "0.0")
+    assert doctor.audit_log(one_class).rules == ("zero-loss",)
+
+
+def test_single_nan_gradients_are_a_note() -> None:
+    lines = [str({"loss": 1.5, "grad_norm": 0.3 if i != 2 else math.nan}) for i in range(6)]
+    assert doctor.audit_log("\n".join(lines)).worst == "note"
+    last = [str({"loss": 1.5, "grad_norm": 0.3 if i < 3 else math.nan}) for i in range(6)]
+    assert doctor.audit_log("\n".join(last)).worst == "error"

@@ -39,6 +39,13 @@ def _log_at_the_floor(loss: float) -> str:
     return "\n".join(lines)
 
 
+def _log_of_rising_loss(end: float) -> str:
+    held_out = [0.7, 0.5, 0.55, 0.57, end, end]
+    return "\n".join(
+        f"epoch {i} train loss {0.5**i:.4f} val loss {loss}" for i, loss in enumerate(held_out)
+    )
+
+
 def _judge(name: str, measured: Any) -> Finding | None:
     (rule,) = [one for one in all_rules() if one.name == name]
     return rule(measured)
@@ -113,6 +120,10 @@ BOTH_SIDES: dict[str, tuple[Callable[[], Answer], Callable[[], Answer]]] = {
     "loss-floor": (  # 1.461 + 1 - 0.9, within 0.12
         lambda: audit_log(_log_at_the_floor(1.68)),
         lambda: audit_log(_log_at_the_floor(1.69)),
+    ),
+    "overfitting": (  # at the end 0.02 above 1.2 times the lowest loss
+        lambda: audit_log(_log_of_rising_loss(0.625)),
+        lambda: audit_log(_log_of_rising_loss(0.615)),
     ),
     "stuck-loss": (
         lambda: audit_log("\n".join(["loss 2.3026"] * 20)),

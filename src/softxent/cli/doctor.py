@@ -1,4 +1,4 @@
-"""`softxent doctor LOG`: check whether the numbers in a training log can be true."""
+"""`softxent doctor LOG`: check whether the numbers in a training log, or in a run, can be true."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import codecs
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from softxent.errors import OptionError
+
+if TYPE_CHECKING:
+    from softxent.doctor import Diagnosis
 
 __all__ = ["add_parser"]
 
@@ -16,15 +21,18 @@ def add_parser(commands: Any) -> None:
     """Add this command to the parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "doctor",
-        help="audit the losses and accuracies in a training log",
+        help="audit the losses and accuracies in a training log or a run",
         description="Audit a training log by arithmetic: impossible losses, wrong denominators, "
-        "double softmax, wrong percentages. Reads plain lines, Keras' progress lines, one JSON "
-        "object or Python dict per line, JSON histories, and CSV with column names.",
+        "double softmax, NaN, overfitting, wrong percentages. Reads plain lines, Keras' progress "
+        "lines, one JSON object or Python dict per line, JSON histories, tables, and CSV with "
+        "column names; and the run directories of softxent train.",
         epilog="Exit code, as for linters: 0 if there is nothing worse than a warning, 1 if an "
         "error was found, 2 if the log can't be read.",
         allow_abbrev=False,
     )
-    parser.add_argument("log", metavar="LOG", help="a file, or - for standard input")
+    parser.add_argument(
+        "log", metavar="LOG", help="a file, a run directory, or - for standard input"
+    )
     parser.add_argument("--classes", type=int, metavar="C", help="the number of classes")
     parser.add_argument("--batch-size", type=int, metavar="B", help="rows per batch in testing")
     parser.add_argument(
@@ -76,16 +84,50 @@ def run(args: argparse.Namespace) -> int:
     from softxent.doctor.logs.audit import audit_log
     from softxent.render.terminal import supports_colour
 
-    diagnosis = audit_log(
-        _text(args.log),
-        classes=args.classes,
-        batch_size=args.batch_size,
-        name="standard input" if args.log == "-" else args.log,
+    if args.log != "-" and Path(args.log).is_dir():
+        diagnosis = _diagnosis_of_run(args)
+    else:
+        diagnosis = audit_log(
+            _text(args.log),
+            classes=args.classes,
+            batch_size=args.batch_size,
+            name="standard input" if args.log == "-" else args.log,
+            select=args.select,
+            ignore=args.ignore or (),
+        )
+    print(diagnosis.text(colour=supports_colour()))
+    return 1 if diagnosis.worst == "error" else 0
+
+
+def _diagnosis_of_run(args: argparse.Namespace) -> Diagnosis:
+    """Judge the epochs and the test rows that `softxent train` recorded."""
+    from softxent import record
+    from softxent.doctor.logs.audit import audit_run
+
+    for option in ("classes", "batch_size"):
+        if getattr(args, option) is not None:
+            raise OptionError(
+                f"[doctor] --{option.replace('_', '-')} goes with a log; {args.log} is a run, "
+                "which records its own. Leave it out."
+            )
+    run = record.read(Path(args.log))
+    return audit_run(
+        [
+            row
+            for epoch in run.epochs
+            for row in (
+                (epoch.number, "train", epoch.train_loss.mean, epoch.train_accuracy.mean),
+                (epoch.number, "test", epoch.test_loss.mean, epoch.test_accuracy.mean),
+            )
+        ],
+        classes=len(run.run.data.classes),
+        logits=run.test_logits,
+        target=run.test.target,
+        test_loss=run.run.test_loss.mean.value,
+        name=args.log,
         select=args.select,
         ignore=args.ignore or (),
     )
-    print(diagnosis.text(colour=supports_colour()))
-    return 1 if diagnosis.worst == "error" else 0
 
 
 def _text(log: str) -> str:

@@ -22,9 +22,9 @@ worth knowing although the set-up may be healthy. A rule's own severity, below, 
 its findings have. A finding shows its evidence in numbers, its confidence with the reason, the fix
 in one line of code, and what was not checked.
 
-`softxent doctor LOG` prints the findings about a training log (`-` is standard input). Its exit
-code is that of linters: 0 if there is nothing worse than a warning, 1 if an error was found, 2 if
-the log can't be read.
+`softxent doctor LOG` prints the findings about a training log (`-` is standard input), or about a
+run of `softxent train`. Its exit code is that of linters: 0 if there is nothing worse than a
+warning, 1 if an error was found, 2 if the log can't be read.
 
 Rules are selected by name: `doctor.check(logits, target, ignore=["weighted-mean"])`, likewise
 `select=` and the other functions; `softxent doctor LOG --select impossible-loss,loss-floor` and

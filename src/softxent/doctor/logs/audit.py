@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+from softxent.doctor.arrays.check import judge_arguments
+from softxent.doctor.arrays.loss_arguments import LossArguments
 from softxent.doctor.diagnosis import Diagnosis
-from softxent.doctor.logs.log import Log
+from softxent.doctor.logs.log import Accuracy, Log, Row, Split
 from softxent.doctor.logs.read_log import read
+from softxent.doctor.printed_number import PrintedNumber
 from softxent.doctor.selection import RuleNames, RuleSelection
 from softxent.errors import DataError, OptionError
+from softxent.ops.mean import Mean
 
-__all__ = ["audit_log"]
+__all__ = ["audit_log", "audit_run"]
 
 
 def audit_log(
@@ -29,7 +34,8 @@ def audit_log(
     Args:
         text: the log: lines with losses and accuracies, Keras' progress lines, one JSON object or
             Python dict per line, a JSON history, CSV with column names, or tables.
-        classes: C, if known; otherwise it is inferred from a first loss of ln C.
+        classes: C, if known; otherwise it is read in the log (`10 classes`, `num_classes=10`) or
+            inferred from a first loss of ln C.
         batch_size: rows per batch, if known; otherwise the log and common sizes are tried.
         name: what to call the log in the diagnosis.
         select: names of the rules to run, as a list or with commas between them; None for all.
@@ -67,6 +73,61 @@ def audit_log(
     return Diagnosis.of(f"{name}, {_contents(log)}", findings, checked, list(_not_checked(log)))
 
 
+def audit_run(
+    epochs: Iterable[tuple[int, Split, Mean, Mean]],
+    *,
+    classes: int,
+    logits: Any,
+    target: Any,
+    test_loss: float,
+    name: str,
+    select: RuleNames | None = None,
+    ignore: RuleNames = (),
+) -> Diagnosis:
+    """Judge a recorded training: its epochs as a log, and the logits of its test rows.
+
+    Args:
+        epochs: number, data split, loss and accuracy, in the order of the training.
+        classes: C.
+        logits: of the test rows, (N, C).
+        target: their class indices, (N,).
+        test_loss: the recorded mean loss of the test rows, in nats.
+        name: what to call the run in the diagnosis.
+        select, ignore: as in `audit_log`; rules of `check` count, too.
+    """
+    rules = RuleSelection.of("audit_log", "log", "arrays", select=select, ignore=ignore)
+    log = Log(rows=tuple(_row(*one) for one in epochs), classes=classes)
+    findings, checked = rules.judge("log", log)
+    subject, not_checked = f"{name}, {_contents(log)}", list(_not_checked(log))
+    if rules.has("arrays") and len(target):
+        arguments = LossArguments.of(logits, target, loss="cross_entropy", value=test_loss)
+        test = judge_arguments(arguments, rules)
+        findings, checked = [*findings, *test], [*checked, *test.checked]
+        not_checked += test.not_checked
+        subject += f", {len(target):,} test rows"
+    return Diagnosis.of(subject, findings, checked, not_checked)
+
+
+def _row(number: int, split: Split, loss: Mean, accuracy: Mean) -> Row:
+    """A line of a log, from sums that weren't rounded."""
+    correct, total = int(accuracy.total), int(accuracy.weight)
+    return Row(
+        line=number,
+        split=split,
+        epoch=number,
+        loss=PrintedNumber(f"{loss.value:.4f}", loss.value, 0.0),
+        accuracy=Accuracy(
+            text=f"{correct}/{total}",
+            value=accuracy.value,
+            resolution=0.0,
+            correct=correct,
+            total=total,
+        )
+        if total
+        else None,
+    )
+
+
 def _contents(log: Log) -> str:
     losses = sum(row.loss is not None for row in log.rows)
     accuracies = sum(row.accuracy is not None for row in log.rows)
@@ -92,7 +153,7 @@ def _not_checked(log: Log) -> Iterator[str]:
             "accuracies that are a number of correct rows without a total: line "
             f"{log.uncounted[0]}{others}."
         )
-    if log.classes is None:
+    if log.classes is None and log.written_classes is None:
         guess = log.start_classes
         yield "the number of classes: the log doesn't say it" + (
             f"; {guess} was inferred from the first loss." if guess else "."

@@ -91,6 +91,8 @@ class Log:
         rows: in the order of the log.
         classes: C, if the caller passed it.
         batch_size: rows per batch, if the caller passed it.
+        written_classes: from `10 classes` or `num_classes = 10` in the text, if the text has only
+            one number of classes.
         written_batch_size: from `batch_size = 64` in the text, if the text has only one.
         uncounted: lines with a number of correct rows but no total.
         stride: how many training rows lie between two progress lines; None if there are none.
@@ -102,6 +104,7 @@ class Log:
     rows: tuple[Row, ...]
     classes: int | None = None
     batch_size: int | None = None
+    written_classes: int | None = None
     written_batch_size: int | None = None
     uncounted: tuple[int, ...] = ()
     stride: int | None = None
@@ -121,9 +124,10 @@ class Log:
 
     @cached_property
     def start_classes(self) -> int | None:
-        """C; if the caller didn't pass it, the number whose logarithm the first loss is."""
-        if self.classes is not None:
-            return self.classes
+        """C: as passed, as written, or the number whose logarithm the first loss is."""
+        known = self.classes or self.written_classes
+        if known is not None:
+            return known
         first = next((row.loss.value for row in self.losses if row.loss and not row.held_out), None)
         if first is None or not 0.6 < first < 7:
             return None

@@ -44,6 +44,11 @@ _SIGNED = re.compile(
     r"|log_?likelihood|log_?prob|bits_per_dim|bpd)[\w/ ]{0,30}['\"]?\s{0,4}[:=|]\s{0,10}[-+]?\d",
     re.IGNORECASE,
 )
+_CLASSES = re.compile(
+    r"(?<![\w.,/-])(\d{1,7}) classes\b"
+    r"|\b(?:num_?|n_?|nb_?)?(?:classes|labels)['\"]?\s{0,4}[=:]\s{0,4}(\d{1,7})(?![\w.,]\d)",
+    re.IGNORECASE,
+)
 _BATCH_SIZE = re.compile(r"\bbatch[_ -]?size['\"]?\s*[=:]\s*(\d+)", re.IGNORECASE)
 
 
@@ -61,7 +66,8 @@ def read(
         uncounted=tuple(uncounted),
         classes=classes,
         batch_size=batch_size,
-        written_batch_size=_written_batch_size(text),
+        written_classes=_only_number(_CLASSES, text, least=2),
+        written_batch_size=_only_number(_BATCH_SIZE, text, least=1),
         stride=_stride(text),
         not_finite=tuple(
             NotFinite(line=one.line, name=one.name, text=one.number.text)
@@ -222,9 +228,10 @@ def _accuracy(one: NamedNumber, percentages: bool) -> Accuracy:
     return Accuracy(text=number.text, value=number.value, resolution=number.resolution)
 
 
-def _written_batch_size(text: str) -> int | None:
-    sizes = {int(match[1]) for match in _BATCH_SIZE.finditer(text)}
-    return sizes.pop() if len(sizes) == 1 and 0 not in sizes else None
+def _only_number(pattern: re.Pattern[str], text: str, *, least: int) -> int | None:
+    """The number that all matches have in their first group that matched; None if they differ."""
+    numbers = {int(next(filter(None, match.groups()))) for match in pattern.finditer(text)}
+    return numbers.pop() if len(numbers) == 1 and min(numbers) >= least else None
 
 
 def _stride(text: str) -> int | None:
