@@ -20,7 +20,8 @@ LOSS_OPTIONS = (
 HEAD_OPTIONS = LOSS_OPTIONS.removeprefix("axis: 'int' = -1, ")
 HEAD = (
     "features: 'Any', classifier: 'Any', target: 'Any', bias: 'Any' = None, weight: 'Any' = None, "
-    f"*, {HEAD_OPTIONS}, max_bytes: 'int' = 67108864, skip_below: 'float' = 0.0"
+    f"*, {HEAD_OPTIONS}, max_bytes: 'int' = 67108864, skip_below: 'float' = 0.0, "
+    "logits_dtype: 'Any' = None"
 )
 
 SIGNATURES = {
@@ -43,7 +44,7 @@ SIGNATURES = {
     "empty_cache": "() -> 'None'",
     "explain": (
         "(logits: 'Any', target: 'Any' = None, weight: 'Any' = None, *, "
-        "ignore_index: 'int' = -100, reduction: 'Reduction' = 'mean', "
+        "ignore_index: 'int | None' = -100, reduction: 'Reduction' = 'mean', "
         "label_smoothing: 'float' = 0.0, z_loss: 'float' = 0.0, softcap: 'float | None' = None, "
         "temperature: 'float' = 1.0, classes: 'Sequence[str] | None' = None) -> 'Trace'"
     ),

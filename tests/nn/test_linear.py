@@ -577,6 +577,26 @@ def test_a_target_overwritten_during_the_call(
     assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
 
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("weight", [False, True], ids=["", "weight"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_with_grad_divides_as_the_loss(
+    dtype: torch.dtype, weight: bool, reduction: Reduction
+) -> None:
+    given = inputs(dtype, weight=weight)
+    value, grads = softxent.linear_cross_entropy_with_grad(
+        given.features, given.classifier, given.target, given.bias, given.weight,
+        reduction=reduction,
+    )  # fmt: skip
+    exact = given.double()
+    want = with_all_logits(exact, reduction=reduction)
+    assert_close(value, want, TOLERANCE[dtype])
+    wanted = gradients(want, torch.ones_like(want), exact.leaves())
+    for g, w in zip((grads.features, grads.classifier, grads.bias), wanted, strict=True):
+        assert g is not None
+        assert_close(g, w, TOLERANCE[dtype])
+
+
 # --- skip_below ---
 
 

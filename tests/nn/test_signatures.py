@@ -32,7 +32,8 @@ CROSS_ENTROPY = (
 )
 LINEAR = (
     f"ignore_index: 'int | None' = None, {SMOOTHING}, options: 'object' = None, {ADDED}, "
-    "max_bytes: 'int' = 67108864, skip_below: 'float' = 0.0"
+    "max_bytes: 'int' = 67108864, skip_below: 'float' = 0.0, "
+    "logits_dtype: 'torch.dtype | None' = None"
 )
 
 FUNCTIONS = {
@@ -53,13 +54,15 @@ FUNCTIONS = {
     "linear_cross_entropy_with_stats": (
         "(features: 'Tensor', classifier: 'Tensor', target: 'Tensor', "
         f"bias: 'Tensor | None' = None, {WEIGHT}, *, ignore_index: 'int' = -100, {REDUCTION}, "
-        f"{SMOOTHING}, {ADDED}, max_bytes: 'int' = 67108864, k: 'int' = 1) -> 'LossStats'"
+        f"{SMOOTHING}, {ADDED}, max_bytes: 'int' = 67108864, "
+        "logits_dtype: 'torch.dtype | None' = None, k: 'int' = 1) -> 'LossStats'"
     ),
     "linear_log_prob_and_entropy": (
         "(features: 'Tensor', classifier: 'Tensor', ids: 'Tensor', "
         "bias: 'Tensor | None' = None, *, ignore_index: 'int' = -100, "
         "softcap: 'float | None' = None, temperature: 'float' = 1.0, "
-        "max_bytes: 'int' = 67108864) -> 'tuple[Tensor, Tensor]'"
+        "max_bytes: 'int' = 67108864, logits_dtype: 'torch.dtype | None' = None) "
+        "-> 'tuple[Tensor, Tensor]'"
     ),
     "log_softmax": f"({SOFTMAX}) -> 'Tensor'",
     "nll_loss": f"(input: 'Tensor', target: 'Tensor', {TORCHS_LOSS}) -> 'Tensor'",

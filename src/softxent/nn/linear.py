@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from softxent.errors import OptionError, ShapeError
@@ -36,6 +37,7 @@ def linear_cross_entropy(
     temperature: float = 1.0,
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """As `torch.nn.functional.linear_cross_entropy`, without holding all logits at once.
 
@@ -51,7 +53,7 @@ def linear_cross_entropy(
         ignore_index: as `softxent.cross_entropy`; None for -100.
         options: torch's choice of chunks; without effect, see `max_bytes`.
         z_loss, softcap, temperature: as `softxent.cross_entropy`; torch has none of them.
-        max_bytes, skip_below: as `softxent.linear_cross_entropy`.
+        max_bytes, skip_below, logits_dtype: as `softxent.linear_cross_entropy`.
 
     Returns:
         The loss in nats, differentiable; float32 for half precision.
@@ -99,6 +101,7 @@ def linear_cross_entropy(
         ),
         max_bytes=max_bytes,
         skip_below=skip_below,
+        logits_dtype=logits_dtype,
     )
 
 
@@ -116,6 +119,7 @@ def linear_cross_entropy_with_stats(
     softcap: float | None = None,
     temperature: float = 1.0,
     max_bytes: int = MAX_BYTES,
+    logits_dtype: torch.dtype | None = None,
     k: int = 1,
 ) -> LossStats:
     """The loss with lse, entropy, argmax and top-k hits of each row, without the logits.
@@ -124,7 +128,8 @@ def linear_cross_entropy_with_stats(
 
     Args:
         features, classifier, target, bias, weight, ignore_index, reduction, label_smoothing,
-            z_loss, softcap, temperature, max_bytes: as `softxent.linear_cross_entropy`.
+            z_loss, softcap, temperature, max_bytes, logits_dtype: as
+            `softxent.linear_cross_entropy`.
         k: a row is a hit where its target is among the k classes with the largest logits.
 
     Returns:
@@ -166,6 +171,7 @@ def linear_cross_entropy_with_stats(
             bias,
             options,
             max_bytes=max_bytes,
+            logits_dtype=logits_dtype,
             k=k,
         )
     )
@@ -181,6 +187,7 @@ def linear_log_prob_and_entropy(
     softcap: float | None = None,
     temperature: float = 1.0,
     max_bytes: int = MAX_BYTES,
+    logits_dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of given ids and entropy of their distribution, without the logits.
 
@@ -189,7 +196,7 @@ def linear_log_prob_and_entropy(
         log p_y = z_y - lse,   H = -sum_j p_j log p_j
 
     Args:
-        features, classifier, bias, ignore_index, softcap, temperature, max_bytes: as
+        features, classifier, bias, ignore_index, softcap, temperature, max_bytes, logits_dtype: as
             `softxent.linear_cross_entropy`.
         ids: class indices, the features' shape without the last axis.
 
@@ -219,5 +226,15 @@ def linear_log_prob_and_entropy(
     options = LossOptions(
         ignore_index=ignore_index, reduction="none", softcap=softcap, temperature=temperature
     )
-    stats = linear_stats(op, features, classifier, ids, bias, options, max_bytes=max_bytes, k=1)
+    stats = linear_stats(
+        op,
+        features,
+        classifier,
+        ids,
+        bias,
+        options,
+        max_bytes=max_bytes,
+        logits_dtype=logits_dtype,
+        k=1,
+    )
     return 0 - stats[0], stats[2]

@@ -211,7 +211,8 @@ class LinearCrossEntropyLoss(_Base):
         bias: whether the layer has one.
         device, dtype: of the layer.
         reduction, weight, ignore_index, label_smoothing, options, z_loss, softcap, temperature,
-            max_bytes, skip_below: as `softxent.nn.functional.linear_cross_entropy`.
+            max_bytes, skip_below, logits_dtype: as
+            `softxent.nn.functional.linear_cross_entropy`.
 
     The layer is `linear`; share its weight with an embedding by
     `criterion.linear.weight = embedding.weight`.
@@ -249,6 +250,7 @@ class LinearCrossEntropyLoss(_Base):
         temperature: float = 1.0,
         max_bytes: int = MAX_BYTES,
         skip_below: float = 0.0,
+        logits_dtype: torch.dtype | None = None,
     ) -> None:
         nn.Module.__init__(self)  # torch's own would make the same attributes
         if tuple(out_features) != ():
@@ -269,6 +271,7 @@ class LinearCrossEntropyLoss(_Base):
         self.temperature = temperature
         self.max_bytes = max_bytes
         self.skip_below = skip_below
+        self.logits_dtype = logits_dtype
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of features against class indices or class probabilities."""
@@ -282,4 +285,5 @@ class LinearCrossEntropyLoss(_Base):
             options_of(self, ignore_index=ignore_index),
             max_bytes=self.max_bytes,
             skip_below=self.skip_below,
+            logits_dtype=getattr(self, "logits_dtype", None),  # modules pickled before it existed
         )

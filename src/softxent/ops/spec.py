@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from softxent.errors import DTypeError, OptionError, ShapeError
+from softxent.ops.dtypes import COMPUTED_IN
 from softxent.ops.options import (
     DEFAULTS,
     NAMES,
@@ -38,6 +39,7 @@ __all__ = [
     "check_max_bytes",
     "check_skip_below",
     "describe",
+    "dtype_name",
     "size_of",
 ]
 
@@ -319,6 +321,14 @@ def check_linear(
             f"({classes},)."
         )
     return (*features_shape[:-1], classes)
+
+
+def dtype_name(op: str, dtype: Any) -> str:
+    """The name of a dtype of NumPy or torch, of NumPy's class, or the name itself."""
+    name = str(getattr(dtype, "__name__", dtype)).removeprefix("torch.")
+    if name in COMPUTED_IN:
+        return name
+    raise OptionError(f"[{op}] logits_dtype is {dtype!r}: pass a dtype, such as float32, or None.")
 
 
 def check_max_bytes(op: str, value: Any) -> int:

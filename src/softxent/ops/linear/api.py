@@ -16,6 +16,9 @@ from softxent.ops.options import IGNORE_INDEX, LossKeywords, LossOptions, Reduct
 from softxent.ops.types import Array, ArrayLike, Floating, SupportsDLPack
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+
     from softxent.ops.types import Tensor
 
 __all__ = ["LinearGradients", "linear_cross_entropy", "linear_cross_entropy_with_grad"]
@@ -44,6 +47,7 @@ def linear_cross_entropy(
     reduction: Reduction = "mean",
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: torch.dtype | str | None = None,
     **options: Unpack[LossKeywords],
 ) -> Tensor: ...
 @overload
@@ -57,6 +61,7 @@ def linear_cross_entropy(
     reduction: Literal["mean", "sum"] = "mean",
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: npt.DTypeLike | None = None,
     **options: Unpack[LossKeywords],
 ) -> Floating: ...
 @overload
@@ -70,6 +75,7 @@ def linear_cross_entropy(
     reduction: Literal["none"],
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: npt.DTypeLike | None = None,
     **options: Unpack[LossKeywords],
 ) -> Array: ...
 @overload
@@ -83,6 +89,7 @@ def linear_cross_entropy(
     reduction: Reduction = "mean",
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: Any = None,
     **options: Unpack[LossKeywords],
 ) -> Any: ...
 
@@ -102,6 +109,7 @@ def linear_cross_entropy(
     temperature: float = 1.0,
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: Any = None,
 ) -> Any:
     """Cross-entropy of features through a linear classifier, without holding all logits at once.
 
@@ -119,6 +127,8 @@ def linear_cross_entropy(
         max_bytes: how many bytes may be allocated beside the arguments and the gradients (and, for
             half precision, a float32 copy of the classifier's); at least one row of logits is.
         skip_below: only for the gradients of tensors; see `linear_cross_entropy_with_grad`.
+        logits_dtype: float32 for logits of half-precision tensors that are multiplied, added up and
+            kept in float32; None for logits in the features' dtype.
 
     Returns:
         The loss in nats: a scalar, or one number per row; float32 for half precision, else the
@@ -132,7 +142,8 @@ def linear_cross_entropy(
 
     Cost: one matmul; for tensors that need gradients three with "mean" and "sum", four with "none".
     Logits of half-precision tensors are rounded to their dtype, as torch's linear rounds them;
-    those of arrays are float32.
+    those of arrays are float32. With logits_dtype=float32 matmuls take as long as those of float32,
+    the classifier is converted block by block, and a row of logits needs twice the memory.
 
     Source: E. Wijmans et al., "Cut your losses in large-vocabulary language models", 2024, for the
     aim; as `cross_entropy` for the loss.
@@ -164,6 +175,7 @@ def linear_cross_entropy(
         options,
         max_bytes=max_bytes,
         skip_below=skip_below,
+        logits_dtype=logits_dtype,
     )
 
 
@@ -178,6 +190,7 @@ def linear_cross_entropy_with_grad(
     reduction: Reduction = "mean",
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: torch.dtype | str | None = None,
     wanted: Collection[GradientName] = _ALL,
     **options: Unpack[LossKeywords],
 ) -> tuple[Tensor, LinearGradients[Tensor]]: ...
@@ -192,6 +205,7 @@ def linear_cross_entropy_with_grad(
     reduction: Literal["mean", "sum"] = "mean",
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: npt.DTypeLike | None = None,
     wanted: Collection[GradientName] = _ALL,
     **options: Unpack[LossKeywords],
 ) -> tuple[Floating, LinearGradients[Array]]: ...
@@ -206,6 +220,7 @@ def linear_cross_entropy_with_grad(
     reduction: Literal["none"],
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: npt.DTypeLike | None = None,
     wanted: Collection[GradientName] = _ALL,
     **options: Unpack[LossKeywords],
 ) -> tuple[Array, LinearGradients[Array]]: ...
@@ -220,6 +235,7 @@ def linear_cross_entropy_with_grad(
     reduction: Reduction = "mean",
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: Any = None,
     wanted: Collection[GradientName] = _ALL,
     **options: Unpack[LossKeywords],
 ) -> tuple[Any, LinearGradients[Any]]: ...
@@ -240,6 +256,7 @@ def linear_cross_entropy_with_grad(
     temperature: float = 1.0,
     max_bytes: int = MAX_BYTES,
     skip_below: float = 0.0,
+    logits_dtype: Any = None,
     wanted: Collection[GradientName] = _ALL,
 ) -> tuple[Any, LinearGradients[Any]]:
     """The loss of a linear head and its gradients, in one pass.
@@ -248,7 +265,7 @@ def linear_cross_entropy_with_grad(
 
     Args:
         features, classifier, target, bias, weight, ignore_index, reduction, label_smoothing,
-            z_loss, softcap, temperature, max_bytes: as `linear_cross_entropy`.
+            z_loss, softcap, temperature, max_bytes, logits_dtype: as `linear_cross_entropy`.
         skip_below: leave a class out of dX and dW for the rows of a chunk if its probability is
             less than this in all of them (more exactly: the absolute value of its entry of G,
             before `mean` divides). Then each entry of dW is off by at most skip_below times the
@@ -266,7 +283,7 @@ def linear_cross_entropy_with_grad(
     Edge cases: as `linear_cross_entropy`. The features' gradient of an ignored row is exactly 0.
 
     Cost: three matmuls, one less for each of dX and dW that isn't wanted. Half precision is
-    multiplied and summed in float32.
+    summed in float32, and multiplied in float32 for arrays or with logits_dtype=float32.
 
     Source: as `linear_cross_entropy`.
 
@@ -300,6 +317,7 @@ def linear_cross_entropy_with_grad(
         options,
         max_bytes=max_bytes,
         skip_below=skip_below,
+        logits_dtype=logits_dtype,
         wanted=wanted,
     )
     return value, LinearGradients(*grads)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from softxent.errors import OptionError
 from softxent.ops import checks, spec
 from softxent.ops.arrays.intake import receive, receive_optional, receive_target
 from softxent.ops.arrays.output import readable
@@ -30,9 +31,11 @@ def linear_cross_entropy(
     *,
     max_bytes: int,
     skip_below: float,
+    logits_dtype: Any,
 ) -> Any:
     """The reduced loss."""
     call = _Call(op, features, classifier, target, bias, options, max_bytes, skip_below)
+    call.check_logits_dtype(logits_dtype)
     return call.value(call.head.reduce())
 
 
@@ -46,10 +49,12 @@ def linear_cross_entropy_with_grad(
     *,
     max_bytes: int,
     skip_below: float,
+    logits_dtype: Any,
     wanted: Collection[str],
 ) -> tuple[Any, tuple[Any, Any, Any]]:
     """The reduced loss and its gradients; `wanted` names them."""
     call = _Call(op, features, classifier, target, bias, options, max_bytes, skip_below)
+    call.check_logits_dtype(logits_dtype)
     return call.value_and_gradients(wanted)
 
 
@@ -108,6 +113,15 @@ class _Call:
             max_bytes=spec.check_max_bytes(op, max_bytes),
             skip_below=spec.check_skip_below(op, skip_below),
         )
+
+    def check_logits_dtype(self, logits_dtype: Any) -> None:
+        """The logits of arrays have the dtype of the computation."""
+        op, own = self.head.loss.op, self.dtype.name
+        if logits_dtype is not None and spec.dtype_name(op, logits_dtype) != own:
+            raise OptionError(
+                f"[{op}] logits_dtype is {logits_dtype}, but the logits of these arrays are {own}: "
+                "pass None."
+            )
 
     def value(self, sums: RowSums) -> Any:
         """The reduced loss, in the features' kind."""

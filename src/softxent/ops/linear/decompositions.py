@@ -16,7 +16,7 @@ from softxent.ops.tensors import decompositions, torch_private
 from softxent.ops.tensors.reductions import reduce
 from softxent.ops.tensors.routing import is_traced
 
-__all__ = ["gradients", "in_chunks", "linear_cross_entropy"]
+__all__ = ["gradients", "in_chunks", "linear_cross_entropy", "logits_of"]
 
 
 def linear_cross_entropy(
@@ -31,8 +31,18 @@ def linear_cross_entropy(
     accelerator = features.device.type not in ("cpu", "meta") and not is_traced()
     if accelerator and not torch_private.transforms_active():
         return in_chunks(problem, features, classifier, bias, target, weight)
-    logits = F.linear(features, classifier, bias)
+    logits = logits_of(problem, features, classifier, bias)
     return decompositions.cross_entropy(problem.loss, logits, target, weight)
+
+
+def logits_of(
+    problem: Problem, features: Tensor, classifier: Tensor, bias: Tensor | None
+) -> Tensor:
+    """All logits, in float32 where the problem says so."""
+    if problem.widens:
+        features, classifier = features.float(), classifier.float()
+        bias = None if bias is None else bias.float()
+    return F.linear(features, classifier, bias)
 
 
 def in_chunks(
@@ -53,7 +63,8 @@ def in_chunks(
 
     def losses(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         part = replace(loss, axis=1, rows=(len(x),))
-        rows = decompositions.row_losses(part, F.linear(x, classifier, bias), y, weight)
+        logits = logits_of(problem, x, classifier, bias)
+        rows = decompositions.row_losses(part, logits, y, weight)
         z_terms = torch.zeros_like(rows.losses) if rows.z_terms is None else rows.z_terms
         return rows.losses, z_terms
 

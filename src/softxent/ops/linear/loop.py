@@ -217,7 +217,7 @@ class LinearHead:
         buffer = self.matmuls.logits_buffer(size, self.loss.classes, self.spare)
         for begin in range(0, count, size):
             rows = self._rows(begin, min(begin + size, count))
-            x = self._take(rows)
+            x = self.matmuls.features(self._take(rows))
             yield Chunk(rows, x, buffer[: len(x)])
 
     def fill(self, chunk: Chunk) -> None:

@@ -34,6 +34,9 @@ class Matmuls(Protocol):
     copies: bool
     widens: bool
 
+    def features(self, x: Any) -> Any:
+        """The features of a chunk, in the dtype in which they are multiplied."""
+
     def prepare(self, x: Any, w: Any) -> None:
         """Choose the engine for chunks of features like x and blocks of weights like w."""
 
@@ -87,6 +90,10 @@ class NumpyMatmuls:
         self.copies = False
         self.widens = widens
 
+    def features(self, x: Array) -> Array:
+        """In the dtype of the computation."""
+        return self._wide(x)
+
     def prepare(self, x: Array, w: Array) -> None:
         """NumPy has one engine."""
 
@@ -108,7 +115,7 @@ class NumpyMatmuls:
 
     def logits(self, x: Array, w: Array, bias: Array | None, out: Array) -> None:
         """Set out to x w^T + bias."""
-        np.matmul(self._wide(x), self._wide(w).T, out=out)
+        np.matmul(x, self._wide(w).T, out=out)
         if bias is not None:
             out += self._wide(bias)
 
@@ -118,7 +125,7 @@ class NumpyMatmuls:
 
     def add_classifier(self, g: Array, x: Array, total: Array, scratch: Array) -> None:
         """Add g^T x to total."""
-        total += np.matmul(g.T, self._wide(x), out=scratch[: total.size].reshape(total.shape))
+        total += np.matmul(g.T, x, out=scratch[: total.size].reshape(total.shape))
 
     def add_columns(self, g: Array, total: Array) -> None:
         """Add the sum of g over its rows to total."""

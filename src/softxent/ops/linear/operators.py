@@ -23,7 +23,7 @@ __all__ = ["linear_cross_entropy"]
 
 _CALL = (
     "str op, Tensor features, Tensor classifier, Tensor target, Tensor? bias, int max_bytes, "
-    f"float skip_below, bool[] wanted, {SCHEMA}"
+    f"float skip_below, bool wide, bool[] wanted, {SCHEMA}"
 )
 
 
@@ -36,11 +36,12 @@ def linear_cross_entropy(
     options: LossOptions,
     max_bytes: int,
     skip_below: float,
+    wide: bool,
 ) -> Tensor:
     """The reduced loss, differentiable in features, classifier and bias."""
     wanted = list(wanted_of(features, classifier, bias))
     results = _forward(
-        op, features, classifier, target, bias, max_bytes, skip_below, wanted, *options
+        op, features, classifier, target, bias, max_bytes, skip_below, wide, wanted, *options
     )
     loss: Tensor = results[0]
     return loss
@@ -54,11 +55,21 @@ def _head(
     bias: Tensor | None,
     max_bytes: int,
     skip_below: float,
+    wide: bool,
     wanted: list[bool],
     *options: Any,
 ) -> LinearHead:
+    logits_dtype = torch.float32 if wide else None
     target, weight, problem = receive(
-        op, features, classifier, target, bias, LossOptions(*options), max_bytes, skip_below
+        op,
+        features,
+        classifier,
+        target,
+        bias,
+        LossOptions(*options),
+        max_bytes,
+        skip_below,
+        logits_dtype,
     )
     check_cpu(op, features)
     return problem.head(features, classifier, bias, target, weight)
@@ -78,11 +89,14 @@ def _forward(
     bias: Tensor | None,
     max_bytes: int,
     skip_below: float,
+    wide: bool,
     wanted: list[bool],
     *options: Any,
 ) -> tuple[Tensor, ...]:
     """The loss, the rows' sums, the factor of the gradients, and the gradients or empty tensors."""
-    head = _head(op, features, classifier, target, bias, max_bytes, skip_below, wanted, *options)
+    head = _head(
+        op, features, classifier, target, bias, max_bytes, skip_below, wide, wanted, *options
+    )
     per_row = head.loss.options.reduction == "none"
     sums, into = autograd.forward(head, NOTHING if per_row else wanted)
     rows = torch.from_numpy(np.column_stack([sums.loss, sums.saved]))
@@ -105,6 +119,7 @@ def _(
     bias: Tensor | None,
     max_bytes: int,
     skip_below: float,
+    wide: bool,
     wanted: list[bool],
     *options: Any,
 ) -> tuple[Tensor, ...]:
@@ -134,7 +149,7 @@ def _(
 )
 def _backward(upstream: Tensor, rows: Tensor, *call: Any) -> tuple[Tensor, ...]:
     """The gradients of a loss per row; empty tensors for those that aren't wanted."""
-    head, wanted = _head(*call), call[7]
+    head, wanted = _head(*call), call[8]
     saved = rows.numpy()
     sums = RowSums(saved[:, 0], np.ascontiguousarray(saved[:, 1:]))
     grads = autograd.from_sums(head, sums, upstream, wanted)
@@ -143,7 +158,7 @@ def _backward(upstream: Tensor, rows: Tensor, *call: Any) -> tuple[Tensor, ...]:
 
 @_backward.register_fake
 def _(upstream: Tensor, rows: Tensor, *call: Any) -> tuple[Tensor, ...]:
-    features, classifier, wanted = call[1], call[2], call[7]
+    features, classifier, wanted = call[1], call[2], call[8]
     shapes = features.shape, classifier.shape, classifier.shape[:1]
     grads = tuple(
         features.new_empty(shape) if is_wanted else None
@@ -154,8 +169,8 @@ def _(upstream: Tensor, rows: Tensor, *call: Any) -> tuple[Tensor, ...]:
 
 def _save_call(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     op, features, classifier, target, bias, *rest = inputs
-    max_bytes, skip_below, ctx.wanted, weight, *ctx.options = rest
-    ctx.op, ctx.limits = op, (max_bytes, skip_below)
+    max_bytes, skip_below, wide, ctx.wanted, weight, *ctx.options = rest
+    ctx.op, ctx.limits = op, (max_bytes, skip_below, wide)
     ctx.save_for_backward(features, classifier, target, bias, weight, *output[1:])
     ctx.set_materialize_grads(False)
 
@@ -164,7 +179,7 @@ def _gradient(ctx: Any, upstream: Tensor | None, *unused: Any) -> tuple[Any, ...
     *tensors, weight, rows, factor, dx, dw, db = ctx.saved_tensors
     features, wanted = tensors[0], ctx.wanted
     options = LossOptions(weight, *ctx.options)
-    nothing = (None,) * (3 + len(options))
+    nothing = (None,) * (4 + len(options))
     if upstream is None:
         return (None,) * 5 + nothing
     grads: list[Tensor | None]

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from softxent.ops import spec
 from softxent.ops.linear import autograd
+from softxent.ops.linear.decompositions import logits_of
 from softxent.ops.linear.loop import Chunk, Gradients, LinearHead, RowSums, Stats
-from softxent.ops.linear.problem import Problem, Wanted, loop_takes, receive
+from softxent.ops.linear.problem import Problem, Wanted, autocast, loop_takes, receive
 from softxent.ops.options import LossOptions
 from softxent.ops.spec import Loss
 from softxent.ops.tensors import decompositions
@@ -43,20 +43,22 @@ def linear_stats(
     options: LossOptions,
     *,
     max_bytes: int,
+    logits_dtype: Any,
     k: int,
 ) -> tuple[Tensor, ...]:
     """Loss (reduced), lse, entropy, argmax, hits, and what z_loss adds to the loss.
 
     All but argmax and hits are differentiable.
     """
+    features, classifier, bias = autocast(op, features, classifier, bias, logits_dtype)
     target, weight, problem = receive(
-        op, features, classifier, target, bias, options, max_bytes, 0.0
+        op, features, classifier, target, bias, options, max_bytes, 0.0, logits_dtype
     )
     loss = problem.loss
     k = spec.check_k(op, k, loss.classes)
     tensors = (features, classifier, bias, target, weight)
     if is_traced() or not loop_takes(*tensors):
-        logits = F.linear(features, classifier, bias)
+        logits = logits_of(problem, features, classifier, bias)
         value, *stats = decompositions.cross_entropy_with_stats(loss, logits, target, weight, k)
         return value, *stats, decompositions.z_term(loss, target, stats[0])
     losses, *stats = _LinearStats.apply(*tensors, problem, k)  # type: ignore[no-untyped-call]
@@ -166,7 +168,7 @@ def _gradients_by_decomposition(
     features, classifier, bias, target, weight = saved
     options = problem.loss.options._replace(reduction="none", z_loss=problem.head(*saved).z_loss)
     loss = replace(problem.loss, options=options)
-    logits = F.linear(features, classifier, bias)
+    logits = logits_of(problem, features, classifier, bias)
     stats = decompositions.cross_entropy_with_stats(loss, logits, target, weight, 1)
     given = [(x, up) for x, up in zip(stats, upstream, strict=False) if up is not None]
     inputs = [x for x, is_wanted in zip(saved, wanted, strict=False) if is_wanted]

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from softxent.ops.linear import autograd, decompositions, operators
-from softxent.ops.linear.problem import check_cpu, loop_takes, receive, wanted_of
+from softxent.ops.linear.problem import autocast, check_cpu, loop_takes, receive, wanted_of, widens
 from softxent.ops.options import LossOptions
 from softxent.ops.tensors import intake
 from softxent.ops.tensors.routing import is_traced, kernels_take, wants_gradient
@@ -32,17 +31,19 @@ def linear_cross_entropy(
     *,
     max_bytes: int,
     skip_below: float,
+    logits_dtype: Any,
 ) -> Tensor:
     """The reduced loss, differentiable."""
-    features, classifier, bias = _autocast(features, classifier, bias)
+    features, classifier, bias = autocast(op, features, classifier, bias, logits_dtype)
     recorded = is_traced() and kernels_take(features, classifier, bias)
     if recorded and not wants_gradient(target, options.weight):
         target, options = intake.all_beside(op, target, options, features)
+        wide = widens(op, logits_dtype, features.dtype)
         return operators.linear_cross_entropy(
-            op, features, classifier, target, bias, options, max_bytes, skip_below
+            op, features, classifier, target, bias, options, max_bytes, skip_below, wide
         )
     target, class_weight, problem = receive(
-        op, features, classifier, target, bias, options, max_bytes, skip_below
+        op, features, classifier, target, bias, options, max_bytes, skip_below, logits_dtype
     )
     tensors = (features, classifier, bias, target, class_weight)
     if not loop_takes(*tensors):
@@ -62,28 +63,16 @@ def linear_cross_entropy_with_grad(
     *,
     max_bytes: int,
     skip_below: float,
+    logits_dtype: Any,
     wanted: Collection[str],
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
     """The reduced loss and its gradients, none of them part of a graph; `wanted` names them."""
     target, weight, problem = receive(
-        op, features, classifier, target, bias, options, max_bytes, skip_below
+        op, features, classifier, target, bias, options, max_bytes, skip_below, logits_dtype
     )
     check_cpu(op, features)
     head = problem.head(features, classifier, bias, target, weight)
     has_bias = "bias" in wanted and bias is not None
     sums, grads = autograd.forward(head, ("features" in wanted, "classifier" in wanted, has_bias))
-    return autograd.value_of(head, sums), autograd.finish(grads, head, 1.0)
-
-
-def _autocast(
-    features: Tensor, classifier: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The tensors as torch's linear would convert them under autocast."""
-    # torch.amp.is_autocast_available isn't used, because torch.compile can't trace it in torch 2.7.
-    device = features.device.type
-    if device == "meta" or not torch.is_autocast_enabled(device):
-        return features, classifier, bias
-    if features.dtype == torch.float64:
-        return features, classifier, bias
-    dtype = torch.get_autocast_dtype(device)
-    return features.to(dtype), classifier.to(dtype), None if bias is None else bias.to(dtype)
+    factor = head.scale() if head.sums_in_float32 else 1.0
+    return autograd.value_of(head, sums), autograd.finish(grads, head, factor)

@@ -17,15 +17,21 @@ __all__ = ["TorchMatmuls"]
 
 
 class TorchMatmuls:
-    """Matmuls of one dtype, by the chosen engine; sums of half precision are float32."""
+    """Matmuls of one dtype, by the chosen engine; sums of half precision are float32.
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self.half = is_half(dtype)
+    Args:
+        dtype: of features and classifier.
+        widens: whether these are half precision and are multiplied in float32: features a chunk at
+            a time, the classifier block by block.
+    """
+
+    def __init__(self, dtype: torch.dtype, *, widens: bool = False) -> None:
         self.sum_dtype = compute_dtype(dtype)
-        self.logits_itemsize = dtype.itemsize
+        self.dtype = self.sum_dtype if widens else dtype
+        self.half = is_half(self.dtype)
+        self.logits_itemsize = self.dtype.itemsize
         self.sum_itemsize = self.sum_dtype.itemsize
-        self.widens = False
+        self.widens = widens
         self._use(engines.TORCH)
 
     def _use(self, engine: engines.Engine) -> None:
@@ -35,7 +41,11 @@ class TorchMatmuls:
 
     def prepare(self, x: Tensor, w: Tensor) -> None:
         """Choose the engine for chunks and blocks like these."""
-        self._use(engines.choose(x, w))
+        self._use(engines.choose(self.features(x), self.features(w)))
+
+    def features(self, x: Tensor) -> Tensor:
+        """In the dtype of the logits, which is their own unless they are widened."""
+        return x.to(self.dtype)
 
     def logits_buffer(self, rows: int, classes: int, spare: int) -> Tensor:
         """In half precision each row begins at a cache line: otherwise matmuls take twice as long.
@@ -68,13 +78,13 @@ class TorchMatmuls:
 
     def logits(self, x: Tensor, w: Tensor, bias: Tensor | None, out: Tensor) -> None:
         """Set out to x w^T + bias."""
-        self.engine.write(x, w.T, out)
+        self.engine.write(x, self.features(w).T, out)
         if bias is not None:
             out.add_(bias)
 
     def add_features(self, g: Tensor, w: Tensor, total: Tensor, scratch: Tensor) -> None:
         """Add g w to total."""
-        self.engine.add(g, w, total, scratch)
+        self.engine.add(g, self.features(w), total, scratch)
 
     def add_classifier(self, g: Tensor, x: Tensor, total: Tensor, scratch: Tensor) -> None:
         """Add g^T x to total."""
