@@ -8,8 +8,8 @@ NATIVE := $(wildcard native/*.h native/*.cc native/*/*.h native/*/*.cc native/*/
 
 CHECKS := check-format check-lint check-types check-imports check-words check-commits
 
-.PHONY: demo test quick lowest newest check $(CHECKS) bench wheel wheel-test compilers sanitize \
-	fuzz format hooks clean
+.PHONY: demo test quick lowest newest check $(CHECKS) bench wheel wheel-test compilers \
+	arm-test sanitize fuzz format hooks clean
 .DEFAULT_GOAL := test
 
 # Train, evaluate and explain a classifier of handwritten digits.
@@ -101,6 +101,13 @@ build/compilers/%/tested: build/compilers/sdist/made
 	CXX=$* $(BIN)/python -m pip install --quiet --no-deps --target $(@D) build/compilers/sdist/*.tar.gz
 	PYTHONPATH=$(@D):$(PURELIB) $(BIN)/python -S -m pytest -q tests/native
 	touch $@
+
+# The kernels and their tests on 64-bit Arm, cross-built and emulated: in build/arm, with Debian's
+# packages g++-aarch64-linux-gnu, qemu-user-static, cmake and ninja-build. Emulation takes a few
+# minutes with --quick, and half an hour without: `make arm-test ARM_TESTS=tests/native`.
+ARM_TESTS ?= --quick tests/native
+arm-test:
+	PYTHON=$(PYTHON) tools/arm_test.sh -q -n 2 $(ARM_TESTS)
 
 # Random calls of the kernels: `make fuzz CALLS=1000000 SEED=1`.
 CALLS ?= 100000

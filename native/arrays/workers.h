@@ -6,6 +6,7 @@
 #include <new>
 
 #include "levels.h"
+#include "runtime/cache_line.h"
 #include "runtime/parallel.h"
 
 namespace softxent {
@@ -25,15 +26,17 @@ class Scratch {
 
   Scratch(int workers, int64_t count)
       : stride_(workers > 1 ? (count * kSize + 2 * kPage - 1) / kPage * kPage : count * kSize),
-        data_(count > 0
-                  ? static_cast<char*>(::operator new(static_cast<size_t>(stride_ * workers + 64)))
-                  : nullptr) {}
+        data_(count > 0 ? static_cast<char*>(
+                              ::operator new(static_cast<size_t>(stride_ * workers + kCacheLine)))
+                        : nullptr) {}
   ~Scratch() { ::operator delete(data_); }
   Scratch(const Scratch&) = delete;
   void operator=(const Scratch&) = delete;
 
   Buffers buffers() const {
-    return {reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(data_) + 63) / 64 * 64), stride_};
+    constexpr uintptr_t kLine = kCacheLine;
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(data_) + kLine - 1) / kLine * kLine;
+    return {reinterpret_cast<char*>(begin), stride_};
   }
   T* of(int worker) const { return buffers().of(worker); }
 

@@ -29,6 +29,28 @@ inline void transpose(V<T>* rows) {
   }
 }
 
+#if defined(SOFTXENT_NEON)
+template <>
+inline void transpose<float>(V<float>* v) {
+  const float32x4_t a = vtrn1q_f32(v[0], v[1]), b = vtrn2q_f32(v[0], v[1]);
+  const float32x4_t c = vtrn1q_f32(v[2], v[3]), d = vtrn2q_f32(v[2], v[3]);
+  const auto halves = [](float32x4_t x, float32x4_t y, bool high) SOFTXENT_INLINE {
+    const float64x2_t p = vreinterpretq_f64_f32(x), q = vreinterpretq_f64_f32(y);
+    return vreinterpretq_f32_f64(high ? vzip2q_f64(p, q) : vzip1q_f64(p, q));
+  };
+  v[0] = halves(a, c, false);
+  v[1] = halves(b, d, false);
+  v[2] = halves(a, c, true);
+  v[3] = halves(b, d, true);
+}
+template <>
+inline void transpose<double>(V<double>* v) {
+  const float64x2_t a = v[0], b = v[1];
+  v[0] = vzip1q_f64(a, b);
+  v[1] = vzip2q_f64(a, b);
+}
+#endif
+
 // Moves kLanes rows of `n` adjacent numbers, `apart` from one row to the next, to and from a tile:
 // columns[j * width] holds number j of each row.
 template <class T>

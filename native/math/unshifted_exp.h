@@ -55,18 +55,36 @@ struct UnshiftedExp<float> {
     return multiply_add(power, p, power);
   }
 };
-#elif defined(SOFTXENT_AVX2)
+#elif defined(SOFTXENT_AVX2) || defined(SOFTXENT_NEON)
 // The bits of c 2^(k / 4) minus k << 21, which the bits of k add again. Of all c near 1, 0.99929225
 // brings all four within a 40th of an ulp of a float; the polynomial divides by it.
 alignas(32) constexpr uint32_t kRoots[8] = {0x3f7fd19e, 0x3f781c5c, 0x3f74e427, 0x3f771dfc,
                                             0x3f7fd19e, 0x3f781c5c, 0x3f74e427, 0x3f771dfc};
+
+// The root for the two lowest bits of each number.
+struct QuarterRoots {
+#if defined(SOFTXENT_AVX2)
+  __m256 roots = _mm256_load_ps(reinterpret_cast<const float*>(kRoots));
+
+  SOFTXENT_INLINE Vector<float>::bits of(Vector<float>::bits k) const {
+    return reinterpret_cast<Vector<float>::bits>(
+        _mm256_permutevar_ps(roots, reinterpret_cast<__m256i>(k)));
+  }
+#else
+  float32x4_t roots = vreinterpretq_f32_u32(vld1q_u32(kRoots));
+
+  SOFTXENT_INLINE Vector<float>::bits of(Vector<float>::bits k) const {
+    return vreinterpretq_u32_f32(look_up(roots, k & 3));
+  }
+#endif
+};
 
 // exp(x) by a table of 2^(k / 4) and a polynomial with this many terms. Without `exact`, it omits
 // the rounding error of ln 2 as a float, which costs at most 2 ulp. Every product counts: the loop
 // waits for multiplications.
 template <int terms, bool exact>
 struct ExpByQuarters {
-  __m256 roots = _mm256_load_ps(reinterpret_cast<const float*>(kRoots));
+  QuarterRoots roots;
 
   SOFTXENT_INLINE V<float> exp(V<float> x) const {
     constexpr float kRound4 = 0x1.8p21f;  // rounds to a multiple of 1/4, held in the low bits
@@ -87,9 +105,11 @@ struct ExpByQuarters {
     const V<float> first =
         exact ? multiply_add(n, broadcast(-kLog2Lost), broadcast(kInverse)) : broadcast(kInverse);
     const V<float> p = multiply_add(r, q, first);
-    const __m256i bits = _mm256_castps_si256(t);
-    const __m256i root = _mm256_castps_si256(_mm256_permutevar_ps(roots, bits));
-    const V<float> power = _mm256_castsi256_ps(_mm256_add_epi32(root, _mm256_slli_epi32(bits, 21)));
+    Vector<float>::bits bits;
+    __builtin_memcpy(&bits, &t, sizeof bits);
+    bits = roots.of(bits) + (bits << 21);
+    V<float> power;
+    __builtin_memcpy(&power, &bits, sizeof power);
     return multiply_add(power, p, power);
   }
 };
@@ -102,7 +122,7 @@ struct UnshiftedExp<float> : ExpByQuarters<4, true> {
 #endif
 
 // exp for half types, which don't need all digits of a float: without the low part of ln 2 and with
-// fewer terms. Error at most 2.4 ulp of float with a table, 3.3 ulp without.
+// fewer terms. Error at most 2.4 ulp of float.
 #if defined(SOFTXENT_AVX512)
 // A table for two registers: 2^(k / 32).
 alignas(64) constexpr float kRootsForHalf[32] = {
@@ -140,40 +160,10 @@ struct Bfloat16ResultExp : HalfExp {
     return multiply_add(power, r, power);
   }
 };
-#elif defined(SOFTXENT_AVX2)
+#elif defined(SOFTXENT_AVX2) || defined(SOFTXENT_NEON)
 typedef ExpByQuarters<4, false> HalfExp;
 // For results in bfloat16: two terms have an error of at most a 130th of its ulp.
 typedef ExpByQuarters<2, false> Bfloat16ResultExp;
-#elif defined(SOFTXENT_NEON)
-// exp(r) - 1 by a polynomial with this many terms, the highest power first. The coefficients
-// minimise the largest relative error of exp: 2^-23.4 with five terms, 2^-18.4 with four.
-template <int terms>
-struct ExpByTerms {
-  float coefficients[terms];
-
-  SOFTXENT_INLINE V<float> exp(V<float> x) const {
-    using C = ExpConstants<float>;
-    constexpr float kRound = C::kRound + C::kExponentZero;
-    const V<float> t = multiply_add(x, broadcast(1.44269504088896340736f), broadcast(kRound));
-    const V<float> r = multiply_add(t - kRound, broadcast(-0.69314718055994530942f), x);
-    V<float> q = broadcast(coefficients[0]);
-#pragma GCC unroll 8
-    for (int k = 1; k < terms; ++k) q = multiply_add(q, r, broadcast(coefficients[k]));
-    typename Vector<float>::bits bits;
-    __builtin_memcpy(&bits, &t, sizeof bits);
-    bits <<= C::kMantissa;
-    V<float> power;
-    __builtin_memcpy(&power, &bits, sizeof power);
-    return multiply_add(power, q * r, power);
-  }
-};
-struct HalfExp : ExpByTerms<5> {
-  HalfExp() : ExpByTerms{0.00829027221f, 0.0418981612f, 0.166676387f, 0.499991477f, 0.999999702f} {}
-};
-// For results in bfloat16: an error below a 1000th of its ulp. With three terms it would be a 38th.
-struct Bfloat16ResultExp : ExpByTerms<4> {
-  Bfloat16ResultExp() : ExpByTerms{0.0415136814f, 0.167875916f, 0.50003022f, 0.9999668f} {}
-};
 #else
 typedef UnshiftedExp<float> HalfExp;
 typedef UnshiftedExp<float> Bfloat16ResultExp;

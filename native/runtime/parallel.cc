@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/cache_line.h"
 #include "runtime/processors.h"
 
 namespace softxent {
@@ -24,7 +25,7 @@ constexpr int kSteps = 3;
 // The share of one worker. It is the same from one job to the next, so that what the worker has
 // read or written is probably still in its cache.
 struct Share {
-  alignas(64) std::atomic<int64_t> next[kSteps];
+  alignas(kCacheLine) std::atomic<int64_t> next[kSteps];
   int64_t end;
   std::atomic<bool> has_come;  // whether its worker has arrived
   std::atomic<int64_t> done;   // items its worker had done when it joined
@@ -191,10 +192,10 @@ class Pool {
   // How many threads are inside a job, whether it is open to others, and its number, all in one
   // word: every cache line that one thread writes and another reads takes a tenth of a microsecond.
   static constexpr uint64_t kInside = 0xffff, kOpen = kInside + 1, kGeneration = 2 * kOpen;
-  alignas(64) std::atomic<uint64_t> state_{0};
+  alignas(kCacheLine) std::atomic<uint64_t> state_{0};
   Job job_;
 
-  alignas(64) std::atomic<int> sleeping_{0};
+  alignas(kCacheLine) std::atomic<int> sleeping_{0};
   std::mutex owner_, mutex_;
   std::condition_variable wake_;
   int threads_ = 0;

@@ -1,6 +1,7 @@
 // Arrays written in whole vectors, with ordinary or with non-temporal (streaming) stores.
 #pragma once
 
+#include "runtime/cache_line.h"
 #include "vector/vector.h"
 
 namespace softxent {
@@ -40,7 +41,7 @@ class StreamWriter {
   }
 
   static constexpr int64_t kLine =
-      sizeof(T) == 2 ? kLanes<T> : 64 / static_cast<int64_t>(sizeof(T));
+      sizeof(T) == 2 ? kLanes<T> : kCacheLine / static_cast<int64_t>(sizeof(T));
   static int64_t place_of(const T* p) {  // in its cache line
     return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) % (kLine * sizeof(T)) / sizeof(T));
   }
