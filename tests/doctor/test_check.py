@@ -125,7 +125,7 @@ def test_what_cannot_be_judged() -> None:
     with pytest.raises(OptionError, match=r"^\[check\] loss is 'hinge'"):
         doctor.check([[1.0, 2.0]], loss="hinge")
     with pytest.raises(OptionError, match="reduction is 'average'"):
-        doctor.check([[1.0, 2.0]], reduction="average")
+        doctor.check([[1.0, 2.0]], reduction="average")  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="axis is 2"):
         doctor.check([[1.0, 2.0]], axis=2)
     with pytest.raises(ShapeError, match="one mean and one count"):

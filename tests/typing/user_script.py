@@ -30,6 +30,10 @@ assert_type(softxent.log_softmax(x, axis=0, out=x), Array)
 assert_type(softxent.log_softmax(t, out=t), Tensor)
 assert_type(softxent.logsumexp(x), Array | Scalar)
 assert_type(softxent.logsumexp(t, keepdims=True), Tensor)
+assert_type(softxent.softmax(x, axis=(0, 1)), Array)
+assert_type(softxent.softmax(t, axis=None), Tensor)
+assert_type(softxent.logsumexp(x, axis=None), Array | Scalar)
+assert_type(softxent.logsumexp(x, axis=(0, 1), keepdims=True), Array)
 assert_type(softxent.top_k(x, 1), tuple[Array, npt.NDArray[np.int64]])
 assert_type(softxent.top_k(t, 1), tuple[Tensor, Tensor])
 assert_type(softxent.one_hot(y, 3), npt.NDArray[np.int64])
@@ -52,6 +56,8 @@ assert_type(softxent.binary_cross_entropy_with_logits(x, x, reduction="none"), A
 assert_type(softxent.binary_cross_entropy_with_logits(t, t, pos_weight=t), Tensor)
 assert_type(softxent.linear_cross_entropy(x, x, y), Scalar)
 assert_type(softxent.linear_cross_entropy(t, t, labels, reduction="none"), Tensor)
+assert_type(softxent.linear_cross_entropy(x, x, y, logits_dtype=np.float32), Scalar)
+assert_type(softxent.linear_cross_entropy(t, t, labels, logits_dtype=torch.float32), Tensor)
 assert_type(softxent.linear_cross_entropy_with_grad(x, x, y)[1].features, Array | None)
 assert_type(softxent.linear_cross_entropy_with_grad(t, t, labels)[1].bias, Tensor | None)
 
@@ -63,9 +69,26 @@ assert_type(softxent.kernels(), str)
 
 # Text where a Literal is wanted, and arguments that don't fit together.
 softxent.cross_entropy(x, y, reduction="avg")  # type: ignore[call-overload]
+softxent.cross_entropy(t, labels, reduction="avg")  # type: ignore[call-overload]
+softxent.cross_entropy_with_grad(x, y, reduction="avg")  # type: ignore[call-overload]
+softxent.nll_loss(x, y, reduction="avg")  # type: ignore[call-overload]
+softxent.log_loss(x, y, reduction="avg")  # type: ignore[call-overload]
+softxent.binary_cross_entropy(x, x, reduction="avg")  # type: ignore[call-overload]
+softxent.binary_cross_entropy_with_logits(x, x, reduction="avg")  # type: ignore[call-overload]
+softxent.linear_cross_entropy(x, x, y, reduction="avg")  # type: ignore[call-overload]
+softxent.linear_cross_entropy_with_grad(t, t, y, reduction="avg")  # type: ignore[call-overload]
+softxent.explain(x, y, reduction="avg")  # type: ignore[arg-type]
+softxent.doctor.check(x, y, reduction="avg")  # type: ignore[arg-type]
 softxent.linear_cross_entropy_with_grad(x, x, y, wanted=["weights"])  # type: ignore[list-item]
 softxent.cross_entropy(t, labels, smoothing=0.1)  # type: ignore[call-overload]
+softxent.softmax(x, axis="last")  # type: ignore[arg-type]
 F.cross_entropy(t, labels, reduction="avg")  # type: ignore[arg-type]
+F.cross_entropy_with_stats(t, labels, reduction="avg")  # type: ignore[arg-type]
+F.nll_loss(t, labels, reduction="avg")  # type: ignore[arg-type]
+F.binary_cross_entropy(t, t, reduction="avg")  # type: ignore[arg-type]
+F.linear_cross_entropy(t, t, labels, reduction="avg")  # type: ignore[arg-type]
+nn.CrossEntropyLoss(reduction="avg")  # type: ignore[arg-type]
+nn.LinearCrossEntropyLoss(3, 2, reduction="avg")  # type: ignore[arg-type]
 
 
 class Classifier(nn.Module):
@@ -84,4 +107,7 @@ class Classifier(nn.Module):
 assert_type(Classifier().layer, torch.nn.Linear)
 assert_type(F.cross_entropy(t, labels, softcap=30.0), Tensor)
 assert_type(F.cross_entropy_with_stats(t, labels).argmax, Tensor)
+assert_type(F.cross_entropy_with_stats(t, labels, z_loss=0.1).z_loss, Tensor)
+assert_type(F.linear_log_prob_and_entropy(t, t, labels), tuple[Tensor, Tensor])
+assert_type(nn.CrossEntropyLoss()(t, labels), Any)  # torch's own modules say no more
 assert_type(nn.functional.softmax(t, 1), Tensor)

@@ -10,7 +10,7 @@ import numpy as np
 from softxent.doctor.arrays.loss_arguments import LossArguments
 from softxent.doctor.diagnosis import Diagnosis
 from softxent.doctor.selection import RuleNames, RuleSelection
-from softxent.ops.options import IGNORE_INDEX
+from softxent.ops.options import IGNORE_INDEX, Reduction
 
 __all__ = ["check", "judge_arguments"]
 
@@ -23,7 +23,7 @@ def check(
     axis: int | None = None,
     weight: Any = None,
     ignore_index: int | None = IGNORE_INDEX,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
     temperature: float | None = None,
     value: float | None = None,
