@@ -121,3 +121,19 @@ def test_without_z_loss_the_part_is_0(reduction: Any) -> None:
     stats = F.cross_entropy_with_stats(z, torch.tensor([0, 1]), reduction=reduction)
     assert stats.z_loss.shape == stats.loss.shape
     assert (stats.z_loss == 0).all()
+
+
+def test_second_derivatives_of_the_statistics() -> None:
+    """They decompose the loss of each row, whose z term has the factor of the mean."""
+    eye = torch.eye(5, dtype=torch.float64)
+
+    def loss(z: Any) -> Any:
+        stats = F.linear_cross_entropy_with_stats(z, eye, TARGET, weight=WEIGHT, z_loss=Z_LOSS)
+        return stats.loss
+
+    z = logits()
+    check(loss(z), z)
+    _, grads = expected()
+    (grad,) = torch.autograd.grad(loss(z), z, create_graph=True)
+    torch.testing.assert_close(grad, grads, rtol=1e-12, atol=1e-15)
+    assert torch.autograd.gradgradcheck(loss, z)
