@@ -115,7 +115,7 @@ constexpr int64_t kBinaryBlock = 512;
 // The sum over a block of kBinaryBlock elements.
 struct BinarySum {
   double loss;
-  bool outside;  // some target is outside [0, 1]
+  bool outside;  // some target is outside [0, 1] by more than rounding
 };
 
 struct BinaryTask {

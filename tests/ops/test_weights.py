@@ -122,6 +122,33 @@ def test_probabilities_that_rounding_made_negative(backend: Backend, dtype: str)
         softxent.cross_entropy(given[0], backend(target))
 
 
+@pytest.mark.parametrize("target", [[-1e-17, 1.0], [0.25, 0.75], [1, 0]], ids=str)
+@pytest.mark.parametrize("weight", [None, [2.0, -0.5], [-1.0, -2.0], [1.0, 0.0]], ids=str)
+def test_explain_two_classes(target: Any, weight: Any) -> None:
+    """As binary cross-entropy, whose target then is outside [0, 1]."""
+    trace: Any = softxent.explain([2.0, -1.0], target, weight, label_smoothing=0.1)
+    assert trace.binary.losses[0] == pytest.approx(trace.losses[0], rel=1e-13)
+    assert "binary cross-entropy" in trace.text()
+
+
+@pytest.mark.parametrize("function", ["binary_cross_entropy", "binary_cross_entropy_with_logits"])
+@pytest.mark.parametrize("dtype", ROUNDED)
+def test_binary_targets_that_rounding_moved(backend: Backend, function: str, dtype: str) -> None:
+    """As an interpolated mask has them, 1.0000001 for example."""
+    eps = float(np.finfo(dtype).eps)
+    x, y = np.array([0.25, 0.5, 0.75]), np.array([-eps, 1 + eps, 0.5]).astype(dtype)
+    p = x if function == "binary_cross_entropy" else 1 / (1 + np.exp(-x))
+    wide = y.astype(np.float64)
+    want = -(wide * np.log(p) + (1 - wide) * np.log1p(-p))
+    got = getattr(softxent, function)(backend(x), backend(y), reduction="none")
+    np.testing.assert_allclose(backend.take(got), want, rtol=1e-13)
+    total = getattr(softxent, function)(backend(x), backend(y), reduction="sum")
+    np.testing.assert_allclose(backend.take(total), want.sum(), rtol=1e-13)
+    for bad in (-40 * eps, 1 + 40 * eps):
+        with pytest.raises(TargetError, match=r"target\[2\] is .*a binary target is in \[0, 1\]"):
+            getattr(softxent, function)(backend(x), backend(np.array([0, 1, bad]).astype(dtype)))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_modules_and_compiled_graphs_take_them_too(dtype: str) -> None:
     torch = pytest.importorskip("torch")

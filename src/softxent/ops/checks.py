@@ -92,8 +92,7 @@ def check_soft_target(op: str, target: Array, axis: int, epsilon: float = 0.0) -
     Raises:
         TargetError: naming the first position or row.
     """
-    lowest = -min(_ROUNDINGS * epsilon, _MOST_ROUNDING)
-    bad = ~((target >= lowest) & (target < np.inf))
+    bad = ~((target >= -_rounding(epsilon)) & (target < np.inf))
     if bad.any():
         flat = _first(bad)
         raise TargetError(
@@ -104,8 +103,9 @@ def check_soft_target(op: str, target: Array, axis: int, epsilon: float = 0.0) -
         _check_one_hot(op, target, axis)
 
 
-_ROUNDINGS = 16  # ulp of 1 that the rounding of a sum of probabilities may amount to
-_MOST_ROUNDING = 2.0**-6  # in half precision
+def _rounding(epsilon: float) -> float:
+    """How far outside [0, 1] the rounding of a sum of probabilities may move it."""
+    return min(16 * epsilon, 2.0**-6)  # the smaller one in half precision
 
 
 def _check_one_hot(op: str, target: Array, axis: int) -> None:
@@ -200,9 +200,10 @@ def check_unit_interval(op: str, probs: Array, hint: str = "") -> None:
         )
 
 
-def check_binary_values(op: str, target: Array) -> None:
-    """Binary targets are in [0, 1]."""
-    bad = ~((target >= 0) & (target <= 1))
+def check_binary_values(op: str, target: Array, epsilon: float) -> None:
+    """Binary targets are in [0, 1] up to rounding in a dtype of this precision."""
+    rounding = _rounding(epsilon)
+    bad = ~((target >= -rounding) & (target <= 1 + rounding))
     if bad.any():
         flat = _first(bad)
         raise TargetError(

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from softxent.explain.numbers.rounding import freeze
-from softxent.ops import binary_cross_entropy_with_logits
 
 __all__ = ["Binary", "as_binary"]
 
@@ -51,11 +50,7 @@ def as_binary(scaled: Float64, t: Float64 | None, s: Float64 | None) -> Binary:
         if t is None or s is None:
             return Binary(difference=difference, probability=probability)
         target = t[:, 1] / s
-        share = np.where(s > 0, target, 0)
-        losses = binary_cross_entropy_with_logits(difference, share, reduction="none")
-        return Binary(
-            difference=difference,
-            probability=probability,
-            target=target,
-            losses=np.where(s > 0, losses, 0) * s,
-        )
+        # By the formula: rounding and negative class weights move a share out of [0, 1].
+        yes, no = np.logaddexp(0, -difference), np.logaddexp(0, difference)
+        losses = np.where(t[:, 1] == 0, 0, t[:, 1] * yes) + np.where(t[:, 0] == 0, 0, t[:, 0] * no)
+        return Binary(difference=difference, probability=probability, target=target, losses=losses)

@@ -225,8 +225,8 @@ def binary_cross_entropy(
 
     Args:
         probs: p, any shape, in [0, 1], as a sigmoid returns it. This is checked.
-        target: y, the same shape, in [0, 1].
-        weight: w, a weight per element, broadcast against the shape.
+        target: y, the same shape, in [0, 1] up to rounding.
+        weight: w, a weight per element, finite, broadcast against the shape.
         reduction: "none", "sum", or "mean" over all elements.
 
     Returns:
@@ -308,8 +308,8 @@ def binary_cross_entropy_with_logits(
 
     Args:
         logits: x, any shape.
-        target: y, the same shape, in [0, 1].
-        weight: w, a weight per element, broadcast against the shape.
+        target: y, the same shape, in [0, 1] up to rounding.
+        weight: w, a weight per element, finite, broadcast against the shape.
         pos_weight: v, the positive class's weight, broadcast against the shape.
         reduction: "none", "sum", or "mean" over all elements.
 

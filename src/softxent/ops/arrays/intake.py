@@ -141,7 +141,7 @@ def receive_binary(op: str, name: str, x: Any, target: Any) -> tuple[Array, Arra
     compute_dtype(op, name, array.dtype)
     target, _ = receive(op, "target", target)
     check_binary_shape(op, name, array.shape, target.shape)
-    checks.check_binary_values(op, target)
+    checks.check_binary_values(op, target, epsilon(target.dtype))
     return array, target, export
 
 

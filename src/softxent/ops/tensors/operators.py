@@ -93,7 +93,7 @@ def check_binary_target(op: str, target: Tensor) -> Tensor:
         checked: Tensor = _checked_target(target, op, "binary", 0, 2, None)
         return checked
     if (numbers := intake.values(target)) is not None:
-        checks.check_binary_values(op, numbers)
+        checks.check_binary_values(op, numbers, epsilon(target))
     return target
 
 
@@ -107,7 +107,7 @@ def _checked_target(
     elif kind == "probabilities":
         checks.check_soft_target(op, numbers, axis, epsilon(target))
     else:
-        checks.check_binary_values(op, numbers)
+        checks.check_binary_values(op, numbers, epsilon(target))
     return target.clone()  # an operator may not return its input
 
 

@@ -12,7 +12,7 @@ from softxent import _native
 from softxent.ops import checks
 from softxent.ops.spec import Loss
 from softxent.ops.tensors import decompositions, torch_private
-from softxent.ops.tensors.dtypes import KERNEL_TYPE, computed, loss_dtype
+from softxent.ops.tensors.dtypes import KERNEL_TYPE, computed, epsilon, loss_dtype
 from softxent.ops.tensors.kernels.buffers import Array, as_array, empty_like, is_plain_memory
 from softxent.ops.tensors.kernels.cross_entropy import SMALL
 from softxent.ops.tensors.kernels.derivatives import differentiate, independent
@@ -55,7 +55,7 @@ def _mean(total: float, count: int, logits: Tensor) -> Tensor:
 
 
 def _raise_for_target(loss: Loss, target: Tensor) -> None:
-    checks.check_binary_values(loss.op, as_array(computed(target)))
+    checks.check_binary_values(loss.op, as_array(computed(target)), epsilon(target))
 
 
 def _gradient_by_decomposition(
