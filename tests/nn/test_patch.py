@@ -217,3 +217,19 @@ def test_skorch_trains_unchanged() -> None:
     with nn.patch():
         np.testing.assert_allclose(history(torch.nn.CrossEntropyLoss), want, rtol=1e-5)
     assert want[-1] < want[0]
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
+def test_tensors_that_are_not_dense_stay_torchs() -> None:
+    """softxent's own functions refuse them; torch's softmax takes them."""
+    rows = [torch.randn(2, 3), torch.randn(1, 3)]
+    nested = torch.nested.nested_tensor(rows)
+    masked: Any = torch.masked.masked_tensor(torch.randn(2, 3), torch.ones(2, 3) > 0)
+    want = [torch.nn.functional.softmax(row, -1) for row in rows]
+    with nn.patch():
+        got = torch.nn.functional.softmax(nested, -1).unbind()
+        masked_result: Any = torch.nn.functional.softmax(masked, -1)
+        assert masked_result.get_data().isfinite().all()
+    for row, expected in zip(got, want, strict=True):
+        torch.testing.assert_close(row, expected)

@@ -45,7 +45,7 @@ def on_cpu(*tensors: Tensor | None) -> bool:
         else:
             fake = isinstance(x, torch_private.FakeTensor)
             cpu = fake and is_traced() and x.device.type == "cpu"
-        if not (cpu and x.layout is torch.strided):
+        if not (cpu and x.layout is torch.strided) or x.is_nested:
             return False
     return True
 
