@@ -11,10 +11,14 @@ namespace softxent {
 namespace SOFTXENT_LEVEL {
 namespace {
 
-// A type for single elements, which may be unaligned.
+// A single element, which may be unaligned. The attributes belong to a struct, because Clang drops
+// those of a number's type where a template deduces it.
 template <class S>
-struct Element {
-  typedef S type __attribute__((aligned(1), may_alias));
+struct __attribute__((packed, may_alias)) Element {
+  S value;
+
+  operator S() const { return value; }
+  void operator=(S x) { value = x; }
 };
 
 template <class S>
@@ -35,13 +39,13 @@ template <class F>
 inline void with_type(Type type, void* at, const F& f) {
   switch (type) {
     case Type::kFloat32:
-      return f(static_cast<Element<float>::type*>(at), NoCodec<float>{});
+      return f(static_cast<Element<float>*>(at), NoCodec<float>{});
     case Type::kFloat64:
-      return f(static_cast<Element<double>::type*>(at), NoCodec<double>{});
+      return f(static_cast<Element<double>*>(at), NoCodec<double>{});
     case Type::kFloat16:
-      return f(static_cast<Element<uint16_t>::type*>(at), Float16{});
+      return f(static_cast<Element<uint16_t>*>(at), Float16{});
     case Type::kBfloat16:
-      return f(static_cast<Element<uint16_t>::type*>(at), Bfloat16{});
+      return f(static_cast<Element<uint16_t>*>(at), Bfloat16{});
   }
 }
 
@@ -112,7 +116,7 @@ inline void write(const Array& a, int64_t offset, int64_t n, const T* __restrict
 template <class S>
 inline void read_raw(const Array& a, int64_t offset, int64_t n, S* __restrict out) {
   if constexpr (Storage<S>::is_half) {
-    const auto* const x = static_cast<const Element<uint16_t>::type*>(element(a, offset));
+    const auto* const x = static_cast<const Element<uint16_t>*>(element(a, offset));
     for (int64_t j = 0; j < n; ++j) out[j].bits = x[j * a.class_stride];
   } else {
     read(a, offset, n, out);
@@ -121,7 +125,7 @@ inline void read_raw(const Array& a, int64_t offset, int64_t n, S* __restrict ou
 template <class S>
 inline void write_raw(const Array& a, int64_t offset, int64_t n, const S* __restrict in) {
   if constexpr (Storage<S>::is_half) {
-    auto* const x = static_cast<Element<uint16_t>::type*>(element(a, offset));
+    auto* const x = static_cast<Element<uint16_t>*>(element(a, offset));
     for (int64_t j = 0; j < n; ++j) x[j * a.class_stride] = in[j].bits;
   } else {
     write(a, offset, n, in);

@@ -71,7 +71,7 @@ struct QuarterRoots {
         _mm256_permutevar_ps(roots, reinterpret_cast<__m256i>(k)));
   }
 #else
-  float32x4_t roots = vreinterpretq_f32_u32(vld1q_u32(kRoots));
+  V<float> roots = load(reinterpret_cast<const float*>(kRoots));
 
   SOFTXENT_INLINE Vector<float>::bits of(Vector<float>::bits k) const {
     return vreinterpretq_u32_f32(look_up(roots, k & 3));
