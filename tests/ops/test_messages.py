@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import softxent
-from softxent.errors import DTypeError, ShapeError, SoftxentError
+from softxent.errors import DTypeError, ShapeError, SoftxentError, TargetError
 from tests.support.backends import Backend
 
 X = np.array([[0.0, 1.0, 2.0], [0.5, 0.25, 0.25]])
@@ -65,6 +65,24 @@ def test_targets(kind: str, target: Any, words: str) -> None:
         assert str(raised.value).startswith(f"[{function}] target ")
         assert words in str(raised.value)
         assert "target.astype(numpy.float64)" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "function", ["cross_entropy", "cross_entropy_with_grad", "nll_loss", "log_loss"]
+)
+def test_missing_labels(backend: Backend, function: str) -> None:
+    """Converting them to integers would make any number of them."""
+    target = np.array([1.0, np.nan])
+    missing = r"target\[1\] is nan, a missing label"
+    with pytest.raises(TargetError, match=rf"^\[{function}\] {missing}"):
+        getattr(softxent, function)(backend(softxent.softmax(X)), backend(target))
+    with pytest.raises(TargetError, match=r"^\[linear_cross_entropy\] target\[1\] is nan"):
+        softxent.linear_cross_entropy(backend(X), backend(np.eye(3)), backend(target))
+    with pytest.raises(TargetError, match=r"^\[explain\] target\[1\] is nan, a missing label"):
+        softxent.explain(X, target)
+    index = np.where(np.isnan(target), -100, target).astype(int)
+    kept = softxent.cross_entropy(X[:1], [1])
+    assert softxent.cross_entropy(X, index) == kept
 
 
 def test_the_remedy_for_text_numbers_the_classes() -> None:

@@ -87,8 +87,9 @@ def explain(
         )
     y = None if target is None else _target(target)
     w = None if weight is None else _numbers("weight", weight)
-    if y is not None and y.size == 0 and y.ndim < given.ndim:
-        y = y.astype(np.int64)  # NumPy makes an empty list an array of floats
+    if y is not None and y.dtype.kind == "f" and y.ndim < given.ndim:
+        checks.check_not_missing("explain", y)
+        y = y.astype(np.int64) if y.size == 0 else y  # NumPy makes an empty list an array of floats
     # The options are checked even without a target.
     checked = np.zeros(given.shape[:-1], np.int64) if y is None else y
     loss = spec.Loss.of(

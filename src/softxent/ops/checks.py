@@ -20,6 +20,7 @@ __all__ = [
     "check_binary_values",
     "check_element_weight",
     "check_indices",
+    "check_not_missing",
     "check_probabilities",
     "check_soft_target",
     "check_unit_interval",
@@ -74,6 +75,17 @@ def check_indices(op: str, target: Array, classes: int, ignore_index: int | None
     elif value < 0 and ignore_index is not None:
         message += f" Padding? Pass ignore_index={value}."
     raise TargetError(message)
+
+
+def check_not_missing(op: str, target: Array) -> None:
+    """Floats in the place of class indices hold no NaN, as labels with missing values do."""
+    bad = np.isnan(target)
+    if bad.any():
+        raise TargetError(
+            f"[{op}] {_position('target', _first(bad), target.shape)} is nan, a missing label: drop "
+            "the row, or leave it out of the loss by -100, e.g. numpy.where(numpy.isnan(target), "
+            "-100, target).astype(int)."
+        )
 
 
 def check_soft_target(op: str, target: Array, axis: int, epsilon: float = 0.0) -> None:

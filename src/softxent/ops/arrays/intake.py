@@ -103,8 +103,9 @@ def receive_optional(op: str, name: str, x: Any) -> Array | None:
 def receive_target(op: str, target: Any, ndim: int) -> Array:
     """A target as an array; an empty list, which NumPy takes for floats, as class indices."""
     array, _ = receive(op, "target", target)
-    if array.size == 0 and array.dtype.kind == "f" and array.ndim < ndim:
-        return array.astype(np.int64)
+    if array.dtype.kind == "f" and array.ndim < ndim:
+        checks.check_not_missing(op, array)
+        return array.astype(np.int64) if array.size == 0 else array
     return array
 
 

@@ -107,8 +107,10 @@ def receive_loss(
     traced = is_traced() if traced is None else traced
     check_floating(op, name, logits)
     target = beside(op, "target", target, logits)
-    if target.numel() == 0 and target.is_floating_point() and target.ndim < logits.ndim:
-        target = target.long()  # an empty list
+    if target.is_floating_point() and target.ndim < logits.ndim:
+        if (numbers := values(target)) is not None:
+            checks.check_not_missing(op, numbers)
+        target = target.long() if target.numel() == 0 else target  # an empty list
     loss = Loss.of(
         op,
         logits.shape,
