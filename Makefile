@@ -4,12 +4,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-NATIVE := $(wildcard native/*.h native/*.cc native/*/*.h native/*/*.cc native/*/*/*.h)
+NATIVE := $(wildcard native/*.h native/*.cc native/*/*.h native/*/*.cc native/*/*/*.h \
+	tests/native/*.cc)
 
 CHECKS := check-format check-lint check-types check-imports check-words check-commits
 
 .PHONY: demo test quick lowest newest check $(CHECKS) bench wheel wheel-test compilers \
-	arm-test sanitize fuzz format hooks clean
+	arm-test sanitize sanitize-threads fuzz format hooks clean
 .DEFAULT_GOAL := test
 
 # Train, evaluate and explain a classifier of handwritten digits.
@@ -128,6 +129,16 @@ sanitize: $(READY)
 		-C build-dir=build/sanitize -C cmake.define.SOFTXENT_SANITIZE=ON .
 	$(SANITIZERS) $(BIN)/python -S -m tests.native.fuzz $(CALLS) $(SEED)
 	$(SANITIZERS) $(BIN)/python -S -m pytest -q tests/native
+
+# The pool of threads, the choice of the kernels and the memory of results, used by several threads
+# at once, with ThreadSanitizer: any data race ends the program. Needs a C++ compiler alone.
+RACES := build/threads
+sanitize-threads:
+	mkdir -p $(RACES)
+	$(CXX) -std=c++17 -g1 -O1 -ffp-contract=off -fsanitize=thread -pthread -Inative \
+		-DSOFTXENT_LEVEL=baseline -o $(RACES)/threads tests/native/threads.cc native/dispatch.cc \
+		native/runtime/*.cc native/operations/*.cc
+	TSAN_OPTIONS=halt_on_error=1 $(RACES)/threads
 
 # Apply what check-format and check-lint report, where the tools can.
 format: $(READY)

@@ -70,13 +70,18 @@ std::atomic<const Level*>& current() {
 const Kernels& kernels() { return current().load()->kernels; }
 
 const char* const* available_levels() {
-  static const char* names[kCount + 1];
-  int n = 0;
-  for (const Level& level : kLevels) {
-    if (level.runs_here()) names[n++] = level.name;
-  }
-  names[n] = nullptr;
-  return names;
+  struct Names {
+    const char* at[kCount + 1] = {};
+
+    Names() {
+      int n = 0;
+      for (const Level& level : kLevels) {
+        if (level.runs_here()) at[n++] = level.name;
+      }
+    }
+  };
+  static const Names names;
+  return names.at;
 }
 
 const char* current_level() { return current().load()->name; }

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <thread>
 #include <vector>
 #ifdef __linux__
 #include <sys/mman.h>
@@ -15,7 +16,7 @@ namespace {
 constexpr int64_t kHeader = 64;  // for the block's size; keeps the alignment
 constexpr int64_t kHugePage = 2 << 20;
 constexpr int64_t kDefaultLimit = 512 << 20;
-constexpr std::chrono::seconds kPatience{1};
+constexpr int kPatience = 1000;  // milliseconds
 
 struct Block {
   int64_t size;  // with the header
@@ -48,7 +49,7 @@ void deallocate(Block* block) { ::operator delete(block, std::align_val_t{64}); 
 // A caller never waits long for another thread, which may no longer exist: it may have held the
 // lock when this process was forked. The memory then comes from the system and returns there.
 struct Cache {
-  std::timed_mutex mutex;
+  std::mutex mutex;
   std::vector<Block*> blocks;  // oldest first
   int64_t bytes = 0;
 };
@@ -56,6 +57,16 @@ struct Cache {
 Cache& cache() {
   static Cache* const cache = new Cache;  // arrays may be freed after static objects
   return *cache;
+}
+
+// Not by a std::timed_mutex, whose timed lock ThreadSanitizer doesn't see.
+std::unique_lock<std::mutex> lock_in_time(Cache& cache) {
+  std::unique_lock<std::mutex> lock(cache.mutex, std::try_to_lock);
+  for (int k = 0; k < kPatience && !lock.owns_lock(); ++k) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    lock.try_lock();
+  }
+  return lock;
 }
 
 int64_t default_limit() {
@@ -78,7 +89,7 @@ void* take_memory(int64_t bytes, bool keep) {
   const int64_t size = (bytes + kHeader + 4095) / 4096 * 4096;
   Block* block = nullptr;
   Cache& c = cache();
-  std::unique_lock<std::timed_mutex> lock(c.mutex, std::defer_lock);
+  std::unique_lock<std::mutex> lock(c.mutex, std::defer_lock);
   if (keep && lock.try_lock()) {
     // The newest that fits and wastes at most a third of itself.
     for (size_t k = c.blocks.size(); k-- > 0 && !block;) {
@@ -97,7 +108,7 @@ void give_memory(void* data) {
   Block* block = reinterpret_cast<Block*>(static_cast<char*>(data) - kHeader);
   if (!block->keep) return deallocate(block);
   Cache& c = cache();
-  std::unique_lock<std::timed_mutex> lock(c.mutex, std::try_to_lock);
+  std::unique_lock<std::mutex> lock(c.mutex, std::try_to_lock);
   if (!lock.owns_lock() || block->size > limit()) return deallocate(block);
   while (c.bytes + block->size > limit()) {
     c.bytes -= c.blocks.front()->size;
@@ -110,13 +121,13 @@ void give_memory(void* data) {
 
 int64_t cached_memory() {
   Cache& c = cache();
-  std::unique_lock<std::timed_mutex> lock(c.mutex, kPatience);
+  const std::unique_lock<std::mutex> lock = lock_in_time(c);
   return lock.owns_lock() ? c.bytes : 0;
 }
 
 void release_memory() {
   Cache& c = cache();
-  std::unique_lock<std::timed_mutex> lock(c.mutex, kPatience);
+  const std::unique_lock<std::mutex> lock = lock_in_time(c);
   if (!lock.owns_lock()) return;
   for (Block* block : c.blocks) deallocate(block);
   c.blocks.clear();
