@@ -46,21 +46,22 @@ class Scratch {
   char* data_;
 };
 
-// Runs f(worker) in several threads. Each works on a copy of f, which therefore holds values:
-// whenever the caller writes to its own stack, the other threads would lose the cache lines they
-// read from it.
+// Runs f(worker) in several threads, for `count` items of `cost` elements. Each works on a copy of
+// f, which therefore holds values: whenever the caller writes to its own stack, the other threads
+// would lose the cache lines they read from it.
 template <class F>
-inline void run_workers(int workers, int64_t count, int64_t kept, const F& f) {
-  parallel_for(workers, count, kept, const_cast<F*>(&f), [](void* context, Worker& worker) {
+inline void run_workers(int workers, int64_t count, int64_t cost, int64_t kept, const F& f) {
+  const auto body = [](void* context, Worker& worker) {
     const F own = *static_cast<const F*>(context);
     own(worker);
-  });
+  };
+  parallel_for(workers, {count, cost, kept, const_cast<F*>(&f), body});
 }
 
 // Runs f(worker, begin, end) in several threads, for ranges that cover [0, count).
 template <class F>
-inline void parallel_ranges(int workers, int64_t count, const F& f) {
-  run_workers(workers, count, 0, [=](Worker& worker) {
+inline void parallel_ranges(int workers, int64_t count, int64_t cost, const F& f) {
+  run_workers(workers, count, cost, 0, [=](Worker& worker) {
     for (int64_t begin, end; worker.next(&begin, &end);) f(worker.id(), begin, end);
   });
 }

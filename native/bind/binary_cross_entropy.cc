@@ -1,7 +1,9 @@
 #include <vector>
 
 #include "bind/arrays.h"
+#include "bind/gil.h"
 #include "bind/operations.h"
+#include "runtime/parallel.h"
 
 namespace softxent::bind {
 namespace {
@@ -24,7 +26,7 @@ double binary_total(BinaryTask task) {
 double binary_cross_entropy(In logits, In target, std::optional<In> positive_weight,
                             std::optional<In> weight, std::optional<Out> loss,
                             std::optional<In> upstream, double scale, std::optional<Out> grad,
-                            bool value) {
+                            bool value, int threads) {
   BinaryTask task{};
   task.count = static_cast<int64_t>(logits.size());
   const auto receive = [&](const auto& a, Array& into) {
@@ -50,7 +52,8 @@ double binary_cross_entropy(In logits, In target, std::optional<In> positive_wei
   }
   check_apart(loss, grad);
   task.scale = scale;
-  nb::gil_scoped_release release;
+  const WithoutGil released;
+  const ThreadLimit limit(threads);
   if (!value) {
     kernels().binary_cross_entropy(task);
     return 0;
@@ -61,15 +64,15 @@ double binary_cross_entropy(In logits, In target, std::optional<In> positive_wei
 // The same for arrays without weights, given by their addresses; with the gradient, or the gradient
 // alone.
 double plain_binary_cross_entropy(uintptr_t logits, uintptr_t target, uintptr_t grad, int type,
-                                  int64_t count, double scale, bool value) {
+                                  int64_t count, double scale, bool value, int threads) {
   BinaryTask task{};
   task.count = count;
   task.logits = {reinterpret_cast<void*>(logits), static_cast<Type>(type), 1, {}};
   task.target = {reinterpret_cast<void*>(target), static_cast<Type>(type), 1, {}};
   task.grad = {reinterpret_cast<void*>(grad), static_cast<Type>(type), 1, {}};
   task.scale = scale;
-  std::optional<nb::gil_scoped_release> release;
-  if (count > kWorthReleasing) release.emplace();
+  const WithoutGil released(count > kWorthReleasing);
+  const ThreadLimit limit(threads);
   if (value) return binary_total(task);
   kernels().binary_cross_entropy(task);
   return 0;
@@ -84,7 +87,7 @@ void bind_binary_cross_entropy(nb::module_& m) {
         arg("target").noconvert(), nb::kw_only(), arg("positive_weight").noconvert() = nb::none(),
         arg("weight").noconvert() = nb::none(), arg("loss").noconvert() = nb::none(),
         arg("upstream").noconvert() = nb::none(), arg("scale") = 1.0,
-        arg("grad").noconvert() = nb::none(), arg("value") = true);
+        arg("grad").noconvert() = nb::none(), arg("value") = true, arg("threads") = 0);
 }
 
 }  // namespace softxent::bind

@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "bind/arrays.h"
+#include "bind/gil.h"
 #include "bind/operations.h"
+#include "runtime/parallel.h"
 
 namespace softxent::bind {
 namespace {
@@ -35,7 +37,7 @@ std::pair<double, double> cross_entropy(
     std::optional<Numbers<double>> loss, std::optional<Numbers<double>> saved, bool from_saved,
     double scale, bool mean, std::optional<Numbers<const double>> upstream, std::optional<Out> grad,
     int64_t k, std::optional<Numbers<double>> entropy, std::optional<Numbers<int64_t>> argmax,
-    std::optional<Numbers<bool>> hits) {
+    std::optional<Numbers<bool>> hits, int threads) {
   CrossEntropyTask task{};
   Layout layout(logits, axis);
   layout.add(logits, task.logits);
@@ -96,7 +98,8 @@ std::pair<double, double> cross_entropy(
     }
     stats = {{}, k, numbers(*entropy, rows), numbers(*argmax, rows), numbers(*hits, rows)};
   }
-  nb::gil_scoped_release release;
+  const WithoutGil released;
+  const ThreadLimit limit(threads);
   const TargetCheck targets = checked_targets(task);
   const double denominator = targets.denominator;
   if (mean) divide(task, targets);
@@ -118,7 +121,7 @@ std::pair<double, double> cross_entropy(
 // from them.
 double plain_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, uintptr_t saved,
                            int type, int64_t rows, int64_t classes, int64_t ignore_index,
-                           double label_smoothing, bool mean, double scale) {
+                           double label_smoothing, bool mean, double scale, int threads) {
   CrossEntropyTask task{};
   task.shape = {rows, classes, 1, {rows}};
   task.logits = {reinterpret_cast<void*>(logits), static_cast<Type>(type), 1, {classes}};
@@ -128,8 +131,8 @@ double plain_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, ui
   task.ignore_index = ignore_index;
   task.label_smoothing = label_smoothing;
   task.temperature = 1;
-  std::optional<nb::gil_scoped_release> release;
-  if (rows * classes > kWorthReleasing) release.emplace();
+  const WithoutGil released(rows * classes > kWorthReleasing);
+  const ThreadLimit limit(threads);
   const double kept = checked_targets(task).denominator, denominator = mean ? kept : 1;
   task.scale = denominator == 0 ? NAN : scale / denominator;
   if (grad != 0 && saved != 0) {
@@ -160,7 +163,7 @@ double reduced_cross_entropy(Dense logits, Numbers<const int64_t> index,
   return plain_cross_entropy(
       reinterpret_cast<uintptr_t>(logits.data()), reinterpret_cast<uintptr_t>(numbers(index, rows)),
       grad ? reinterpret_cast<uintptr_t>(grad->data()) : 0, 0, static_cast<int>(type), rows,
-      classes, ignore_index, label_smoothing, mean, 1);
+      classes, ignore_index, label_smoothing, mean, 1, 0);
 }
 
 }  // namespace
@@ -175,7 +178,8 @@ void bind_cross_entropy(nb::module_& m) {
         arg("saved").noconvert() = nb::none(), arg("from_saved") = false, arg("scale") = 1.0,
         arg("mean") = false, arg("upstream").noconvert() = nb::none(),
         arg("grad").noconvert() = nb::none(), arg("k") = 1, arg("entropy").noconvert() = nb::none(),
-        arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none());
+        arg("argmax").noconvert() = nb::none(), arg("hits").noconvert() = nb::none(),
+        arg("threads") = 0);
   m.def("plain_cross_entropy", &plain_cross_entropy);
   m.def("reduced_cross_entropy", &reduced_cross_entropy, arg("logits").noconvert(),
         arg("index").noconvert(), arg("grad").noconvert().none(), arg("ignore_index"),

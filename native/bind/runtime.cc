@@ -15,6 +15,7 @@
 #include "runtime/memory.h"
 #include "runtime/parallel.h"
 #include "runtime/processors.h"
+#include "runtime/rhythm.h"
 #include "runtime/streaming.h"
 
 namespace nb = nanobind;
@@ -46,6 +47,18 @@ std::vector<bool> alternating_stores(
   return streamed;
 }
 
+// For tests: whether each of these pauses, true for a short one, was expected to be short.
+std::vector<bool> expected_pauses(const std::vector<bool>& pauses) {
+  Rhythm rhythm;
+  bool expected = false;
+  std::vector<bool> all;
+  for (const bool is_short : pauses) {
+    all.push_back(expected);
+    expected = rhythm.add(is_short);
+  }
+  return all;
+}
+
 }  // namespace
 
 void bind_runtime(nb::module_& m) {
@@ -63,6 +76,11 @@ void bind_runtime(nb::module_& m) {
   m.def("processors_granted", &processors_granted, arg("root") = "");
   m.def("alternating_stores", &alternating_stores, arg("calls"));
   m.def("last_streamed", &last_streamed);
+  m.def("pool_activity", [] {
+    const PoolActivity activity = pool_activity();
+    return std::make_tuple(activity.threads, activity.waits_awake, activity.sleeps);
+  });
+  m.def("expected_pauses", &expected_pauses, arg("pauses"));
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](int count) {
     if (count < 1 || count > kMostThreads) throw nb::value_error("use 1 to 1024 threads");

@@ -1,10 +1,12 @@
 #include "bind/arrays.h"
+#include "bind/gil.h"
 #include "bind/operations.h"
+#include "runtime/parallel.h"
 
 namespace softxent::bind {
 namespace {
 
-void softmax(In x, Out out, int64_t axis, bool log) {
+void softmax(In x, Out out, int64_t axis, bool log, int threads) {
   SoftmaxTask task{};
   task.log = log;
   Layout layout(x, axis);
@@ -13,18 +15,20 @@ void softmax(In x, Out out, int64_t axis, bool log) {
   task.shape = layout.shape();
   check_distinct(out);
   check_in_place(out, x);
-  nb::gil_scoped_release release;
+  const WithoutGil released;
+  const ThreadLimit limit(threads);
   kernels().softmax(task);
 }
 
-void logsumexp(In x, Numbers<double> out, int64_t axis) {
+void logsumexp(In x, Numbers<double> out, int64_t axis, int threads) {
   LogSumExpTask task{};
   Layout layout(x, axis);
   layout.add(x, task.x);
   task.shape = layout.shape();
   task.out = numbers(out, task.shape.rows);
   check_apart(out, x);
-  nb::gil_scoped_release release;
+  const WithoutGil released;
+  const ThreadLimit limit(threads);
   kernels().logsumexp(task);
 }
 
@@ -33,9 +37,9 @@ void logsumexp(In x, Numbers<double> out, int64_t axis) {
 void bind_softmax(nb::module_& m) {
   using nb::arg;
   m.def("softmax", &softmax, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),
-        arg("axis") = -1, arg("log") = false);
+        arg("axis") = -1, arg("log") = false, arg("threads") = 0);
   m.def("logsumexp", &logsumexp, arg("x").noconvert(), arg("out").noconvert(), nb::kw_only(),
-        arg("axis") = -1);
+        arg("axis") = -1, arg("threads") = 0);
 }
 
 }  // namespace softxent::bind

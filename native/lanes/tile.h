@@ -184,7 +184,7 @@ inline void for_each_tile(const Shape& shape, int64_t width, int64_t head,
   if (tiles == 0) return;
   const int64_t per_run = tiles / (shape.rows / run), missing = head > 0 ? width - head : 0;
   const auto buffers = scratch.buffers();
-  parallel_ranges(workers, tiles, [=](int worker, int64_t begin, int64_t end) {
+  parallel_ranges(workers, tiles, width * n, [=](int worker, int64_t begin, int64_t end) {
     T* const own = buffers.of(worker);
     for (int64_t k = begin; k < end; ++k) {
       const int64_t from = k % per_run * width - missing, to = from + width;

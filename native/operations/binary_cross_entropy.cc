@@ -109,16 +109,16 @@ BinarySum block(const BinaryTask& task, int64_t begin, int64_t n) {
 void binary_cross_entropy(const BinaryTask& task) {
   const int64_t blocks = (task.count + kBinaryBlock - 1) / kBinaryBlock;
   // An element costs several times as much as a class of a softmax.
-  parallel_ranges(
-      workers_for(blocks, 4 * kBinaryBlock), blocks, [=](int, int64_t from, int64_t to) {
-        for (int64_t b = from; b < to; ++b) {
-          const int64_t begin = b * kBinaryBlock, left = task.count - begin;
-          const int64_t n = left < kBinaryBlock ? left : kBinaryBlock;
-          const bool wide = task.logits.type == Type::kFloat64;
-          const BinarySum sum = wide ? block<true>(task, begin, n) : block<false>(task, begin, n);
-          if (task.sums) task.sums[b] = sum;
-        }
-      });
+  constexpr int64_t kCost = 4 * kBinaryBlock;
+  parallel_ranges(workers_for(blocks, kCost), blocks, kCost, [=](int, int64_t from, int64_t to) {
+    for (int64_t b = from; b < to; ++b) {
+      const int64_t begin = b * kBinaryBlock, left = task.count - begin;
+      const int64_t n = left < kBinaryBlock ? left : kBinaryBlock;
+      const bool wide = task.logits.type == Type::kFloat64;
+      const BinarySum sum = wide ? block<true>(task, begin, n) : block<false>(task, begin, n);
+      if (task.sums) task.sums[b] = sum;
+    }
+  });
 }
 
 }  // namespace SOFTXENT_LEVEL

@@ -26,7 +26,7 @@ class GradientInDoubleDouble {
         spread_(double_double(task.label_smoothing) / double_double(static_cast<double>(n_))) {}
 
   void run() const {
-    parallel_ranges(workers_for(task_.shape.rows, 16 * n_), task_.shape.rows,
+    parallel_ranges(workers_for(task_.shape.rows, 16 * n_), task_.shape.rows, 16 * n_,
                     [this](int, int64_t begin, int64_t end) {
                       for (int64_t i = begin; i < end; ++i) row(i);
                     });

@@ -77,10 +77,10 @@ class Statistics {
 
   void run() const {
     const int64_t rows = loss_.shape.rows;
-    parallel_ranges(workers_for(rows, 4 * loss_.shape.classes), rows,
-                    [this](int, int64_t begin, int64_t end) {
-                      for (int64_t i = begin; i < end; ++i) row(i);
-                    });
+    const int64_t cost = 4 * loss_.shape.classes;
+    parallel_ranges(workers_for(rows, cost), rows, cost, [this](int, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) row(i);
+    });
   }
 
  private:

@@ -26,7 +26,7 @@ TargetCheck reduce_blocks(int64_t rows, const F& f) {
   const int64_t blocks = (rows + kRows - 1) / kRows;
   const Scratch<BlockSum> scratch(1, blocks);
   BlockSum* const parts = scratch.of(0);
-  parallel_ranges(workers_for(blocks, kRows), blocks, [=](int, int64_t from, int64_t to) {
+  parallel_ranges(workers_for(blocks, kRows), blocks, kRows, [=](int, int64_t from, int64_t to) {
     for (int64_t b = from; b < to; ++b) {
       const int64_t begin = b * kRows;
       parts[b] = f(begin, rows - begin < kRows ? rows - begin : kRows);

@@ -84,11 +84,11 @@ inline void for_each_row(const Shape& shape, int workers, const Work& work) {
   if (shape.rows < get_num_threads() && sharing > 1) {
     for (int64_t i = 0; i < shape.rows; ++i) {
       const auto one = [=](Worker& worker) { work(0, i, i + 1, SharedByWorkers{worker}); };
-      run_workers(sharing, chunks, kOwnChunks, one);
+      run_workers(sharing, chunks, kChunk, kOwnChunks, one);
     }
     return;
   }
-  parallel_ranges(workers, shape.rows, [=](int worker, int64_t begin, int64_t end) {
+  parallel_ranges(workers, shape.rows, shape.classes, [=](int worker, int64_t begin, int64_t end) {
     work(worker, begin, end, SingleWorker());
     stream_fence();
   });

@@ -39,14 +39,42 @@ class Worker {
   int64_t done_ = 0;
 };
 
-// Calls body(context, worker) in at most `workers` threads. The last `own` items of each share are
-// left to their thread if it has arrived: few where a thread has its share in its cache, else none.
-// The body may not throw. A body may call parallel_for, which then runs in the calling thread
-// alone.
-void parallel_for(int workers, int64_t count, int64_t own, void* context,
-                  void (*body)(void*, Worker&));
+// A job of `count` items of `cost` elements each.
+struct Job {
+  int64_t count, cost;
+  // The last `own` items of each share are left to their thread if it has arrived: few where a
+  // thread has its share in its cache, else none.
+  int64_t own;
+  void* context;
+  void (*body)(void*, Worker&);  // may not throw
+};
 
-int get_num_threads();
+// Calls body(context, worker) in at most `workers` threads: in the calling thread alone where the
+// system gives no others, where they compute something else, where waking them would take longer
+// than the work, and inside of another job.
+void parallel_for(int workers, const Job& job);
+
+int get_num_threads();            // of the calling thread: see ThreadLimit
 void set_num_threads(int count);  // 1 to kMostThreads
+
+// While it exists, jobs of the calling thread have at most this many threads; 0 is no limit.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int count);
+  ~ThreadLimit();
+  ThreadLimit(const ThreadLimit&) = delete;
+  void operator=(const ThreadLimit&) = delete;
+
+ private:
+  const int before_;
+};
+
+// For tests: how many threads the pool has made, how often one has waited for the next job awake,
+// and how often one has gone to sleep.
+struct PoolActivity {
+  int threads;
+  int64_t waits_awake, sleeps;
+};
+PoolActivity pool_activity();
 
 }  // namespace softxent

@@ -13,8 +13,11 @@ _Array = npt.NDArray[Any]
 _Float64s = npt.NDArray[np.float64]
 _Int64s = npt.NDArray[np.int64]
 
-def softmax(x: _Array, out: _Array, *, axis: int = -1, log: bool = False) -> None: ...
-def logsumexp(x: _Array, out: _Float64s, *, axis: int = -1) -> None: ...
+# `threads` is the most that a call may use; 0 is as many as set_num_threads says.
+def softmax(
+    x: _Array, out: _Array, *, axis: int = -1, log: bool = False, threads: int = 0
+) -> None: ...
+def logsumexp(x: _Array, out: _Float64s, *, axis: int = -1, threads: int = 0) -> None: ...
 def cross_entropy(
     logits: _Array,
     *,
@@ -38,6 +41,7 @@ def cross_entropy(
     entropy: _Float64s | None = None,
     argmax: _Int64s | None = None,
     hits: npt.NDArray[np.bool_] | None = None,
+    threads: int = 0,
 ) -> tuple[float, float]:
     """Write loss, saved statistics and gradient; return the losses' sum and a mean's divisor."""
 
@@ -53,6 +57,7 @@ def plain_cross_entropy(
     label_smoothing: float,
     mean: bool,
     scale: float,
+    threads: int,
     /,
 ) -> float:
     """Return the reduced loss of contiguous rows, which are given by their addresses."""
@@ -78,9 +83,18 @@ def binary_cross_entropy(
     scale: float = 1.0,
     grad: _Array | None = None,
     value: bool = True,
+    threads: int = 0,
 ) -> float: ...
 def plain_binary_cross_entropy(
-    logits: int, target: int, grad: int, type: int, count: int, scale: float, value: bool, /
+    logits: int,
+    target: int,
+    grad: int,
+    type: int,
+    count: int,
+    scale: float,
+    value: bool,
+    threads: int,
+    /,
 ) -> float: ...
 def empty(bytes: int, keep: bool) -> npt.NDArray[np.uint8]:
     """Return an array whose memory comes from the cache of results, and returns there if kept."""
@@ -95,5 +109,9 @@ def select_level(name: str, /) -> bool: ...
 def processors_granted(root: str = "") -> int: ...
 def last_streamed() -> bool: ...
 def alternating_stores(calls: list[tuple[int, int, float, float]]) -> list[bool]: ...
+def expected_pauses(pauses: list[bool]) -> list[bool]: ...
+def pool_activity() -> tuple[int, int, int]:
+    """Return the threads that were made, how often one waited awake, and how often one slept."""
+
 def get_num_threads() -> int: ...
 def set_num_threads(count: int, /) -> None: ...

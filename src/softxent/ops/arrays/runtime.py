@@ -37,7 +37,7 @@ def get_num_threads() -> int:
     """The number of threads of the kernels.
 
     By default it is OMP_NUM_THREADS, else the number of processors that the affinity mask and the
-    control groups grant.
+    control groups grant. For tensors it is `torch.get_num_threads()` where that is smaller.
 
     Example:
         >>> get_num_threads() >= 1

@@ -393,6 +393,7 @@ class LinearHead:
             "index": np.ascontiguousarray(target) if index else None,
             "probabilities": None if index else target,
             "weight": self.weight,
+            "threads": self.matmuls.most_threads(),
             **self.loss.kernel_options,
             "z_loss": self.z_loss,
         }

@@ -52,6 +52,9 @@ class Matmuls(Protocol):
     def as_array(self, logits: Any) -> Array:
         """The buffer's own memory as the kernels take it."""
 
+    def most_threads(self) -> int:
+        """The most threads that a kernel may use; 0 for no limit."""
+
     def logits(self, x: Any, w: Any, bias: Any, out: Any) -> None:
         """Set out to x w^T + bias."""
 
@@ -112,6 +115,10 @@ class NumpyMatmuls:
     def as_array(self, logits: Array) -> Array:
         """The buffer itself."""
         return logits
+
+    def most_threads(self) -> int:
+        """No limit."""
+        return 0
 
     def logits(self, x: Array, w: Array, bias: Array | None, out: Array) -> None:
         """Set out to x w^T + bias."""

@@ -76,6 +76,10 @@ class TorchMatmuls:
         """The buffer's own memory; bfloat16 as its bits."""
         return as_array(logits)
 
+    def most_threads(self) -> int:
+        """As many as torch.set_num_threads says."""
+        return torch.get_num_threads()
+
     def logits(self, x: Tensor, w: Tensor, bias: Tensor | None, out: Tensor) -> None:
         """Set out to x w^T + bias."""
         self.engine.write(x, self.features(w).T, out)

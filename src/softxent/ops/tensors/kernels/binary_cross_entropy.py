@@ -13,7 +13,13 @@ from softxent.ops import checks
 from softxent.ops.spec import Loss
 from softxent.ops.tensors import decompositions, torch_private
 from softxent.ops.tensors.dtypes import KERNEL_TYPE, computed, epsilon, loss_dtype
-from softxent.ops.tensors.kernels.buffers import Array, as_array, empty_like, is_plain_memory
+from softxent.ops.tensors.kernels.buffers import (
+    Array,
+    as_array,
+    empty_like,
+    is_plain_memory,
+    most_threads,
+)
 from softxent.ops.tensors.kernels.cross_entropy import SMALL
 from softxent.ops.tensors.kernels.derivatives import differentiate, independent
 from softxent.ops.tensors.reductions import to_scalar
@@ -93,6 +99,7 @@ def _loss(
             positive_weight=_flat(pos_weight),
             weight=_flat(weight),
             loss=_flat(losses),
+            threads=most_threads(logits),
         )
     except IndexError:  # a target outside [0, 1]
         _raise_for_target(loss, target)
@@ -143,6 +150,7 @@ class _BinaryCrossEntropy(torch.autograd.Function):
             scale=1.0 if per_element else float(upstream) / max(1, _count(loss, logits)),
             grad=_flat(grad),
             value=False,
+            threads=most_threads(logits),
         )
         return grad, None, None, None, None
 
@@ -171,6 +179,7 @@ def _run_plain(
         logits.numel(),
         scale,
         value,
+        most_threads(logits),
     )
 
 

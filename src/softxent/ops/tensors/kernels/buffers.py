@@ -11,7 +11,9 @@ from softxent.ops.spec import size_of
 from softxent.ops.tensors.dtypes import NUMPY
 from softxent.ops.types import Array
 
-__all__ = ["Array", "as_array", "empty", "empty_like", "is_plain_memory"]
+__all__ = ["Array", "as_array", "empty", "empty_like", "is_plain_memory", "most_threads"]
+
+_ALONE = 2**11  # elements that every kernel computes in one thread
 
 
 def as_array(x: Tensor) -> Array:
@@ -29,6 +31,14 @@ def as_array(x: Tensor) -> Array:
 def is_plain_memory(x: Tensor) -> bool:
     """Whether the tensor is contiguous and aligned, so that its address alone describes it."""
     return x.is_contiguous() and not x.is_neg() and x.data_ptr() % x.itemsize == 0
+
+
+def most_threads(x: Tensor) -> int:
+    """The most threads that a kernel may use for x: as many as torch.set_num_threads says.
+
+    0, which is no limit, for tensors so small that one thread computes them in any case.
+    """
+    return torch.get_num_threads() if x.numel() > _ALONE else 0
 
 
 def empty_like(x: Tensor) -> Tensor:

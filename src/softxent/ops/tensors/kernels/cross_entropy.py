@@ -13,7 +13,13 @@ from softxent.ops import checks
 from softxent.ops.spec import Loss, size_of
 from softxent.ops.tensors import torch_private
 from softxent.ops.tensors.dtypes import KERNEL_TYPE, loss_dtype
-from softxent.ops.tensors.kernels.buffers import Array, as_array, empty_like, is_plain_memory
+from softxent.ops.tensors.kernels.buffers import (
+    Array,
+    as_array,
+    empty_like,
+    is_plain_memory,
+    most_threads,
+)
 from softxent.ops.tensors.kernels.derivatives import gradients_by_decomposition
 from softxent.ops.tensors.reductions import reduce_kernel_losses, to_scalar
 
@@ -191,6 +197,7 @@ def arguments_of(
         "logits": as_array(logits),
         "axis": loss.axis,
         "mean": loss.options.reduction == "mean",
+        "threads": most_threads(logits),
         **loss.kernel_options,
     }
     if loss.target_kind == "index":
@@ -260,6 +267,7 @@ def _run_plain(
             options.label_smoothing,
             options.reduction == "mean",
             scale,
+            most_threads(logits),
         )
     except IndexError:  # a class index out of range, found before anything was written
         _raise_for_indices(loss, target)

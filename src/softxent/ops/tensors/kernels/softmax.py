@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softxent import _native
 from softxent.ops.tensors import torch_private
-from softxent.ops.tensors.kernels.buffers import as_array, empty_like
+from softxent.ops.tensors.kernels.buffers import as_array, empty_like, most_threads
 
 __all__ = ["logsumexp", "softmax", "softmax_gradient"]
 
@@ -25,7 +25,7 @@ def softmax(x: Tensor, axis: int, *, log: bool) -> Tensor:
 
 def _softmax(x: Tensor, axis: int, log: bool) -> Tensor:
     result = empty_like(x)
-    _native.softmax(as_array(x), as_array(result), axis=axis, log=log)
+    _native.softmax(as_array(x), as_array(result), axis=axis, log=log, threads=most_threads(x))
     return result
 
 
@@ -63,7 +63,7 @@ def logsumexp(x: Tensor, axis: int) -> Tensor:
 
 def _logsumexp(x: Tensor, axis: int) -> Tensor:
     result = np.empty(x.shape[:axis] + x.shape[axis + 1 :], np.float64)
-    _native.logsumexp(as_array(x), result, axis=axis)
+    _native.logsumexp(as_array(x), result, axis=axis, threads=most_threads(x))
     return torch.from_numpy(result).to(x.dtype)
 
 
