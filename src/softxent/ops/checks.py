@@ -81,10 +81,10 @@ def check_not_missing(op: str, target: Array) -> None:
     """Floats in the place of class indices hold no NaN, as labels with missing values do."""
     bad = np.isnan(target)
     if bad.any():
+        where = _position("target", _first(bad), target.shape)
         raise TargetError(
-            f"[{op}] {_position('target', _first(bad), target.shape)} is nan, a missing label: drop "
-            "the row, or leave it out of the loss by -100, e.g. numpy.where(numpy.isnan(target), "
-            "-100, target).astype(int)."
+            f"[{op}] {where} is nan, a missing label: drop the row, or leave it out of the loss by "
+            "-100, e.g. numpy.where(numpy.isnan(target), -100, target).astype(int)."
         )
 
 
