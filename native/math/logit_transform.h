@@ -7,7 +7,8 @@ namespace softxent {
 namespace SOFTXENT_LEVEL {
 namespace {
 
-// u = softcap tanh(z / (temperature softcap)) and du/dz, computed in double for every dtype.
+// u = softcap tanh(z / (temperature softcap)) and du/dz, computed in double for every dtype. An
+// infinite z stays infinite: -inf is a masked class, whose probability is 0 with a softcap too.
 struct LogitTransform {
   double softcap, temperature;
 
@@ -17,8 +18,8 @@ struct LogitTransform {
     if (softcap == 0) return z / temperature;
     const V<double> v = z / temperature / softcap, zero{};
     const V<double> m = expm1<double>(v < zero ? 2 * v : -2 * v);  // tanh|v| = -m / (2 + m)
-    const V<double> u = softcap * (m / (2 + m));
-    return v < zero ? u : -u;
+    const V<double> u = softcap * (m / (2 + m)), size = z < zero ? -z : z;
+    return size == INFINITY ? z : v < zero ? u : -u;
   }
   V<double> derivative(V<double> z) const {
     if (softcap == 0) return broadcast<double>(1 / temperature);

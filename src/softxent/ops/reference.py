@@ -1,6 +1,7 @@
 """The formula in plain float64 NumPy. Everything else is compared with it.
 
-    u    = softcap tanh(z / (temperature softcap))        (u = z / temperature without softcap)
+    u    = softcap tanh(z / (temperature softcap))        (u = z / temperature without softcap;
+                                                           u = z for an infinite z)
     lse  = log sum_j exp(u_j)
     p_j  = exp(u_j - lse)
     t_j  = w_j ((1 - e) q_j + e / C)                      class probabilities q
@@ -96,7 +97,8 @@ def cross_entropy(
     if options.softcap is None:
         u, slope = scaled, np.full_like(z, 1 / options.temperature)
     else:
-        u = options.softcap * np.tanh(scaled / options.softcap)
+        capped = options.softcap * np.tanh(scaled / options.softcap)
+        u = np.where(np.isinf(z), z, capped)  # a masked class stays masked
         slope = (1 - np.tanh(scaled / options.softcap) ** 2) / options.temperature
 
     kept = np.full(n, True) if target.ndim == 2 else target != options.ignore_index

@@ -29,13 +29,16 @@ Float64 = npt.NDArray[np.float64]
 
 
 def bounded(z: Array, options: LossOptions) -> Array:
-    """(N, C) logits after the temperature and the softcap, u, in the dtype of z."""
+    """(N, C) logits after the temperature and the softcap, u, in the dtype of z.
+
+    An infinite logit stays infinite: -inf is a masked class.
+    """
     one = z.dtype.type
     u = z / one(options.temperature)
     if options.softcap is None:
         return np.asarray(u)
     cap = one(options.softcap)
-    return np.asarray(cap * np.tanh(u / cap))
+    return np.asarray(np.where(np.isinf(z), z, cap * np.tanh(u / cap)))
 
 
 def softmax_numbers(z: Float64, options: LossOptions) -> dict[str, Float64]:

@@ -67,7 +67,7 @@ def compute_plainly(
         if options.softcap is not None:
             cap = one(options.softcap)
             tanh = r(np.tanh(r(u / cap)))
-            u, slope = r(cap * tanh), r(1 - r(tanh * tanh))
+            u, slope = np.where(np.isinf(z), z, r(cap * tanh)), r(1 - r(tanh * tanh))
         loss = None if target is None else _PlainLoss(target, logits.shape[1], options, slope, r)
 
         e = r(np.exp(u))

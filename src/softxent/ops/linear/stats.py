@@ -156,7 +156,9 @@ def _of_lse_and_entropy(
     surprise = torch.where(p == 0, 0.0, log_p) + entropy.to(u.dtype)
     options = loss.options
     grad = p * (c.to(u.dtype) - b.to(u.dtype) * surprise) * (1 / options.temperature)
-    return grad if options.softcap is None else grad * (1 - (u / options.softcap) ** 2)
+    if options.softcap is None:
+        return grad
+    return torch.where(u.isinf(), 0.0, grad * (1 - (u / options.softcap) ** 2))
 
 
 def _gradients_by_decomposition(

@@ -201,10 +201,13 @@ def row_losses(loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None
 
 
 def scaled(loss: Loss, z: Tensor) -> Tensor:
-    """The logits under temperature and softcap: u."""
+    """The logits under temperature and softcap: u; an infinite logit stays infinite."""
     options = loss.options
     u = z if options.temperature == 1 else z / options.temperature
-    return u if options.softcap is None else options.softcap * torch.tanh(u / options.softcap)
+    if options.softcap is None:
+        return u
+    capped = options.softcap * torch.tanh(u / options.softcap)
+    return torch.where(z.isinf(), z.detach(), capped)
 
 
 def _expected_cost(t: Tensor, row: Row) -> Tensor:
