@@ -9,7 +9,10 @@
 #include <cstdint>
 #include <optional>
 
+#include "bind/gil.h"
 #include "kernels.h"
+#include "runtime/floating_point.h"
+#include "runtime/parallel.h"
 
 namespace softxent::bind {
 
@@ -132,7 +135,19 @@ auto* numbers(const A& a, int64_t count) {
   return a.data();
 }
 
-// Taking and releasing the GIL has a price, which this many numbers are worth.
-constexpr int64_t kWorthReleasing = 4096;
+// What surrounds a kernel: the GIL is released, unless there are so few numbers that taking and
+// releasing it would cost more; at most `threads` threads take part, 0 for no limit; and the thread
+// has the default floating-point state.
+class KernelScope {
+ public:
+  explicit KernelScope(int threads, int64_t numbers = INT64_MAX)
+      : released_(numbers > kWorthReleasing), limit_(threads) {}
+
+ private:
+  static constexpr int64_t kWorthReleasing = 4096;
+  const WithoutGil released_;
+  const ThreadLimit limit_;
+  const DefaultFloatingPoint floating_point_;
+};
 
 }  // namespace softxent::bind

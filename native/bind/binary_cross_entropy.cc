@@ -1,7 +1,6 @@
 #include <vector>
 
 #include "bind/arrays.h"
-#include "bind/gil.h"
 #include "bind/operations.h"
 #include "runtime/parallel.h"
 
@@ -52,8 +51,7 @@ double binary_cross_entropy(In logits, In target, std::optional<In> positive_wei
   }
   check_apart(loss, grad);
   task.scale = scale;
-  const WithoutGil released;
-  const ThreadLimit limit(threads);
+  const KernelScope scope(threads);
   if (!value) {
     kernels().binary_cross_entropy(task);
     return 0;
@@ -71,8 +69,7 @@ double plain_binary_cross_entropy(uintptr_t logits, uintptr_t target, uintptr_t 
   task.target = {reinterpret_cast<void*>(target), static_cast<Type>(type), 1, {}};
   task.grad = {reinterpret_cast<void*>(grad), static_cast<Type>(type), 1, {}};
   task.scale = scale;
-  const WithoutGil released(count > kWorthReleasing);
-  const ThreadLimit limit(threads);
+  const KernelScope scope(threads, count);
   if (value) return binary_total(task);
   kernels().binary_cross_entropy(task);
   return 0;

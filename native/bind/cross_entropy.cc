@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "bind/arrays.h"
-#include "bind/gil.h"
 #include "bind/operations.h"
 #include "runtime/parallel.h"
 
@@ -98,8 +97,7 @@ std::pair<double, double> cross_entropy(
     }
     stats = {{}, k, numbers(*entropy, rows), numbers(*argmax, rows), numbers(*hits, rows)};
   }
-  const WithoutGil released;
-  const ThreadLimit limit(threads);
+  const KernelScope scope(threads);
   const TargetCheck targets = checked_targets(task);
   const double denominator = targets.denominator;
   if (mean) divide(task, targets);
@@ -131,8 +129,7 @@ double plain_cross_entropy(uintptr_t logits, uintptr_t index, uintptr_t grad, ui
   task.ignore_index = ignore_index;
   task.label_smoothing = label_smoothing;
   task.temperature = 1;
-  const WithoutGil released(rows * classes > kWorthReleasing);
-  const ThreadLimit limit(threads);
+  const KernelScope scope(threads, rows * classes);
   const double kept = checked_targets(task).denominator, denominator = mean ? kept : 1;
   task.scale = denominator == 0 ? NAN : scale / denominator;
   if (grad != 0 && saved != 0) {

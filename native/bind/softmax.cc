@@ -1,5 +1,4 @@
 #include "bind/arrays.h"
-#include "bind/gil.h"
 #include "bind/operations.h"
 #include "runtime/parallel.h"
 
@@ -15,8 +14,7 @@ void softmax(In x, Out out, int64_t axis, bool log, int threads) {
   task.shape = layout.shape();
   check_distinct(out);
   check_in_place(out, x);
-  const WithoutGil released;
-  const ThreadLimit limit(threads);
+  const KernelScope scope(threads);
   kernels().softmax(task);
 }
 
@@ -27,8 +25,7 @@ void logsumexp(In x, Numbers<double> out, int64_t axis, int threads) {
   task.shape = layout.shape();
   task.out = numbers(out, task.shape.rows);
   check_apart(out, x);
-  const WithoutGil released;
-  const ThreadLimit limit(threads);
+  const KernelScope scope(threads);
   kernels().logsumexp(task);
 }
 

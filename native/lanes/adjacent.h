@@ -14,18 +14,6 @@ inline bool rows_are_adjacent(const Shape& shape, const Array& a) {
   return is_contiguous<T>(shape, a) && row_stride(shape, a) == shape.classes;
 }
 
-// How many rows come before the first one that begins a cache line, if one does. Most arrays don't
-// begin at one, and a vector that crosses two lines takes twice as long. The choice changes which
-// rows' losses are added first; compensated sums of floats don't show it.
-inline int64_t rows_before_line(const Shape& shape, const Array& a) {
-  const auto address = reinterpret_cast<uintptr_t>(a.data);
-  const auto row = static_cast<uintptr_t>(shape.classes * size_of(a.type));
-  for (uintptr_t k = 0; k < 16; ++k) {
-    if ((address + k * row) % 64 == 0) return static_cast<int64_t>(k);
-  }
-  return 0;
-}
-
 // Writes the exponentials of whole vectors to e; returns false where UnshiftedExp doesn't cover all
 // of them. NaN is ignored here; it shows in the sums.
 template <class T>

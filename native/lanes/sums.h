@@ -133,6 +133,7 @@ inline void range_of_lanes(const Tile<T>& tile, V<T>* max, V<T>* min) {
   int64_t k = 0;
   const int64_t vectors = tile.width / kLanes<T>;
   for (; k + 4 <= vectors; k += 4) range_of_lanes<4>(tile, k * kLanes<T>, max + k, min + k);
+  for (; k + 2 <= vectors; k += 2) range_of_lanes<2>(tile, k * kLanes<T>, max + k, min + k);
   for (; k < vectors; ++k) range_of_lanes<1>(tile, k * kLanes<T>, max + k, min + k);
 }
 
@@ -264,6 +265,7 @@ inline void total_lanes(const Tile<T>& tile, LaneTotal<T>* totals) {
   V<T> largest[kMaxWidth / kLanes<T>];
   int64_t k = 0;
   for (; k + 4 <= vectors; k += 4) largest_of_lanes<4>(tile, k * kLanes<T>, largest + k);
+  for (; k + 2 <= vectors; k += 2) largest_of_lanes<2>(tile, k * kLanes<T>, largest + k);
   for (; k < vectors; ++k) largest_of_lanes<1>(tile, k * kLanes<T>, largest + k);
   for (k = 0; k < vectors; ++k) {
     const T* at = tile.data + k * kLanes<T>;

@@ -1,13 +1,12 @@
-// Tiles: many rows side by side, one row to a lane. They serve rows of few classes, and classes
-// that lie far apart while the rows are adjacent (images with the classes on axis 1).
+// Tiles: many rows of few classes side by side, one row to a lane.
 //
 // A tile holds `width` rows, class by class: tile[j * width + lane]. It is filled from arrays of
-// any strides and dtype, computed in place and written to the result.
-#pragma once
+// any strides and dtype, computed in place and written to the result. Tiles are cut in the order of
+// the rows, wherever these lie in memory.
 #pragma once
 
+#include "arrays/transpose.h"
 #include "arrays/workers.h"
-#include "lanes/transpose.h"
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
@@ -15,31 +14,29 @@ namespace {
 
 // Measured: with more classes, moving a row into a tile costs more than what a row costs by itself.
 constexpr int64_t kFewClasses = 160;
-constexpr int64_t kMaxWidth = 128;
+constexpr int64_t kMaxWidth = 128;  // a multiple of every width
 
 // The stride between rows of the innermost batch dimension.
 inline int64_t row_stride(const Shape& shape, const Array& a) {
   return a.batch_stride[shape.batch_dims - 1];
 }
 
-inline bool use_lanes(const Shape& shape, const Array& a) {
-  return shape.classes > 0 &&
-         (shape.classes <= kFewClasses || (row_stride(shape, a) == 1 && a.class_stride != 1));
+inline bool use_lanes(const Shape& shape) {
+  return shape.classes > 0 && shape.classes <= kFewClasses;
 }
 
-// For few classes the tile stays in the first-level cache. For adjacent rows, long runs of each
-// class matter more.
+// For few classes the tile stays in the first-level cache. Where the classes lie apart and the rows
+// are adjacent (images with the classes on axis 1), long stretches of each class matter more.
 template <class T>
 inline int64_t tile_width(const Shape& shape, const Array& a) {
   const bool adjacent = row_stride(shape, a) == 1;
   const int64_t row = shape.classes * static_cast<int64_t>(sizeof(T));
-  const int64_t fits = (adjacent ? 256 << 10 : 8 << 10) / row / 16 * 16;
-  const int64_t run = (shape.batch[shape.batch_dims - 1] + 15) / 16 * 16;
+  const int64_t fits = (adjacent ? 256 << 10 : 8 << 10) / row;
   // Measured: half as many where the tile would exceed the first-level cache.
   const int64_t limit = adjacent || row <= 32 ? kMaxWidth : kMaxWidth / 2;
-  const int64_t most = run < limit ? run : limit;
-  const int64_t width = fits < most ? fits : most;
-  return width < 16 ? 16 : width;
+  int64_t width = 16;
+  while (width < limit && 2 * width <= fits && width < shape.rows) width *= 2;
+  return width;
 }
 
 template <class T>
@@ -47,30 +44,48 @@ struct Tile {
   T* data;
   int64_t classes, width;
   int64_t row, rows;  // the first row, and how many lanes hold one
-  int64_t number;     // of the tile
 
   T* at(int64_t j) const { return data + j * width; }
 };
 
-// How many of a tile's rows can be transposed in squares of kLanes rows and kLanes classes.
-template <class T>
-inline int64_t rows_in_squares(const Shape& shape, const Array& a, const Tile<T>& tile) {
-  return is_contiguous<T>(shape, a) ? tile.rows / kLanes<T> * kLanes<T> : 0;
+// Calls f(first, rows, offset) for each run of equally spaced rows in a tile: its first lane, how
+// many rows it has, and the offset of the first one.
+template <class T, class F>
+inline void for_each_run(const Shape& shape, const Array& a, const Tile<T>& tile, const F& f) {
+  const int64_t run = shape.batch[shape.batch_dims - 1];
+  for (int64_t l = 0; l < tile.rows;) {
+    const int64_t row = tile.row + l, left = run - row % run;
+    const int64_t rows = left < tile.rows - l ? left : tile.rows - l;
+    f(l, rows, row_offset(shape, a, row));
+    l += rows;
+  }
 }
 
 template <class T>
-inline void fill_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
+inline bool is_in_one_run(const Shape& shape, const Tile<T>& tile) {
+  const int64_t run = shape.batch[shape.batch_dims - 1];
+  return shape.batch_dims == 1 || tile.row % run + tile.rows <= run;
+}
+
+// How many of a run's rows can be transposed in squares of kLanes rows and kLanes classes.
+template <class T>
+inline int64_t rows_in_squares(const Shape& shape, const Array& a, int64_t rows) {
+  return is_contiguous<T>(shape, a) ? rows / kLanes<T> * kLanes<T> : 0;
+}
+
+template <class T>
+inline void fill_run(const Shape& shape, const Array& a, int64_t offset, int64_t rows,
+                     const Tile<T>& tile, int64_t lane) {
   constexpr int L = kLanes<T>;
-  const int64_t squared = rows_in_squares(shape, a, tile), n = tile.classes;
-  const int64_t apart = row_stride(shape, a);
-  const T* first = static_cast<const T*>(a.data) + row_offset(shape, a, tile.row);
+  const int64_t squared = rows_in_squares<T>(shape, a, rows), n = tile.classes;
+  const int64_t apart = row_stride(shape, a), width = tile.width;
+  const T* first = static_cast<const T*>(a.data) + offset;
   for (int64_t l = 0; l < squared; l += L) {
-    read_transposed(first + l * apart, apart, n, tile.data + l, tile.width);
+    read_transposed(first + l * apart, apart, n, tile.data + lane + l, width);
   }
-  with_type(a.type, element(a, row_offset(shape, a, tile.row)), [&](const auto* x, auto codec) {
+  with_type(a.type, element(a, offset), [&](const auto* x, auto codec) {
     const int64_t step = row_stride(shape, a), stride = a.class_stride;
-    const int64_t width = tile.width, rows = tile.rows;
-    T* __restrict out = tile.data;
+    T* __restrict out = tile.data + lane;
     if (step == 1) {
       for (int64_t j = 0; j < n; ++j) {
         for (int64_t l = squared; l < rows; ++l) {
@@ -84,10 +99,17 @@ inline void fill_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
         }
       }
     }
-    for (int64_t j = 0; j < n && rows < width; ++j) {
-      for (int64_t l = rows; l < width; ++l) out[j * width + l] = 0;
-    }
   });
+}
+
+template <class T>
+inline void fill_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
+  for_each_run(shape, a, tile, [&](int64_t lane, int64_t rows, int64_t offset) {
+    fill_run(shape, a, offset, rows, tile, lane);
+  });
+  for (int64_t j = 0; j < tile.classes && tile.rows < tile.width; ++j) {
+    for (int64_t l = tile.rows; l < tile.width; ++l) tile.at(j)[l] = 0;
+  }
 }
 
 template <class T>
@@ -108,18 +130,19 @@ inline void read_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
 }
 
 template <class T>
-inline void write_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
+inline void write_run(const Shape& shape, const Array& a, int64_t offset, int64_t rows,
+                      const Tile<T>& tile, int64_t lane) {
   constexpr int L = kLanes<T>;
-  const int64_t squared = rows_in_squares(shape, a, tile), n = tile.classes;
-  const int64_t apart = row_stride(shape, a);
-  T* first = static_cast<T*>(a.data) + row_offset(shape, a, tile.row);
+  const int64_t squared = rows_in_squares<T>(shape, a, rows), n = tile.classes;
+  const int64_t apart = row_stride(shape, a), width = tile.width;
+  T* first = static_cast<T*>(a.data) + offset;
   for (int64_t l = 0; l < squared; l += L) {
-    write_transposed(first + l * apart, apart, n, static_cast<const T*>(tile.data + l), tile.width);
+    write_transposed(first + l * apart, apart, n, static_cast<const T*>(tile.data + lane + l),
+                     width);
   }
-  with_type(a.type, element(a, row_offset(shape, a, tile.row)), [&](auto* x, auto codec) {
+  with_type(a.type, element(a, offset), [&](auto* x, auto codec) {
     const int64_t step = row_stride(shape, a), stride = a.class_stride;
-    const int64_t width = tile.width, rows = tile.rows;
-    const T* __restrict in = tile.data;
+    const T* __restrict in = tile.data + lane;
     if (step == 1) {
       for (int64_t j = 0; j < n; ++j) {
         for (int64_t l = squared; l < rows; ++l) {
@@ -133,6 +156,13 @@ inline void write_tile(const Shape& shape, const Array& a, const Tile<T>& tile) 
         }
       }
     }
+  });
+}
+
+template <class T>
+inline void write_tile(const Shape& shape, const Array& a, const Tile<T>& tile) {
+  for_each_run(shape, a, tile, [&](int64_t lane, int64_t rows, int64_t offset) {
+    write_run(shape, a, offset, rows, tile, lane);
   });
 }
 
@@ -168,34 +198,34 @@ inline TilePrefetch prefetch_after(const Shape& shape, const Array& a, const Til
   return {reinterpret_cast<const char*>(tile.data), 0, 0};
 }
 
-// The first tile of each run of rows may be shorter: `head` rows.
-inline int64_t tiles_of(const Shape& shape, int64_t width, int64_t head = 0) {
-  const int64_t run = shape.batch[shape.batch_dims - 1];
-  return shape.rows == 0 ? 0 : shape.rows / run * ((head > 0) + (run - head + width - 1) / width);
+inline int64_t tiles_of(const Shape& shape, int64_t width) {
+  return (shape.rows + width - 1) / width;
 }
 
-// Calls work(worker, tile) for tiles that cover all rows. Each is cut from one run of equally
-// spaced rows.
+// Calls work(tile) for tiles that cover the rows [begin, end).
 template <class T, class Work>
-inline void for_each_tile(const Shape& shape, int64_t width, int64_t head,
-                          const Scratch<T>& scratch, int workers, const Work& work) {
-  const int64_t run = shape.batch[shape.batch_dims - 1], n = shape.classes;
-  const int64_t tiles = tiles_of(shape, width, head);
-  if (tiles == 0) return;
-  const int64_t per_run = tiles / (shape.rows / run), missing = head > 0 ? width - head : 0;
+SOFTXENT_INLINE inline void for_each_tile_of(int64_t begin, int64_t end, int64_t classes,
+                                             int64_t width, T* buffer, const Work& work) {
+  for (int64_t row = begin; row < end; row += width) {
+    work(Tile<T>{buffer, classes, width, row, end - row < width ? end - row : width});
+  }
+}
+
+// Calls work(worker, tile) for tiles that cover all rows.
+template <class T, class Work>
+inline void for_each_tile(const Shape& shape, int64_t width, const Scratch<T>& scratch, int workers,
+                          const Work& work) {
   const auto buffers = scratch.buffers();
+  const int64_t all = shape.rows, n = shape.classes;
+  const int64_t tiles = tiles_of(shape, width);
   parallel_ranges(workers, tiles, width * n, [=](int worker, int64_t begin, int64_t end) {
-    T* const own = buffers.of(worker);
-    for (int64_t k = begin; k < end; ++k) {
-      const int64_t from = k % per_run * width - missing, to = from + width;
-      const int64_t inside = from < 0 ? 0 : from, rows = (to < run ? to : run) - inside;
-      work(worker, Tile<T>{own, n, width, k / per_run * run + inside, rows, k});
-    }
+    for_each_tile_of<T>(begin * width, end * width < all ? end * width : all, n, width,
+                        buffers.of(worker), [&](const Tile<T>& tile) { work(worker, tile); });
   });
 }
 
 inline int tile_workers(const Shape& shape, int64_t width) {
-  return workers_for((shape.rows + width - 1) / width, width * shape.classes);
+  return workers_for(tiles_of(shape, width), width * shape.classes);
 }
 
 }  // namespace

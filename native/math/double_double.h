@@ -58,13 +58,27 @@ SOFTXENT_INLINE inline DoubleDoubleVector operator/(DoubleDoubleVector a, Double
 }
 SOFTXENT_INLINE inline DoubleDoubleVector double_double(double x) { return {broadcast(x), D{}}; }
 
-// The sum of all lanes, in every lane.
-SOFTXENT_INLINE inline DoubleDoubleVector horizontal_sum(DoubleDoubleVector v) {
-  DoubleDoubleVector sum = double_double(0);
-  for (int k = 0; k < kLanes<double>; ++k)
-    sum = sum + DoubleDoubleVector{broadcast(v.hi[k]), broadcast(v.lo[k])};
-  return sum;
-}
+// Sums in slots.
+struct DoubleDoubleSum {
+  static constexpr int P = kSlotVectors<double>;
+  DoubleDoubleVector part[P]{};
+
+  // Adds the numbers from j on, a multiple of the lanes.
+  SOFTXENT_INLINE void add(int64_t j, DoubleDoubleVector x) {
+    DoubleDoubleVector& sum = part[j / kLanes<double> % P];
+    sum = sum + x;
+  }
+  // The sum of all slots, in every lane.
+  DoubleDoubleVector total() const {
+    DoubleDoubleVector sum = double_double(0);
+    for (const DoubleDoubleVector& v : part) {
+      for (int k = 0; k < kLanes<double>; ++k) {
+        sum = sum + DoubleDoubleVector{broadcast(v.hi[k]), broadcast(v.lo[k])};
+      }
+    }
+    return sum;
+  }
+};
 
 // 2^(k / 32).
 struct RootTable {
@@ -172,6 +186,16 @@ SOFTXENT_INLINE inline DoubleDoubleVector exp_double_double(DoubleDoubleVector s
   __builtin_memcpy(&power, &exponent, sizeof power);
   power = n > -1000.0 - bias ? power : D{};
   return {e.hi * power, e.lo * power};
+}
+
+// exp(u - max) 2^bias for u <= max; 0 for u = -inf. The difference is what is compared with
+// `lowest`: beyond 2^64, max - 2000 would round to max.
+SOFTXENT_INLINE inline DoubleDoubleVector exp_of_difference(D u, double max, int bias = 0) {
+  const D lowest = broadcast(-2000.0);
+  DoubleDoubleVector s = two_sum(u, broadcast(-max));
+  const Mask<double> counts = s.hi > lowest;
+  s = {counts ? s.hi : lowest, counts ? s.lo : D{}};
+  return exp_double_double(s, bias);
 }
 
 // log(u) for u >= 1.

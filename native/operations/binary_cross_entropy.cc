@@ -68,7 +68,7 @@ BinarySum block(const BinaryTask& task, int64_t begin, int64_t n) {
   weight.read_block(task.weight, begin, n);
   if (task.grad.data) upstream.read_block(task.upstream, begin, n);
   const D zero{}, one = broadcast(1.0);
-  CompensatedSum<double> sum;
+  SlotSum<double> sum;
   const double rounding = rounding_of(task.target.type);
   const D lowest = broadcast(-rounding), highest = broadcast(1 + rounding);
   D inside = one;
@@ -89,13 +89,7 @@ BinarySum block(const BinaryTask& task, int64_t begin, int64_t n) {
       const D tail = log1p_of_share<wide>(e);
       const D p_max_minus_1 = z < zero ? tail : tail + z, below = z < zero ? tail - z : tail;
       const D loss = cost_of(no, p_max_minus_1) + cost_of(yes, below);
-      if (k + L <= n) {
-        sum.add(loss);
-      } else {
-        Mask<double> lane;
-        for (int i = 0; i < L; ++i) lane[i] = i;
-        sum.add(lane < n - k ? loss : zero);
-      }
+      sum.part[k / L % sum.P].add(k + L <= n ? loss : keep_first<double>(loss, n - k));
       store(x.at + k, loss);
     }
   }

@@ -1,6 +1,7 @@
 // Cross-entropy of rows and its gradient: chooses the type and the layout that a call is computed
 // in. The work is done in cross_entropy/rows.h (one row after another, many classes) and in
 // cross_entropy/lanes.h (one row in each lane of a vector, few classes).
+#include "arrays/side_by_side.h"
 #include "operations/cross_entropy/lanes.h"
 #include "operations/cross_entropy/rows.h"
 
@@ -10,11 +11,7 @@ namespace {
 
 template <class T, bool dense>
 double run(const CrossEntropyTask& task, bool from_saved) {
-  if (use_lanes(task.shape, task.logits)) {
-    return CrossEntropyLanes<T, dense>(task, from_saved).run();
-  }
-  // The rows have many classes: an array of their losses is small beside them.
-  const Scratch<double> losses(1, task.loss || from_saved ? 0 : task.shape.rows);
+  if (use_lanes(task.shape)) return CrossEntropyLanes<T, dense>(task, from_saved).run();
   CrossEntropyTask own = task;
   // Threads that share a row take the same steps only if they read the same class.
   int64_t index[kMostThreads];
@@ -22,7 +19,6 @@ double run(const CrossEntropyTask& task, bool from_saved) {
     for (int64_t i = 0; i < task.shape.rows; ++i) index[i] = read_once(task.index + i);
     own.index = index;
   }
-  if (!task.loss && !from_saved) own.loss = losses.of(0);
   const auto compute = [&](auto s) {
     CrossEntropyRows<T, dense, decltype(s)>(own, from_saved).run();
   };
@@ -31,7 +27,35 @@ double run(const CrossEntropyTask& task, bool from_saved) {
   } else {
     with_stored<T>(task.logits.type, compute);
   }
-  return from_saved ? NAN : sum(own.loss, task.shape.rows);
+  return from_saved ? NAN : sum(task.loss, task.shape.rows);
+}
+
+double run(const CrossEntropyTask& task, bool from_saved);
+
+// Rows that lie side by side: see arrays/side_by_side.h.
+double run_transposed(const CrossEntropyTask task, bool from_saved) {
+  const Shape shape = task.shape;
+  const int64_t n = shape.classes, bytes = n * size_of(task.logits.type);
+  const bool soft = lie_side_by_side(shape, task.probabilities);
+  const int64_t soft_bytes = soft ? n * size_of(task.probabilities.type) : 0;
+  for_each_part_of_rows(shape, bytes + soft_bytes, [=](int64_t row, int64_t count, char* buffer) {
+    CrossEntropyTask part = task;
+    part.shape = {count, n, 1, {count}};
+    part.logits = transposed(rows_of(shape, task.logits, row), count, n, buffer);
+    part.probabilities = rows_of(shape, task.probabilities, row);
+    if (soft) part.probabilities = transposed(part.probabilities, count, n, buffer + count * bytes);
+    part.grad = rows_of(shape, task.grad, row);
+    const Array grad = part.grad;
+    const bool back = lie_side_by_side(shape, grad);
+    if (back) part.grad = part.logits;
+    if (task.index) part.index += row;
+    if (task.loss) part.loss += row;
+    if (task.saved) part.saved += row;
+    if (task.upstream) part.upstream += row;
+    run(part, from_saved);
+    if (back) copy_transposed(grad, count, n, buffer, true);
+  });
+  return from_saved ? NAN : sum(task.loss, shape.rows);
 }
 
 double run(const CrossEntropyTask& task, bool from_saved) {
@@ -44,13 +68,23 @@ double run(const CrossEntropyTask& task, bool from_saved) {
     }
     return total;
   }
+  if (!use_lanes(task.shape)) {
+    // The rows have many classes: an array of their losses is small beside them.
+    const Scratch<double> losses(1, task.loss || from_saved ? 0 : task.shape.rows);
+    if (!task.loss && !from_saved) {
+      CrossEntropyTask own = task;
+      own.loss = losses.of(0);
+      return run(own, false);
+    }
+    if (lie_side_by_side(task.shape, task.logits)) return run_transposed(task, from_saved);
+  }
   // Computed in double: logits under temperature or softcap, which a float can't hold exactly, and
   // gradients p - t that may cancel (a target with probability on every class), so that float
   // logits keep the error bound. z_loss needs it in lanes, whose sums are of type T; rows are
   // summed in double anyway.
   const bool dense = !task.index || task.label_smoothing != 0;
   const bool scaled = task.softcap != 0 || task.temperature != 1;
-  const bool z_loss_in_lanes = task.z_loss != 0 && use_lanes(task.shape, task.logits);
+  const bool z_loss_in_lanes = task.z_loss != 0 && use_lanes(task.shape);
   // For float64 logits no wider type is left: another kernel computes such gradients.
   if ((dense || task.z_loss != 0) && task.grad.data && task.logits.type == Type::kFloat64 &&
       !scaled) {

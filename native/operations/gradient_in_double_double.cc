@@ -78,12 +78,6 @@ class GradientInDoubleDouble {
     return fast_two_sum(p, fma_vector(t.hi, weight, -p) + t.lo * weight);
   }
 
-  // exp(u - max) 2^kBias.
-  SOFTXENT_INLINE static DoubleDoubleVector exponential_of(D u, double max) {
-    const D lowest = broadcast(max - 2000);
-    return exp_double_double(two_sum(u > lowest ? u : lowest, broadcast(-max)), kBias);
-  }
-
   void row(int64_t i) const {
     if (is_ignored(task_, i)) return fill(i, 0);
     // The first maximum is left out of the sum, which then determines 1 - p of its class.
@@ -100,16 +94,15 @@ class GradientInDoubleDouble {
       if (max > before) top = begin + find_first(block.u, n, max);
     });
     if (!no_nan || !(fabs(max) < INFINITY)) return fill(i, NAN);
-    DoubleDoubleVector others = double_double(0), all_targets = double_double(0);
+    DoubleDoubleSum exponentials, targets;
     each_block(i, [&](int64_t begin, int64_t n, Block& block) {
       if (top >= begin && top < begin + n) block.u[top - begin] = -INFINITY;
       for (int64_t k = 0; k < n; k += L) {
-        others = others + exponential_of(load(block.u + k), max);
-        all_targets = all_targets + target_of(block, k);
+        exponentials.add(k, exp_of_difference(load(block.u + k), max, kBias));
+        targets.add(k, target_of(block, k));
       }
     });
-    others = horizontal_sum(others);
-    all_targets = horizontal_sum(all_targets);
+    const DoubleDoubleVector others = exponentials.total(), all_targets = targets.total();
     const DoubleDoubleVector sum = double_double(0x1p512) + others, p_max_minus_1 = -(others / sum);
     DoubleDoubleVector extra = double_double(0);
     if (task_.z_loss != 0) {
@@ -124,7 +117,8 @@ class GradientInDoubleDouble {
     each_block(i, [&](int64_t begin, int64_t n, Block& block) {
       for (int64_t k = 0; k < n; k += L) {
         const DoubleDoubleVector t = target_of(block, k);
-        const DoubleDoubleVector below = exponential_of(load(block.u + k), max) * factor + -t;
+        const DoubleDoubleVector below =
+            exp_of_difference(load(block.u + k), max, kBias) * factor + -t;
         D gradient = below.hi;
         if (top >= begin + k && top < begin + k + L) {
           // p_factor p - t = p_factor (p - 1) + (s - t) + 2 z_loss lse

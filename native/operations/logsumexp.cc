@@ -1,4 +1,5 @@
 // logsumexp of rows.
+#include "arrays/side_by_side.h"
 #include "lanes/sums.h"
 #include "math/double_double.h"
 #include "row/scheduling.h"
@@ -13,15 +14,14 @@ namespace {
 template <class Read>
 double logsumexp_double_double(int64_t classes, double max, const Read& x) {
   constexpr int L = kLanes<double>;
-  DoubleDoubleVector total{};
+  DoubleDoubleSum sum;
   for (int64_t j = 0; j < classes; j += L) {
     alignas(64) double numbers[L];
     for (int k = 0; k < L; ++k) numbers[k] = -INFINITY;
     x(j, classes - j < L ? classes - j : L, numbers);
-    const D u = load(numbers), lowest = broadcast(max - 1000);
-    total = total + exp_double_double(two_sum(u > lowest ? u : lowest, broadcast(-max)));
+    sum.add(j, exp_of_difference(load(numbers), max));
   }
-  const DoubleDoubleVector lse = double_double(max) + log_double_double(horizontal_sum(total));
+  const DoubleDoubleVector lse = double_double(max) + log_double_double(sum.total());
   return lse.hi[0];
 }
 
@@ -109,7 +109,7 @@ void logsumexp_lanes(const LogSumExpTask task) {
   const int64_t width = tile_width<double>(shape, task.x);
   const int workers = tile_workers(shape, width);
   const Scratch<double> scratch(workers, width * shape.classes);
-  for_each_tile<double>(shape, width, 0, scratch, workers, [=](int, const Tile<double>& tile) {
+  for_each_tile<double>(shape, width, scratch, workers, [=](int, const Tile<double>& tile) {
     read_tile(shape, task.x, tile);
     const TilePrefetch next = prefetch_after(shape, task.x, tile);
     double max[kMaxWidth], log_sum[kMaxWidth];
@@ -128,10 +128,22 @@ void logsumexp_lanes(const LogSumExpTask task) {
   });
 }
 
+void logsumexp_transposed(const LogSumExpTask task) {
+  const Shape shape = task.shape;
+  const int64_t n = shape.classes;
+  for_each_part_of_rows(shape, n * size_of(task.x.type),
+                        [=](int64_t row, int64_t count, char* buffer) {
+                          logsumexp({{count, n, 1, {count}},
+                                     transposed(rows_of(shape, task.x, row), count, n, buffer),
+                                     task.out + row});
+                        });
+}
+
 }  // namespace
 
 void logsumexp(const LogSumExpTask& task) {
-  if (use_lanes(task.shape, task.x)) return logsumexp_lanes(task);
+  if (use_lanes(task.shape)) return logsumexp_lanes(task);
+  if (lie_side_by_side(task.shape, task.x)) return logsumexp_transposed(task);
   if (task.x.type == Type::kFloat64) return logsumexp_rows<double, double>(task);
   with_stored<float>(task.x.type, [&](auto s) { logsumexp_rows<float, decltype(s)>(task); });
 }

@@ -1,4 +1,5 @@
 // softmax and log_softmax of rows.
+#include "arrays/side_by_side.h"
 #include "lanes/sums.h"
 #include "row/normalizer.h"
 #include "row/scheduling.h"
@@ -161,7 +162,7 @@ void softmax_lanes(const SoftmaxTask task) {
   const int64_t width = tile_width<T>(shape, task.x);
   const int workers = tile_workers(shape, width);
   const Scratch<T> scratch(workers, width * shape.classes);
-  for_each_tile<T>(shape, width, 0, scratch, workers, [=](int, const Tile<T>& tile) {
+  for_each_tile<T>(shape, width, scratch, workers, [=](int, const Tile<T>& tile) {
     read_tile(shape, task.x, tile);
     const TilePrefetch in = prefetch_after(shape, task.x, tile),
                        out = prefetch_after(shape, task.out, tile);
@@ -185,10 +186,28 @@ void softmax_lanes(const SoftmaxTask task) {
   });
 }
 
+void softmax_transposed(const SoftmaxTask task) {
+  const Shape shape = task.shape;
+  const int64_t n = shape.classes;
+  for_each_part_of_rows(shape, n * size_of(task.x.type),
+                        [=](int64_t row, int64_t count, char* buffer) {
+                          SoftmaxTask part = task;
+                          part.shape = {count, n, 1, {count}};
+                          part.x = transposed(rows_of(shape, task.x, row), count, n, buffer);
+                          part.out = rows_of(shape, task.out, row);
+                          const Array result = part.out;
+                          const bool back = lie_side_by_side(shape, task.out);
+                          if (back) part.out = part.x;
+                          softmax(part);
+                          if (back) copy_transposed(result, count, n, buffer, true);
+                        });
+}
+
 }  // namespace
 
 void softmax(const SoftmaxTask& task) {
-  const bool lanes = use_lanes(task.shape, task.x);
+  const bool lanes = use_lanes(task.shape);
+  if (!lanes && lie_side_by_side(task.shape, task.x)) return softmax_transposed(task);
   if (task.x.type == Type::kFloat64) {
     lanes ? softmax_lanes<double>(task) : SoftmaxRows<double, double>(task).run();
   } else if (lanes) {

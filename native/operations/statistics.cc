@@ -98,7 +98,7 @@ class Statistics {
     double z[kLength];
     read(loss_.logits, from + y * loss_.logits.class_stride, 1, z);
     Ranking ranking(z[0], y);
-    CompensatedSum<double> gap;  // exp(u - max) (max - u): no term is negative
+    SlotSum<double> gap;  // exp(u - max) (max - u): no term is negative
     const D zero{}, max = broadcast(saved.base);
     const auto term = [&](D u) {
       const D e = pivot.exp(u);
@@ -109,11 +109,9 @@ class Statistics {
       read(loss_.logits, from + b * loss_.logits.class_stride, size, z);
       ranking.add(z, b, size);
       if (!transform_.identity()) transform_.apply(z, size);
-      for_each_vector<double>(
-          size, [&](int64_t k) { gap.add(term(load(z + k))); },
-          [&](int64_t k, int64_t left) {
-            gap.add(term(load_part(z + k, left, double{-INFINITY})));
-          });
+      gap.add(
+          size, [&](int64_t k) { return term(load(z + k)); },
+          [&](int64_t k, int64_t left) { return term(load_part(z + k, left, double{-INFINITY})); });
     }
     task_.argmax[i] = ranking.argmax();
     task_.hits[i] = ranking.before() < static_cast<double>(task_.k);

@@ -44,17 +44,19 @@ TargetCheck reduce_blocks(int64_t rows, const F& f) {
 }
 
 DoubleDouble sum_of(const double* x, int64_t n) {
-  constexpr int L = kLanes<double>;
-  CompensatedSum<double> sums[4];  // independent chains
+  constexpr int64_t step = kSlots<double>;
+  SlotSum<double> sums[4];  // independent chains
+  const auto from = [=](int64_t i) { return [=](int64_t j) { return load(x + i + j); }; };
+  const auto last = [=](int64_t i) {
+    return [=](int64_t j, int64_t left) { return load_part(x + i + j, left, 0.0); };
+  };
   int64_t i = 0;
-  for (; i + 4 * L <= n; i += 4 * L) {
-    for (int k = 0; k < 4; ++k) sums[k].add(load(x + i + k * L));
+  for (; i + 4 * step <= n; i += 4 * step) {
+    for (int64_t k = 0; k < 4; ++k) sums[k].add(step, from(i + k * step), last(i + k * step));
   }
-  for_each_vector<double>(
-      n - i, [&](int64_t j) { sums[0].add(load(x + i + j)); },
-      [&](int64_t j, int64_t left) { sums[0].add(load_part(x + i + j, left, 0.0)); });
+  sums[0].add(n - i, from(i), last(i));
   DoubleDouble total;
-  for (const CompensatedSum<double>& sum : sums) total.add(sum.total());
+  for (const SlotSum<double>& sum : sums) total.add(sum.total());
   return total;
 }
 

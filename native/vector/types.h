@@ -83,6 +83,14 @@ using Mask = typename Vector<T>::mask;  // lanes of 0 or -1; also lanes of any i
 template <class T>
 constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 
+// A sum is added in this many slots: number k goes to slot k % kSlots. Shorter vectors than AVX2's
+// fill the same slots, so that the order of the additions is the same. Measured: with the slots of
+// AVX-512 on AVX2, a softmax of 1000 classes takes 6 to 10 % longer, one of 200 classes 15 %.
+template <class T>
+constexpr int kSlots = (kVectorBytes > 32 ? kVectorBytes : 32) / static_cast<int>(sizeof(T));
+template <class T>
+constexpr int kSlotVectors = kSlots<T> / kLanes<T>;
+
 // As many 16-bit numbers as a vector has floats: half as many bytes.
 typedef uint16_t HalfVector __attribute__((vector_size(kVectorBytes / 2)));
 

@@ -5,7 +5,8 @@ python -m tests.native.fuzz [calls] [seed]; a few thousand of them are part of t
 sometimes the dtype is wrong, an array is read-only, or two of them overlap. Results are compared
 with the float64 reference; every buffer that is written lies between guard bytes.
 
-One call in four goes through the public functions, which copy what the module refuses.
+One call in four goes through the public functions, which copy what the module refuses. Logits of
+any size, up to the largest of the dtype, are compared with 50-digit arithmetic, a few rows of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import softxent
 from softxent import _native
 from softxent.ops import reference
 from softxent.ops.options import LossOptions
+from tests.support import oracle
 
 GUARD = 0xA5
 ERRORS = (TypeError, ValueError, IndexError, BufferError)  # softxent's own are among them
@@ -111,6 +113,9 @@ class Fuzz:
             size = np.abs(wide(bits))
             view[...] = np.where(np.isfinite(size) & (size > 6e4), 0, bits)
             return
+        if view.dtype.kind == "f" and self.chance(0.1):
+            view[...] = self.of_any_size(view.shape, view.dtype)
+            return
         numbers = self.choose(1, 30, 1e4) * self.rng.standard_normal(view.shape)
         if view.dtype == np.uint16:
             view[...] = (numbers.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
@@ -119,6 +124,17 @@ class Fuzz:
         if view.dtype.kind == "f" and view.size and self.chance(0.2):
             special = self.choose(np.nan, np.inf, -np.inf, -np.inf)
             view[tuple(int(self.rng.integers(n)) for n in view.shape)] = special
+
+    def of_any_size(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Numbers between the smallest and the largest of a dtype, some of them equal."""
+        info = np.finfo(dtype)
+        lowest, highest = np.log(float(info.tiny)), np.log(float(info.max)) - 1e-6
+        if self.chance(0.5):  # the largest, where a difference overflows
+            lowest = highest - 2
+        numbers = np.exp(self.rng.uniform(lowest, highest, shape))
+        numbers *= self.rng.choice([-1, 1], shape, p=self.choose([0.5, 0.5], [1, 0], [0, 1]))
+        numbers[self.rng.random(shape) < 0.3] = self.choose(info.max, -info.max, 0)
+        return numbers.astype(dtype)
 
     def shape(self) -> tuple[int, ...]:
         if self.chance(0.01):
@@ -188,6 +204,9 @@ class Fuzz:
                 return
         else:
             _native.softmax(x, out, axis=axis, log=log)
+        if self.is_huge(z):
+            self.check_huge("softmax", self.by_row(out, axis, classes), z, x, log)
+            return
         want = (reference.log_softmax if log else reference.softmax)(z)
         want[~np.isfinite(reference.logsumexp(z))] = np.nan
         got = self.by_row(out, axis, classes)
@@ -205,6 +224,9 @@ class Fuzz:
             got = self.array((rows + int(self.chance(0.02)),), np.float64, writes=True)
             _native.logsumexp(x, got, axis=axis)
         z = self.by_row(x, axis, classes)
+        if self.is_huge(z):
+            self.check_huge("logsumexp", got, z, x)
+            return
         want = reference.logsumexp(z)
         want[np.isnan(z).any(axis=1)] = np.nan
         self.compare("logsumexp", got, want, dtype, 1)
@@ -243,7 +265,7 @@ class Fuzz:
             "softcap": self.choose(0.0, 0.0, 5.0),
             "temperature": self.choose(1.0, 1.0, 0.5),
         }
-        if self.chance(0.3):
+        if self.chance(0.5):
             options = {**PLAIN, "label_smoothing": options["label_smoothing"]}
         z: Any = self.by_row(x, axis, classes) if -x.ndim <= axis < x.ndim else None
         if self.chance(0.25) and len(given) and not {"index", "probabilities"} <= set(given):
@@ -337,6 +359,9 @@ class Fuzz:
         self, z: np.ndarray, loss: np.ndarray, grad: np.ndarray | None, axis: int,
         given: dict[str, Any], options: dict[str, Any], scale: Any, dtype: Any,
     ) -> None:  # fmt: skip
+        if self.is_huge(z):
+            self.check_huge_loss(z, loss, grad, axis, given, options, scale, dtype)
+            return
         classes = z.shape[1]
         y, q = given.get("index"), given.get("probabilities")
         ignored = np.zeros(len(z), bool) if y is None else y == -100
@@ -368,6 +393,60 @@ class Fuzz:
             return
         size = (total + 2 * options["z_loss"] * lse)[:, None] / options["temperature"]
         self.compare("gradient", self.by_row(grad, axis, classes), want_grad * scale, dtype, size)
+
+    # --- logits of any size ----------------------------------------------------------------------
+
+    def is_huge(self, z: np.ndarray) -> bool:
+        """Whether the plain reference has lost the differences between the logits."""
+        return bool(z.size and np.isfinite(z).all() and np.abs(z).max() > 1e8)
+
+    def some_rows(self, z: np.ndarray) -> np.ndarray:
+        """A few rows; of long ones seldom one, since hundreds of digits take their time."""
+        long = z.shape[1] > 40
+        return self.rng.integers(0, len(z), int(self.chance(0.1)) if long else 2)
+
+    def check_huge(
+        self, what: str, got: np.ndarray, z: np.ndarray, x: np.ndarray, log: bool = False
+    ) -> None:
+        of_row: Any = oracle.log_softmax if log else getattr(oracle, what)
+        dtype = x.dtype.type
+        if what == "logsumexp" and dtype != np.float64:
+            dtype = np.float32
+        for i in self.some_rows(z):
+            want = np.atleast_1d(np.array(of_row(z[i]), object)).astype(np.float64)
+            self.compare(what, np.atleast_1d(got[i]), want, dtype)
+
+    def check_huge_loss(
+        self, z: np.ndarray, loss: np.ndarray, grad: np.ndarray | None, axis: int,
+        given: dict[str, Any], options: dict[str, Any], scale: Any, dtype: Any,
+    ) -> None:  # fmt: skip
+        y, q = given.get("index"), given.get("probabilities")
+        upstream = np.broadcast_to(np.reshape(scale, -1), len(z))
+        options = {**options, "softcap": options["softcap"] or None}
+        for i in self.some_rows(z):
+            if y is not None and y[i] == -100:
+                continue
+            with np.errstate(over="ignore"):
+                if np.isinf(z[i] / options["temperature"]).any():
+                    continue  # beyond float64: NaN
+            target: Any
+            if y is None:
+                assert q is not None
+                target = self.by_row(q, axis, z.shape[1])[i]
+            else:
+                target = y[i]
+            result = oracle.cross_entropy(z[i], target, given.get("weight"), **options)
+            sharp = np.float64 if dtype == np.float64 else np.float32
+            self.compare("loss", loss[[i]], np.array([float(result.loss)]), sharp)
+            if options["z_loss"] and not np.isfinite(float(result.loss)):
+                continue  # lse^2 is beyond float64
+            if grad is not None:
+                want, terms = (
+                    np.array([float(g * oracle.exact(upstream[i])) for g in numbers])
+                    for numbers in (result.grad, result.terms)
+                )
+                got = self.by_row(grad, axis, z.shape[1])[i]
+                self.compare("gradient", got, want, dtype, np.abs(terms))
 
 
 def fuzz(calls: int, seed: int) -> tuple[int, int, int]:

@@ -113,35 +113,6 @@ def test_ties_get_the_same_bits(classes: int) -> None:
     assert (out == np.float32(1 / classes)).all()
 
 
-@pytest.mark.parametrize("dtype", [*DTYPES, np.uint16])
-@pytest.mark.parametrize("classes", [2, 10, 63, 64, 65, 1000, 70_000])
-@pytest.mark.usefixtures("threads")
-def test_bits_depend_on_the_row_alone(dtype: Any, classes: int) -> None:
-    rows = 300 if classes < 1000 else 3
-    rng = np.random.default_rng(1)
-    x = (5 * rng.standard_normal((rows, classes))).astype(np.float32)
-    x[1::7] *= 8  # far from 0, beside rows that are near
-    x = to_bfloat16(x) if dtype is np.uint16 else x.astype(dtype)
-    y = rng.integers(0, classes, rows)
-    _native.set_num_threads(1)
-    want = everything(x, y)
-    for count in (2, 3, 8):
-        _native.set_num_threads(count)
-        assert same_bits(everything(x, y), want)
-    for i in (0, rows - 1):
-        assert same_bits(everything(x[[i]], y[[i]]), [a[[i]] for a in want])
-    # Another alignment: of elements, and not even that.
-    for shift in (x.itemsize, 1):
-        buffer = np.empty(x.nbytes + 64, np.uint8)
-        moved = np.ndarray(x.shape, dtype, buffer.data, shift)
-        moved[...] = x
-        assert same_bits(everything(moved, y), want)
-    over = x.copy()
-    loss = np.empty(rows)
-    _native.cross_entropy(over, index=y, loss=loss, grad=over)
-    assert over.tobytes() == want[-1].tobytes()
-
-
 @pytest.mark.parametrize("classes", [1, 2, 5, 64, 200, 1000, 40_000])
 def test_bfloat16_is_float32_rounded(classes: int) -> None:
     """Ordinary rows, and those with NaN, infinities, masks, and an ignored target."""
@@ -161,101 +132,6 @@ def test_bfloat16_is_float32_rounded(classes: int) -> None:
         bits = to_bfloat16(want).astype(np.int64), got.astype(np.int64)
         place = [np.where(b >= 0x8000, 0x8000 - b, b) for b in bits]  # neighbours differ by 1
         assert (np.abs(place[0] - place[1])[~nan] <= 1).all()
-
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "probabilities": {"probabilities": ...},
-    "weight": {"weight": ...},
-    "label_smoothing": {"label_smoothing": 0.1},
-    "z_loss": {"z_loss": 1e-3},
-    "softcap": {"softcap": 20.0},
-    "temperature": {"temperature": 0.7},
-    "upstream": {"upstream": ..., "scale": 0.3},
-    "everything": {
-        "probabilities": ..., "weight": ..., "label_smoothing": 0.2, "z_loss": 1e-3,
-        "softcap": 20.0, "temperature": 2.0, "upstream": ..., "scale": 0.3,
-    },
-}  # fmt: skip
-
-
-def with_option(x: np.ndarray, rows: slice, option: str, place: Any) -> list[np.ndarray]:
-    """Loss, gradient and saved statistics of these rows, and the gradient from them."""
-    every, classes = x.shape
-    rng = np.random.default_rng(0)
-    wide = np.float64 if x.dtype == np.float64 else np.float32
-    arrays: dict[str, Any] = {
-        "weight": rng.random((classes,)).astype(wide),
-        "upstream": rng.random((every,))[rows].copy(),
-        "probabilities": rng.random((every, classes)).astype(x.dtype)[rows],
-        "index": rng.integers(0, classes, every),
-    }
-    arrays["index"][every // 2] = -100
-    arrays["index"] = arrays["index"][rows].copy()
-    given = {k: arrays[k] if v is ... else v for k, v in OPTIONS[option].items()}
-    if "probabilities" in given:
-        given["probabilities"] = place(given["probabilities"])
-    else:
-        given["index"] = arrays["index"]
-    x = place(x[rows])
-    loss, saved = np.empty(len(x)), np.empty((len(x), 2))
-    grad, again = place(np.empty_like(x)), place(np.empty_like(x))
-    _native.cross_entropy(x, **given, loss=loss, saved=saved, grad=grad)
-    _native.cross_entropy(x, **given, saved=saved, from_saved=True, grad=again)
-    found = [loss, grad, saved, again]
-    for v in found:
-        v[np.isnan(v)] = np.nan  # the processor chooses its sign
-    assert same_bits([grad], [again])
-    return found[:3]
-
-
-def unaligned(x: np.ndarray) -> np.ndarray:
-    buffer = np.empty(x.nbytes + 1, np.uint8)
-    moved = np.ndarray(x.shape, x.dtype, buffer.data, 1)
-    moved[...] = x
-    return moved
-
-
-def one_element_on(x: np.ndarray) -> np.ndarray:
-    moved = np.empty(x.size + 1, x.dtype)[1:].reshape(x.shape)
-    moved[...] = x
-    return moved
-
-
-@pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(400, 10), (40, 333), (3, 40_000)], ids=str)
-@pytest.mark.usefixtures("threads")
-def test_bits_of_every_option(shape: tuple[int, int], dtype: Any, option: str) -> None:
-    """Bits depend neither on threads nor on other rows nor on alignment."""
-    x = (5 * np.random.default_rng(1).standard_normal(shape)).astype(dtype)
-    whole = slice(0, len(x))
-    _native.set_num_threads(1)
-    want = with_option(x, whole, option, np.array)
-    for count in (2, 5, 8):  # more than rows: all threads share each of the long ones
-        _native.set_num_threads(count)
-        assert same_bits(with_option(x, whole, option, np.array), want)
-    for place in (unaligned, one_element_on):
-        assert same_bits(with_option(x, whole, option, place), want)
-    for rows in (slice(0, 1), slice(len(x) - 1, len(x)), slice(1, 2 * len(x) // 3)):
-        got = with_option(x, rows, option, np.array)
-        assert same_bits(got, [a[rows] for a in want])
-
-
-@pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_bits_beside_rows_of_any_kind(dtype: Any, option: str) -> None:
-    """Rows on the general path change nothing for the rows beside them."""
-    x = (5 * np.random.default_rng(6).standard_normal((300, 10))).astype(dtype)
-    mixed, other = x.copy(), np.zeros(300, bool)
-    other[3::7] = True
-    mixed[other] *= 40
-    mixed[3] = np.nan
-    mixed[10, 4], mixed[17, 2:] = np.inf, -np.inf
-    rows = slice(0, 300)
-    got, want = (with_option(v, rows, option, np.array) for v in (mixed, x))
-    assert same_bits([v[~other] for v in got], [v[~other] for v in want])
-    alone = with_option(mixed, slice(10, 40), option, np.array)
-    assert same_bits([v[10:40] for v in got], alone)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -31,10 +31,11 @@ mp.dps = DIGITS
 
 @contextmanager
 def _digits_for(values: Numbers) -> Iterator[None]:
-    """Carry 50 digits beyond the place where exp(min - max) first shows beside a 1."""
+    """Carry 50 digits beyond the places of the logits and of exp(min - max) beside a 1."""
     finite = [float(v) for v in values if math.isfinite(v)]
     spread = (max(finite) - min(finite)) / math.log(10) if finite else 0
-    mp.dps = DIGITS + min(int(spread) + 1, MOST_DIGITS)
+    size = math.log10(max(1.0, *map(abs, finite), 1.0))
+    mp.dps = DIGITS + int(min(spread + 1, MOST_DIGITS)) + int(size)
     try:
         yield
     finally:
@@ -138,7 +139,7 @@ def cross_entropy(
         if softcap is not None:
             cap = mp.mpf(softcap)
             slope = [s * mp.sech(v / cap) ** 2 for s, v in zip(slope, u, strict=True)]
-            u = [cap * mp.tanh(v / cap) for v in u]  # -inf becomes -softcap
+            u = [v if mp.isinf(v) else cap * mp.tanh(v / cap) for v in u]
 
         lse = _log_sum_exp(u)
         p = [mp.exp(v - lse) for v in u]

@@ -1,4 +1,5 @@
-// What is known of each row of a tile, one number to a lane: its target, statistics and loss.
+// What is known of each row of a tile, one number to a lane: its target, statistics and loss; and
+// the sum of the losses of a group of tiles.
 #pragma once
 
 #include "kernels.h"
@@ -15,6 +16,7 @@ struct LaneRows {
   using Index = typename Vector<T>::index;
 
   alignas(64) Index target[kMaxWidth];  // 0 for an ignored row
+  alignas(64) Index counts[kMaxWidth];  // whether the lane holds a row that isn't ignored
   bool ignored;                         // whether some row is ignored
   alignas(64) T logit[kMaxWidth];       // of the target
   alignas(64) T e[kMaxWidth];           // of the target: its exponential
@@ -52,30 +54,6 @@ struct LaneRows {
     return load_numbers(unshifted + l) & ~(lanes.tail_sum.hi < 1);
   }
 
-  // The sum of a tile's losses as the logarithm of a product: one logarithm for each lane instead
-  // of one for each row. Powers of two are taken out of the factors and summed separately.
-  DoubleDouble total_loss(const LaneSums<T>* lanes, const CompensatedSum<T>* sums,
-                          int64_t width) const {
-    ProductOfOnePlus<T> product;
-    CompensatedSum<T> logits;
-    V<T> exponents{};
-    for (int64_t l = 0; l < width; l += L) {
-      const LaneSums<T>& lane = lanes[l / L];
-      const Mask<T> by_sum = is_unlikely(lane, l);
-      const NormalizedSum<T> sum(sums[l / L]);
-      product.times({by_sum ? sum.y.hi : lane.tail_sum.hi, by_sum ? sum.y.lo : lane.tail_sum.lo});
-      exponents += by_sum ? sum.exponent : V<T>{};
-      logits.add(by_sum ? -load(logit + l) : V<T>{});
-    }
-    const OnePlus<T> whole(product.y.hi, product.y.lo);
-    const LogParts<T> log = log_in_parts<T>(whole.u, whole.error, product.y.hi, product.y.lo);
-    logits.add(log.large);
-    logits.lo += log.small;
-    DoubleDouble total = logits.total();
-    total.add(horizontal_sum(exponents) * 0.69314718055994530942);
-    return total;
-  }
-
   // Reads the saved statistics of the lanes from l on.
   void load_saved(int64_t l, LaneSums<T>& lanes) const {
     V<double> max[kParts<T>];
@@ -105,6 +83,69 @@ struct LaneRows {
       store(to + kLanes<double>, shuffle<double>(base, r, interleaved + kLanes<double> / 2));
     });
   }
+};
+
+// The sum of the losses of a group: kMaxWidth rows, in slots. The tiles of a group are added in
+// their order, so that the bits don't depend on the width of a tile.
+template <class T>
+class GroupLoss {
+ public:
+  // Adds the losses log(sum / exp(target)) of a tile's rows near 0, as the logarithm of a product:
+  // one logarithm for each slot instead of one for each row. Powers of two are taken out of the
+  // factors and summed separately.
+  void add_near_0(const LaneRows<T>& rows, const LaneSums<T>* lanes, const CompensatedSum<T>* sums,
+                  int64_t width) {
+    for (int64_t l = 0; l < width; l += L) {
+      const LaneSums<T>& lane = lanes[l / L];
+      const Mask<T> counts =
+          rows.load_numbers(rows.counts + l) & rows.load_numbers(rows.unshifted + l);
+      const Mask<T> by_sum = rows.is_unlikely(lane, l) & counts;
+      const NormalizedSum<T> sum(sums[l / L]);
+      const V<T> zero{};
+      Slots& s = slots_[l / L % P];
+      const V<T> hi = by_sum ? sum.y.hi : lane.tail_sum.hi,
+                 lo = by_sum ? sum.y.lo : lane.tail_sum.lo;
+      s.product.times({counts ? hi : zero, counts ? lo : zero});
+      s.exponents += by_sum ? sum.exponent : zero;
+      s.logits.add(by_sum ? -load(rows.logit + l) : zero);
+    }
+  }
+
+  // Adds losses.
+  void add(const double* loss, int64_t width) {
+    constexpr int64_t step = kLanes<double>;
+    for (int64_t l = 0; l < width; l += step)
+      losses_.part[l / step % losses_.P].add(load(loss + l));
+  }
+
+  DoubleDouble total() const {
+    SlotSum<T> sum;
+    double exponents = 0;  // integers: their sum is exact
+    for (int p = 0; p < P; ++p) {
+      const Slots& s = slots_[p];
+      const OnePlus<T> whole(s.product.y.hi, s.product.y.lo);
+      const LogParts<T> log = log_in_parts<T>(whole.u, whole.error, s.product.y.hi, s.product.y.lo);
+      sum.part[p] = s.logits;
+      sum.part[p].add(log.large);
+      sum.part[p].lo += log.small;
+      for_each_part<T>(
+          [&](auto part) { exponents += sum_of_lanes(widen<part.index>(s.exponents)); });
+    }
+    DoubleDouble total = sum.total();
+    total.add(exponents * 0.69314718055994530942);
+    total.add(losses_.total());
+    return total;
+  }
+
+ private:
+  static constexpr int L = kLanes<T>, P = kSlotVectors<T>;
+  struct Slots {
+    ProductOfOnePlus<T> product;
+    CompensatedSum<T> logits;
+    V<T> exponents{};
+  };
+  Slots slots_[P];
+  SlotSum<double> losses_;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Cross-entropy with one row in each lane of a vector, for few classes and for adjacent rows.
+// Cross-entropy with one row in each lane of a vector, for few classes.
 //
 // Rows that lie one after another and near 0 take the fast path (compute_adjacent): exponentials
 // are computed in place, and only the sums need a row to a lane. All others are transposed into a
@@ -24,19 +24,15 @@ class alignas(4096) CrossEntropyLanes {
         from_saved_(from_saved),
         n_(task.shape.classes),
         width_(tile_width<T>(task.shape, task.logits)),
-        workers_(tile_workers(task.shape, width_)),
+        workers_(workers_for(groups(), kMaxWidth * n_)),
         adjacent_(!dense && !task.from_maximum && transform_.identity() &&
                   rows_are_adjacent<T>(task.shape, task.logits) &&
                   (!task.grad.data || rows_are_adjacent<T>(task.shape, task.grad))),
-        head_(adjacent_ && sizeof(T) == 4 && task.shape.batch_dims == 1 &&
-                      task.shape.rows >= kManyTiles * width_
-                  ? rows_before_line(task.shape, task.grad.data ? task.grad : task.logits)
-                  : 0),
         row_of_(adjacent_ ? n_ : 0),
         exponentials_(workers_, adjacent_ ? width_ * n_ : 0),
         scratch_(workers_, width_ * n_),
         extra_(workers_, task.probabilities.data || task.softcap != 0 ? width_ * n_ : 0),
-        sums_(2, tiles_of(task.shape, width_, head_)),
+        sums_(2, from_saved ? 0 : groups()),
         weight_(task),
         is_plain_nll_(!dense && !task.weight && task.z_loss == 0),
         keep_(static_cast<T>(1 - task.label_smoothing)),
@@ -45,21 +41,34 @@ class alignas(4096) CrossEntropyLanes {
         scale_high_(static_cast<T>(scale_of_grad_)),
         scale_low_(static_cast<T>(scale_of_grad_ - static_cast<double>(scale_high_))) {}
 
-  // Returns the sum of the losses, added tile by tile in their order.
+  // Returns the sum of the losses, added group by group in their order.
   double run() const {
-    for_each_tile<T>(task_.shape, width_, head_, scratch_, workers_,
-                     [this](int worker, const Tile<T>& tile) { compute(worker, tile); });
-    const int64_t tiles = tiles_of(task_.shape, width_, head_);
-    return from_saved_ ? NAN : sum(sums_.of(0), tiles) + sum(sums_.of(1), tiles);
+    const int64_t cost = kMaxWidth * n_;
+    parallel_ranges(workers_, groups(), cost, [this](int worker, int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k) compute_group(worker, k);
+    });
+    return from_saved_ ? NAN : sum(sums_.of(0), groups()) + sum(sums_.of(1), groups());
   }
 
  private:
   static constexpr int L = kLanes<T>;
-  static constexpr int64_t kManyTiles = 8;  // with so many, one z_extra costs nothing
   using Index = typename Vector<T>::index;
   using Rows = LaneRows<T>;
 
-  void compute(int worker, const Tile<T>& tile) const {
+  int64_t groups() const { return tiles_of(task_.shape, kMaxWidth); }
+
+  void compute_group(int worker, int64_t k) const {
+    const int64_t begin = k * kMaxWidth, end = begin + kMaxWidth, rows = task_.shape.rows;
+    GroupLoss<T> loss;
+    for_each_tile_of<T>(begin, end < rows ? end : rows, n_, width_, scratch_.of(worker),
+                        [&](const Tile<T>& tile) { compute(worker, tile, loss); });
+    if (from_saved_) return;
+    const DoubleDouble total = loss.total();
+    sums_.of(0)[k] = total.hi;
+    sums_.of(1)[k] = total.hi - total.hi == 0 ? total.lo : 0;
+  }
+
+  void compute(int worker, const Tile<T>& tile, GroupLoss<T>& loss) const {
     Rows rows;
     find_targets(tile, rows);
     for (int64_t l = 0; task_.upstream && l < width_; ++l) {
@@ -68,14 +77,14 @@ class alignas(4096) CrossEntropyLanes {
     for (int64_t l = 0; from_saved_ && l < width_; ++l) {
       rows.saved[l] = l < tile.rows ? task_.saved[tile.row + l] : SavedStatistics{};
     }
-    const bool done =
-        adjacent_ && tile.rows == width_ && compute_adjacent(tile, exponentials_.of(worker), rows);
-    if (!done) compute_transposed(tile, extra_.of(worker), rows);
+    const bool done = adjacent_ && tile.rows == width_ && is_in_one_run(task_.shape, tile) &&
+                      compute_adjacent(tile, exponentials_.of(worker), rows, loss);
+    if (!done) compute_transposed(tile, extra_.of(worker), rows, loss);
   }
 
-  // The fast path. Returns false, with the gradient unwritten, where the row isn't near 0 or a
+  // The fast path. Returns false, with nothing written or added, where a row isn't near 0 or a
   // factor is too large or small for T; the general path gives the other rows the same bits.
-  bool compute_adjacent(const Tile<T>& tile, T* e, Rows& rows) const {
+  bool compute_adjacent(const Tile<T>& tile, T* e, Rows& rows, GroupLoss<T>& loss) const {
     const T* const x = at(task_.logits, tile, task_.shape);
     T* const grad = task_.grad.data ? at(task_.grad, tile, task_.shape) : nullptr;
     if (!exp_unshifted<T>(x, e, n_ * width_)) return false;
@@ -96,14 +105,12 @@ class alignas(4096) CrossEntropyLanes {
     }
     CompensatedSum<T> sums[kMaxWidth / L];
     if (!from_saved_) sum_exponentials(tile, rows, lanes, sums);
-    if (!from_saved_ && is_plain_nll_ && !task_.loss && !rows.ignored) {
-      store_sum(tile, rows.total_loss(lanes, sums, width_));
-      write_saved(tile, rows);
-    } else if (!from_saved_) {
-      store_losses(lanes, sums, rows);
-      write_losses(tile, rows);
-    }
-    return !grad || write_adjacent_gradient(tile, e, grad, lanes, rows);
+    if (grad && !write_adjacent_gradient(tile, e, grad, lanes, rows)) return false;
+    if (from_saved_) return true;
+    if (is_plain_nll_) loss.add_near_0(rows, lanes, sums, width_);
+    if (!is_plain_nll_ || task_.loss) store_losses(lanes, sums, rows);
+    write_losses(tile, rows, loss);
+    return true;
   }
 
   bool write_adjacent_gradient(const Tile<T>& tile, const T* e, T* grad, const LaneSums<T>* lanes,
@@ -134,7 +141,7 @@ class alignas(4096) CrossEntropyLanes {
   }
 
   // The general path.
-  void compute_transposed(const Tile<T>& tile, T* buffer, Rows& rows) const {
+  void compute_transposed(const Tile<T>& tile, T* buffer, Rows& rows, GroupLoss<T>& loss) const {
     read_tile(task_.shape, task_.logits, tile);
     if (!transform_.identity()) transform_.apply(tile.data, n_ * width_);
     Tile<T> extra = tile;  // the target probabilities, or the logits once z_extra
@@ -153,7 +160,8 @@ class alignas(4096) CrossEntropyLanes {
       if (!from_saved_) {
         CompensatedSum<T> sums[kMaxWidth / L];
         sum_exponentials(tile, rows, lanes, sums);
-        store_losses(lanes, sums, rows);
+        if (is_plain_nll_) loss.add_near_0(rows, lanes, sums, width_);
+        if (!is_plain_nll_ || task_.loss || !all_near_0(rows)) store_losses(lanes, sums, rows);
       }
     }
     for (int64_t l = 0; l < width_ && dense && !from_saved_; l += L) {
@@ -166,8 +174,15 @@ class alignas(4096) CrossEntropyLanes {
     for (int64_t l = 0; l < width_ && task_.grad.data; l += L) {
       write_gradient(tile, extra, lanes[l / L], rows, l);
     }
-    if (!from_saved_) write_losses(tile, rows);
+    if (!from_saved_) write_losses(tile, rows, loss);
     if (task_.grad.data) write_tile_gradient(tile, extra, rows);
+  }
+
+  // Whether GroupLoss::add_near_0 adds every row.
+  bool all_near_0(const Rows& rows) const {
+    Mask<T> all = Mask<T>{} == 0;
+    for (int64_t l = 0; l < width_; l += L) all &= rows.load_numbers(rows.unshifted + l);
+    return all_lanes<T>(all);
   }
 
   // Replaces the logits by their exponentials. The base of a row is the saved one, or the target
@@ -236,9 +251,10 @@ class alignas(4096) CrossEntropyLanes {
       const int64_t y = task_.index[tile.row + l];
       ignored |= y == task_.ignore_index;
       rows.target[l] = static_cast<Index>(y == task_.ignore_index ? 0 : y);
+      rows.counts[l] = y == task_.ignore_index ? 0 : -1;
     }
     rows.ignored = ignored != 0;
-    for (int64_t l = known; l < width_; ++l) rows.target[l] = 0;
+    for (int64_t l = known; l < width_; ++l) rows.target[l] = rows.counts[l] = 0;
     // They address memory: see arrays/class_index.h. Behind the barrier the compiler can't read
     // them from the caller's array again.
     __asm__ volatile("" : : "r"(rows.target) : "memory");
@@ -268,7 +284,6 @@ class alignas(4096) CrossEntropyLanes {
   }
 
   void sum_targets(const Tile<T>& tile, const Tile<T>& extra, Rows& rows) const {
-    const V<T> zero{};
     for (int64_t l = 0; l < width_; l += L) {
       V<T> max = broadcast(static_cast<T>(-INFINITY));
       for (int64_t j = 0; j < n_; ++j) max = maximum<T>(load(tile.at(j) + l), max);
@@ -276,7 +291,7 @@ class alignas(4096) CrossEntropyLanes {
       for (int64_t j = 0; j < n_; ++j) {
         const V<T> t = target_of(extra, rows, j, l);
         sum.add(t);
-        gap.add(t == zero ? zero : t * (max - load(tile.at(j) + l)));
+        gap.add(times_distance<V<T>>(t, max, load(tile.at(j) + l)));
       }
       const auto total = [](V<double> hi, V<double> lo) {
         return hi - hi == 0 ? hi + lo : hi;  // where hi is infinite, lo is NaN
@@ -295,18 +310,21 @@ class alignas(4096) CrossEntropyLanes {
     for_each_part<T>([&](auto part) {
       constexpr int p = decltype(part)::index;
       const int64_t k = l + part.begin;
-      const V<double> max = widen<p>(base), zero{};
+      const V<double> max = widen<p>(base), u = widen<p>(logit);
       const V<double> log = widen<p>(log_sum.large) + widen<p>(log_sum.small);
       // The logarithm may be much larger than the loss: its small part is added last.
-      const V<double> tail = widen<p>(log_sum.large) + (max - widen<p>(logit));
+      const V<double> tail = widen<p>(log_sum.large) + (max - u);
       const V<double> nll = tail + widen<p>(log_sum.small);
       if (is_plain_nll_) {
         store(rows.loss + k, nll);
         return;
       }
       const V<double> s = load(rows.target_sum + k);
+      // Beside an infinite difference the logarithm doesn't count.
+      const V<double> product = times_distance<V<double>>(s, nll, V<double>{});
+      const V<double> cost = nll - nll == 0 ? product : times_distance<V<double>>(s, max, u);
       store(rows.loss + k, dense ? loss_of<V<double>>(task_, max, log, s, load(rows.gap + k))
-                                 : loss_of<V<double>>(task_, max + log, s == 0 ? zero : s * nll));
+                                 : loss_of<V<double>>(task_, max + log, cost));
     });
   }
 
@@ -416,27 +434,21 @@ class alignas(4096) CrossEntropyLanes {
     }
   }
 
-  // Writes the tile's losses to the outputs.
-  void write_losses(const Tile<T>& tile, Rows& rows) const {
+  // Writes the tile's losses to the outputs, and adds those that add_near_0 hasn't added.
+  void write_losses(const Tile<T>& tile, Rows& rows, GroupLoss<T>& total) const {
     each_ignored(tile, rows, [&](int64_t l) {
       rows.loss[l] = 0;
       rows.saved[l] = {NAN, NAN};
     });
-    for (int64_t l = tile.rows; l < width_; ++l) rows.loss[l] = 0;
-    CompensatedSum<double> sum;
-    for (int64_t l = 0; l < width_; l += kLanes<double>) sum.add(load(rows.loss + l));
-    store_sum(tile, sum.total());
     double* const loss = task_.loss ? task_.loss + tile.row : nullptr;
     for (int64_t l = 0; loss && l < tile.rows; ++l) loss[l] = rows.loss[l];
-    write_saved(tile, rows);
-  }
-  void store_sum(const Tile<T>& tile, DoubleDouble total) const {
-    sums_.of(0)[tile.number] = total.hi;
-    sums_.of(1)[tile.number] = total.hi - total.hi == 0 ? total.lo : 0;
-  }
-  void write_saved(const Tile<T>& tile, const Rows& rows) const {
     SavedStatistics* const saved = task_.saved ? task_.saved + tile.row : nullptr;
     for (int64_t l = 0; saved && l < tile.rows; ++l) saved[l] = rows.saved[l];
+    if (is_plain_nll_ && all_near_0(rows)) return;
+    for (int64_t l = 0; l < width_; ++l) {
+      if (l >= tile.rows || (is_plain_nll_ && rows.unshifted[l] != 0)) rows.loss[l] = 0;
+    }
+    total.add(rows.loss, width_);
   }
   void write_tile_gradient(const Tile<T>& tile, const Tile<T>& extra, const Rows& rows) const {
     const auto clear = [&](T* data) {
@@ -459,10 +471,9 @@ class alignas(4096) CrossEntropyLanes {
   const int64_t n_, width_;
   const int workers_;
   const bool adjacent_;
-  const int64_t head_;
   const RowOfElement<T> row_of_;
   const Scratch<T> exponentials_, scratch_, extra_;
-  const Scratch<double> sums_;  // of each tile's losses, as double-double numbers
+  const Scratch<double> sums_;  // of each group's losses, as double-double numbers
   const ClassWeights<T> weight_;
   const bool is_plain_nll_;  // unweighted class indices without z_loss
   const T keep_, spread_;

@@ -23,6 +23,24 @@ D loss_of(const CrossEntropyTask& task, D max, D log_sum, D target_sum, D gap) {
   return loss_of<D>(task, max + log_sum, lse_part + gap);
 }
 
+// t (from - to), with 0 log 0 = 0. Where the difference overflows but the product may not, it is
+// computed by halves. D is double or a vector.
+template <class D>
+D times_distance(D t, D from, D to) {
+  const D zero{}, distance = from - to, half = from / 2 - to / 2;
+  // half is finite where both numbers are.
+  const auto overflows = (distance - distance != zero) & (half - half == zero);
+  return t == zero ? zero : overflows ? 2 * (t * half) : t * distance;
+}
+
+inline void add_distance(DoubleDouble& sum, DoubleDouble t, double from, double to) {
+  const double distance = from - to, half = from / 2 - to / 2;
+  const bool overflows = fabs(distance) == INFINITY && fabs(half) < INFINITY;
+  const DoubleDouble product = t.times({overflows ? half : distance, 0});
+  sum.add(product);
+  if (overflows) sum.add(product);
+}
+
 // Collects rows until there is a vector of them: one logarithm takes as long as a vector of
 // logarithms.
 class LossBatch {

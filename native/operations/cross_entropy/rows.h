@@ -180,15 +180,14 @@ class alignas(4096) CrossEntropyRows {
     row.target_sum = {dense ? 0 : weight_of(y), 0};
     DoubleDouble gap;
     if (!dense) {
-      if (row.target_sum.hi != 0)
-        gap.hi = row.target_sum.hi * (s.base - static_cast<double>(*target));
+      gap.hi = times_distance(row.target_sum.hi, s.base, static_cast<double>(*target));
     } else {
       for (int64_t c = 0; c < chunks_of(n_); ++c) {
         row.target_sum.add(target_sums[c].total);
         gap.add(target_sums[c].gap);
         // No term is negative here either.
         if (target_sums[c].total.hi != 0) {
-          gap.add(target_sums[c].total.times({s.base - static_cast<double>(chunks[c].max), 0}));
+          add_distance(gap, target_sums[c].total, s.base, static_cast<double>(chunks[c].max));
         }
       }
     }
@@ -242,11 +241,11 @@ class alignas(4096) CrossEntropyRows {
     const int64_t size = chunk_size(n_, begin);
     double u[kChunk];
     read(task_.logits, from + begin * task_.logits.class_stride, size, u);
-    CompensatedSum<double> sum;
-    for_each_vector<double>(
-        size, [&](int64_t i) { sum.add(LogitTransform::exp_below(load(u + i) - max)); },
+    SlotSum<double> sum;
+    sum.add(
+        size, [&](int64_t i) { return LogitTransform::exp_below(load(u + i) - max); },
         [&](int64_t i, int64_t left) {
-          sum.add(LogitTransform::exp_below(load_part<double>(u + i, left, -INFINITY) - max));
+          return LogitTransform::exp_below(load_part<double>(u + i, left, -INFINITY) - max);
         });
     return sum.total();
   }
@@ -320,7 +319,7 @@ class alignas(4096) CrossEntropyRows {
       const int64_t n = begin + size - b < kBlock ? begin + size - b : kBlock;
       T t[kBlock];
       target_.block(i, b, n, t);
-      CompensatedSum<T> target_sum;
+      SlotSum<T> target_sum;
       add_target(t, n, target_sum);
       total.add(target_sum.total());
     }
@@ -334,7 +333,7 @@ class alignas(4096) CrossEntropyRows {
       const int64_t n = size - b < kBlock ? size - b : kBlock;
       T t[kBlock];
       target_.block(i, begin + b, n, t);
-      CompensatedSum<T> target_sum, gap;
+      SlotSum<T> target_sum, gap;
       add_target(t, n, target_sum);
       // Where every class of the chunk is masked, the distance to the row's maximum is infinite
       // anyway.

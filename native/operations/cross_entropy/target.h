@@ -5,6 +5,7 @@
 #include "arrays/strided.h"
 #include "arrays/workers.h"
 #include "math/compensated_sum.h"
+#include "operations/cross_entropy/loss.h"
 
 namespace softxent {
 namespace SOFTXENT_LEVEL {
@@ -61,23 +62,21 @@ struct TargetDistribution {
 };
 
 template <class T>
-void add_target(const T* t, int64_t n, CompensatedSum<T>& target_sum) {
-  for_each_vector<T>(
-      n, [&](int64_t i) { target_sum.add(load(t + i)); },
-      [&](int64_t i, int64_t left) { target_sum.add(load_part(t + i, left, T(0))); });
+void add_target(const T* t, int64_t n, SlotSum<T>& target_sum) {
+  target_sum.add(
+      n, [=](int64_t i) { return load(t + i); },
+      [=](int64_t i, int64_t left) { return load_part(t + i, left, T(0)); });
 }
 
 // Adds t (max - u): no term is negative, so that nothing cancels for a confident prediction.
 template <class T>
-void add_gap(const T* t, const T* u, int64_t n, T max, CompensatedSum<T>& gap) {
-  const V<T> zero{};
-  const auto term = [&](V<T> tj, V<T> uj) {
-    return tj == zero ? zero : tj * (max - uj);  // 0 log 0 = 0
-  };
-  for_each_vector<T>(
-      n, [&](int64_t i) { gap.add(term(load(t + i), load(u + i))); },
+void add_gap(const T* t, const T* u, int64_t n, T max, SlotSum<T>& gap) {
+  const V<T> from = broadcast(max);
+  const auto term = [&](V<T> tj, V<T> uj) { return times_distance<V<T>>(tj, from, uj); };
+  gap.add(
+      n, [&](int64_t i) { return term(load(t + i), load(u + i)); },
       [&](int64_t i, int64_t left) {
-        gap.add(term(load_part(t + i, left, T(0)), load_part(u + i, left, T(0))));
+        return term(load_part(t + i, left, T(0)), load_part(u + i, left, T(0)));
       });
 }
 
