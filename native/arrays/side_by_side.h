@@ -1,6 +1,6 @@
 // Rows of many classes that lie side by side, such as images with the classes on axis 1. They are
 // transposed into a buffer, some rows at a time, and computed there like rows that lie one after
-// another: a row has the same bits whatever its strides.
+// another: a row has the same bits for any strides.
 #pragma once
 
 #include "arrays/transpose.h"
