@@ -145,6 +145,29 @@ def test_skipping_stays_within_its_bound() -> None:
     assert not np.array_equal(got.classifier, want.classifier)
 
 
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_which_classes_are_skipped(kind: str, reduction: Any, weighted: bool) -> None:
+    """Those whose entries of G are all below the limit, and no others."""
+    rng = np.random.default_rng(5)
+    w = 2 * rng.standard_normal((400, WIDTH))
+    weight = rng.uniform(0.5, 2.0, (400,)) if weighted else None
+    _, g = softxent.cross_entropy_with_grad(X @ w.T, Y, weight, reduction="none")
+    largest = np.sort(np.abs(g).max(axis=0))
+    # Between two classes whose entries differ, with others within a factor of 2 on both sides.
+    skip = float(np.sqrt(largest[199] * largest[200]))
+    assert ((largest > skip / 2) & (largest < skip)).any()
+    assert ((largest > skip) & (largest < 2 * skip)).any()
+    of: Any = np.array if kind == "array" else pytest.importorskip("torch").from_numpy
+    _, grads = softxent.linear_cross_entropy_with_grad(
+        of(X), of(w), of(Y), weight=None if weight is None else of(weight),
+        reduction=reduction, skip_below=skip,
+    )  # fmt: skip
+    left_out = (np.asarray(grads.classifier) == 0).all(axis=1)
+    np.testing.assert_array_equal(left_out, np.abs(g).max(axis=0) < skip)
+
+
 @pytest.mark.parametrize("layout", ["array", "columns"])
 @pytest.mark.parametrize("skip", [0.0, 1e-3])
 def test_a_target_overwritten_during_the_call(
