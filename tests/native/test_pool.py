@@ -66,6 +66,8 @@ def few_threads(tmp_path_factory: pytest.TempPathFactory) -> str:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs a C compiler and LD_PRELOAD")
+    if "LD_PRELOAD" in os.environ:
+        pytest.skip("a sanitizer has to come first and replaces pthread_create itself")
     folder = tmp_path_factory.mktemp("shim")
     source, library = folder / "few_threads.c", folder / "few_threads.so"
     source.write_text("""
@@ -96,7 +98,7 @@ def test_threads_that_the_system_does_not_make(made: int, few_threads: str) -> N
     """The right answer from the threads that there are; the others come when they can be made."""
     script = """
 import ctypes
-left = ctypes.c_int.in_dll(ctypes.CDLL(os.environ["LD_PRELOAD"].split(":")[0]), "threads_left")
+left = ctypes.c_int.in_dll(ctypes.CDLL(os.environ["LD_PRELOAD"]), "threads_left")
 left.value = int(sys.argv[1])
 for _ in range(3):
     assert compute() == want
@@ -105,9 +107,7 @@ left.value = -1
 assert compute() == want
 print(_native.pool_activity()[0], len(os.listdir("/proc/self/task")) - 1)
 """
-    before = os.environ.get("LD_PRELOAD")
-    preloaded = few_threads if before is None else f"{few_threads}:{before}"
-    found = run(script, str(made), LD_PRELOAD=preloaded)
+    found = run(script, str(made), LD_PRELOAD=few_threads)
     assert found == f"{made} {made}\n3 3\n"
 
 
