@@ -44,10 +44,15 @@ def page(
         f"**{disturbed} of {setups} had a finding above a note**. They are data sets "
         f"({'; '.join(result['sources'])}) with five or six architectures, untrained, after "
         f"{STEPS[1]} and after {STEPS[2]} steps, with two seeds; sequences, segmentation, one "
-        f"logit, soft targets, class weights, frozen layers; and {result['logs']} logs, in "
+        f"logit, soft targets, class weights, frozen layers; {result['loops']} training loops "
+        "around watch: a perceptron, a transformer and a convolutional network with SGD, momentum, "
+        "Adam, AdamW and Lion, schedules and warm-ups, loss scaling, accumulation, clipping, tiny "
+        "data, a rare class, fine-tuning near the floor, distillation, a policy gradient, a GAN; "
+        f"and {result['logs']} logs, in "
         f"{len(FORMATS)} formats with 12 learning curves each: accuracies as fractions and as "
         "percentages, auxiliary terms, label smoothing, class weights, mixup, resumed and short "
-        "runs, and logs of regression, detection and language models. Notes that were reported: "
+        "runs, mixed precision, and logs of regression, detection, language models and policies. "
+        "Notes that were reported: "
         f"{notes}.",
         100,
         break_on_hyphens=False,
@@ -117,6 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder with mnist, otto and letter")
     parser.add_argument("--seed", type=int, default=0, help="other data, weights and mistakes")
+    parser.add_argument("--rounds", type=int, default=15, help="of loops for the cost of watch")
     parser.add_argument("--write", type=Path, help="where to write the page")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -125,7 +131,7 @@ def main() -> None:
     result = healthy(args.data, args.seed, alarms, pool)
     result |= {"alarms": alarms, "seed": args.seed}
     counts, formats = mistakes(pool, result["histories"], args.data, args.seed)
-    text = page(result, counts, formats, costs(), data=args.data is not None)
+    text = page(result, counts, formats, costs(args.rounds), data=args.data is not None)
     print(text)
     if args.write is not None:
         args.write.write_text(text, encoding="utf-8")

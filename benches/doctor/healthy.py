@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import softxent
 from benches.doctor.logs import healthy_logs
+from benches.doctor.loops import healthy_loops
 from benches.doctor.setups import (
     BATCH,
     STEPS,
@@ -113,7 +114,12 @@ def healthy(
         except DataError:  # names that aren't those of a cross-entropy are not read
             unread.append(how)
     assert all("detection" in how for how in unread), unread
-    for how, diagnosis in [*other_kinds(base), *logs]:
+    loops = [
+        (f"loop, {data.name}: {how}", diagnosis)
+        for data in [*real(folder), *(blobs(c, c + base) for c in (3, 30, 300))]
+        for how, diagnosis in healthy_loops(data, base)
+    ]
+    for how, diagnosis in [*other_kinds(base), *logs, *loops]:
         setups, diagnoses = setups + 1, diagnoses + 1
         bad_rules = [one.rule for one in diagnosis.above_notes()]
         disturbed += bool(bad_rules)
@@ -122,7 +128,8 @@ def healthy(
         notes.update(diagnosis.rules)
     return {
         "setups": setups, "diagnoses": diagnoses, "disturbed": disturbed, "notes": notes,
-        "logs": len(logs), "sources": [data.name for data in sources], "histories": histories,
+        "logs": len(logs), "loops": len(loops), "histories": histories,
+        "sources": [data.name for data in sources],
     }  # fmt: skip
 
 

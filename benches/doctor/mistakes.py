@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import softxent
 from benches.doctor.logs import broken_logs, counted, curve_of
+from benches.doctor.loops import broken_loops
 from benches.doctor.setups import (
     BATCH,
     INSTANCES,
@@ -329,6 +330,7 @@ def mistakes(
     for seed in range(INSTANCES):
         data = sources[seed % len(sources)]
         count(in_models(data, base + seed))
+        count(broken_loops(data, base + seed))
         if seed < 20:
             count(in_trainings(data, base + seed))
     return counts, formats

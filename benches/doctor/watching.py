@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from softxent import doctor
 
-_ROUNDS = 15
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -35,7 +33,7 @@ class Cost:
     high: float
 
 
-def costs() -> list[Cost]:
+def costs(rounds: int) -> list[Cost]:
     """Four loops, from the shortest possible step to that of a small network."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -50,15 +48,27 @@ def costs() -> list[Cost]:
     mnist = nn.Sequential(*layers[:-1], layers[-1][0])
     return [
         _cost(
-            "one layer, BCEWithLogitsLoss", nn.Linear(8, 1), nn.BCEWithLogitsLoss(), few, yes, 9000
+            rounds,
+            "one layer, BCEWithLogitsLoss",
+            nn.Linear(8, 1),
+            nn.BCEWithLogitsLoss(),
+            few,
+            yes,
+            9000,
         ),
-        _cost("two layers, CrossEntropyLoss", hidden, nn.CrossEntropyLoss(), few, three, 6000),
-        _cost("two layers for small digits", small, nn.CrossEntropyLoss(), digits, ten, 4000),
-        _cost("five layers for MNIST", mnist, nn.CrossEntropyLoss(), images, labels, 400),
+        _cost(
+            rounds, "two layers, CrossEntropyLoss", hidden, nn.CrossEntropyLoss(), few, three, 6000
+        ),
+        _cost(
+            rounds, "two layers for small digits", small, nn.CrossEntropyLoss(), digits, ten, 4000
+        ),
+        _cost(rounds, "five layers for MNIST", mnist, nn.CrossEntropyLoss(), images, labels, 400),
     ]
 
 
-def _cost(name: str, model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, steps: int) -> Cost:
+def _cost(
+    rounds: int, name: str, model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, steps: int
+) -> Cost:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 
     def loop() -> None:
@@ -74,7 +84,7 @@ def _cost(name: str, model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, st
     loop()
     watched()
     plain, shares = [], []
-    for _ in range(_ROUNDS):  # each watched loop is between two unwatched ones
+    for _ in range(rounds):  # each watched loop is between two unwatched ones
         first = _seconds(loop)
         between = _seconds(watched)
         last = _seconds(loop)

@@ -19,6 +19,7 @@ from torch.nn import Module  # noqa: E402
 
 from benches.doctor.healthy import diagnoses_of  # noqa: E402
 from benches.doctor.logs import FORMATS, broken_logs, curve_of  # noqa: E402
+from benches.doctor.loops import broken_loops  # noqa: E402
 from benches.doctor.mistakes import in_arrays, in_models, in_trainings  # noqa: E402
 from benches.doctor.setups import STEPS, Data, Scored, blobs, train  # noqa: E402
 from softxent import doctor  # noqa: E402
@@ -72,6 +73,7 @@ def detected(trained: Trained) -> dict[str, Finding | None]:
     generated: list[Any] = [
         *in_arrays(scored, np.random.default_rng(0)),
         *in_models(data, 0),
+        *broken_loops(data, 0),
         *in_trainings(data, 1),
     ]
     for name, make in generated:

@@ -13,7 +13,7 @@ import softxent
 from softxent.doctor import Diagnosis, audit_log, check, check_mean, check_predictions
 from softxent.doctor.catalog import all_rules
 from softxent.doctor.finding import Finding
-from softxent.doctor.loops.measurements import LoopMeasurements
+from softxent.doctor.loops.measurements import BatchSample, LoopMeasurements, UpdateSample
 from softxent.doctor.models.measurements import ModelMeasurements
 
 LOGITS = np.random.default_rng(0).standard_normal((16, 5))
@@ -46,6 +46,9 @@ def _log_of_rising_loss(end: float) -> str:
     )
 
 
+Answer = Diagnosis | Finding | None
+
+
 def _judge(name: str, measured: Any) -> Finding | None:
     (rule,) = [one for one in all_rules() if one.name == name]
     return rule(measured)
@@ -74,7 +77,49 @@ def _loop(steps: int) -> LoopMeasurements:
     return LoopMeasurements(steps=steps, parameters=("weight",), unchanged=("weight",))
 
 
-Answer = Diagnosis | Finding | None
+def _training(**measured: Any) -> LoopMeasurements:
+    """A loop of 60 steps on 10 classes; unless measured otherwise, it learns."""
+    losses = measured.pop("losses", [2.3 - 0.03 * i for i in range(60)])
+    rates = measured.pop("rates", [0.1] * 60)
+    healthy: dict[str, Any] = {
+        "steps": 60,
+        "parameters": ("weight",),
+        "unchanged": (),
+        "losses": tuple(enumerate(losses, 1)),
+        "rates": tuple(enumerate(rates, 1)),
+        "classes": 10,
+        "optimizer": "SGD",
+        "optimizer_steps": 60,
+        "movement": 0.1,
+        "updates": tuple(_update(1e-3) for _ in range(4)),
+    }
+    return LoopMeasurements(**{**healthy, **measured})
+
+
+def _update(size: float, kept: bool | None = None) -> UpdateSample:
+    return UpdateSample(step=1, gradient=1.0, update=size, gradients_kept=kept)
+
+
+def _batches(*classes: int, same: bool = False) -> tuple[BatchSample, ...]:
+    """Batches of 8 rows, each with as many classes as its number says."""
+    return tuple(
+        BatchSample(
+            step=i, rows=8, classes=n, first_class=i, same_as_first=same and i > 1, spread=1.0
+        )
+        for i, n in enumerate(classes, 1)
+    )
+
+
+def _ending(steps: int) -> list[float]:
+    """Learning rates that are almost 0 in the last steps of 60."""
+    return [0.1] * (60 - steps) + [1e-9] * steps
+
+
+def _both(
+    name: str, inside: Any, outside: Any
+) -> tuple[Callable[[], Answer], Callable[[], Answer]]:
+    return lambda: _judge(name, inside), lambda: _judge(name, outside)
+
 
 # Each rule, an input that it just detects, and one that it just doesn't.
 BOTH_SIDES: dict[str, tuple[Callable[[], Answer], Callable[[], Answer]]] = {
@@ -136,6 +181,51 @@ BOTH_SIDES: dict[str, tuple[Callable[[], Answer], Callable[[], Answer]]] = {
     "mixed-samples": (
         lambda: _judge("mixed-samples", _model(batch_dependence=1.0e-3)),
         lambda: _judge("mixed-samples", _model(batch_dependence=0.9e-3)),
+    ),
+    "diverged-training": _both(  # 1.5 times the loss of the beginning, and half a nat
+        "diverged-training",
+        _training(losses=[2.4] * 40 + [3.7] * 20),
+        _training(losses=[2.4] * 40 + [3.5] * 20),
+    ),
+    "ended-learning-rate": _both(
+        "ended-learning-rate",
+        _training(losses=[2.3, *[1.5] * 59], rates=_ending(24)),
+        _training(losses=[2.3, *[1.5] * 59], rates=_ending(23)),
+    ),
+    "collapsed-weights": _both(  # 0.7 ln 10 is 1.612
+        "collapsed-weights",
+        _training(losses=[2.3] * 20 + [1.62] * 40, shrinkage=0.49, weight_decay=5.0),
+        _training(losses=[2.3] * 20 + [1.60] * 40, shrinkage=0.49, weight_decay=5.0),
+    ),
+    "tiny-updates": _both(
+        "tiny-updates",
+        _training(losses=[2.3] * 60, updates=tuple(_update(0.9e-4) for _ in range(4))),
+        _training(losses=[2.3] * 60, updates=tuple(_update(1.1e-4) for _ in range(4))),
+    ),
+    "kept-gradients": _both(
+        "kept-gradients",
+        _training(updates=(_update(1e-3, True), _update(1e-3, True), _update(1e-3))),
+        _training(updates=(_update(1e-3, True), _update(1e-3), _update(1e-3))),
+    ),
+    "rebuilt-optimizer": _both(
+        "rebuilt-optimizer",
+        _training(has_state=True, without_state=54),
+        _training(has_state=True, without_state=53),
+    ),
+    "one-class-batches": _both(
+        "one-class-batches",
+        _training(batches=_batches(1, 1, 1, 1)),
+        _training(batches=_batches(1, 1, 1, 2)),
+    ),
+    "same-batch": _both(
+        "same-batch",
+        _training(batches=_batches(5, 5, 5, 5, same=True)),
+        _training(batches=_batches(5, 5, 5, same=True)),
+    ),
+    "no-progress": _both(  # 0.97 ln 10 is 2.2335
+        "no-progress",
+        _training(losses=[2.4] * 20 + [2.24] * 40),
+        _training(losses=[2.4] * 20 + [2.23] * 40),
     ),
     "never-updated": (
         lambda: _judge("never-updated", _loop(8)),
