@@ -357,7 +357,15 @@ def broken_loops(data: Data, seed: int) -> Iterator[tuple[str, Callable[[], Diag
 
     high = [30.0, 100.0][seed % 2]
     yield "diverged-training", lambda: loop(optimizer=sgd(high), model=perceptron(data))
-    yield "diverged-training", lambda: loop(optimizer=lambda p: torch.optim.Adam(p, lr=100.0))
+
+    def noisy(y: Tensor, rows: Tensor) -> Tensor:
+        other = torch.randint(0, data.classes, rows.shape)
+        return torch.where(torch.rand(rows.shape) < 0.3, other, y[rows])
+
+    yield (
+        "diverged-training",
+        lambda: loop(optimizer=lambda p: torch.optim.Adam(p, lr=100.0), labels=noisy),
+    )
     gamma = [0.8, 0.5][seed % 2]
     yield (
         "ended-learning-rate",

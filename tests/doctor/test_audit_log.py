@@ -399,6 +399,8 @@ def _val(accuracy: float, off: float = 0.0, classes: int = 10) -> str:
         ([_val(a, 0.002) for a in (0.31, 0.42, 0.53, 0.6)], "warning"),
         ([_val(a, 0.005) for a in (0.31, 0.42, 0.53)], None),
         ([_val(0.0991, 0.001)] * 3, None),  # equal lines count as one
+        ([_val(a) for a in (0.15, 0.155, 0.16, 0.165, 0.17)], "warning"),
+        ([_val(a) for a in (0.16, 0.165, 0.17)], None),  # as high as that of a calibrated model
     ],
 )
 def test_a_collapsed_double_softmax(lines: list[str], severity: str | None) -> None:

@@ -331,6 +331,7 @@ def _tied_to_accuracy(log: Log, classes: int) -> Evidence | None:
     values = [row.both[0].value for row in rows]
     limit = _TIE if max(values) - min(values) > _TIE else _TIE_OF_EQUAL_LINES
     lines, certain = [], 0  # lines whose loss no calibrated model has
+    farthest, different = 0.0, {row.both[1].value for row in rows}
     for row in rows:
         loss, accuracy = row.both
         expected = floor + 1 - accuracy.value
@@ -339,11 +340,15 @@ def _tied_to_accuracy(log: Log, classes: int) -> Evidence | None:
             return None
         if abs(loss.value - expected) > limit + loss.rounding + accuracy.resolution:
             return None
+        farthest = max(farthest, abs(loss.value - expected) - loss.rounding - accuracy.resolution)
         certain += loss.value >= calibrated + _ABOVE_CALIBRATED
         lines.append(f"  {row.line:>6}  {loss.text:>9}  {accuracy.text:>12}  {expected:>8.4f}")
-    if not certain:
+    # Where both losses are close, only many different lines that agree to the last digit decide.
+    # With few classes a calibrated loss has the same slope in a wide range.
+    exact = classes >= 5 and len(different) >= 5 and farthest <= _TIE_OF_EQUAL_LINES
+    if not certain and not exact:
         return None
-    enough = certain >= _TIED_LINES
+    enough = certain >= _TIED_LINES or exact
     head = f"  {'line':>6}  {'loss':>9}  {'accuracy':>12}  {'expected':>8}"
     return Evidence(
         severity="warning" if enough else "note",
@@ -426,6 +431,9 @@ def stuck_loss(log: Log) -> Evidence | None:
         return None
     if any(row.both[1].value > 2 / classes for row in log.pairs):
         return None
+    tied = _tied_to_accuracy(log, classes)
+    if tied is not None and tied.severity == "warning":
+        return None  # loss-floor knows why
     return Evidence(
         text=(
             f"All {len(values)} losses lie between {min(values):.4f} and {max(values):.4f}; "
