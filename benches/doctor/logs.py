@@ -111,7 +111,7 @@ def hugging_face(curve: Curve) -> str:
         rate = 5e-5 * (1 - i / (len(curve) + 1))
         entry: dict[str, Any] = {
             "loss": round(e.train, 4),
-            "grad_norm": 3.17,
+            "grad_norm": 3.17 if e.train else 0.0,
             "learning_rate": rate,
         }
         lines.append(str(entry | {"epoch": float(i)}))
