@@ -35,6 +35,19 @@ def same_bits(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_chunks_far_from_0_with_different_maxima(dtype: Any) -> None:
+    """The exponentials of a chunk are rescaled by exp(max of the chunk - max of the row)."""
+    for ahead in (2, 4, 8):
+        x = np.full((1, 3000), -1000, dtype)
+        x[0, 16], x[0, -3] = 3160 - ahead, 3160
+        soft, _, _, _, grad = everything(x, np.array([0]))
+        want = 1 / (1 + math.exp(ahead))
+        few = 2 * np.finfo(dtype).eps
+        for result in (soft, grad):
+            np.testing.assert_allclose(result[0, [16, -3]], [want, 1 - want], rtol=few)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", [1, 2, 5, 64, 65, 1000, 40_000])
 def test_special_rows(dtype: Any, classes: int) -> None:
     x = np.random.default_rng(0).standard_normal((7, classes)).astype(dtype)
