@@ -35,13 +35,13 @@ struct Level {
   Kernels kernels;
 };
 
-#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                         \
-  Level {                                                                                    \
-    name, runs_here, {                                                                       \
-      level::softmax, level::logsumexp, level::cross_entropy, level::cross_entropy_gradient, \
-          level::cross_entropy_statistics, level::check_targets, level::sum,                 \
-          level::binary_cross_entropy                                                        \
-    }                                                                                        \
+#define SOFTXENT_LEVEL_ENTRY(name, level, runs_here)                                            \
+  Level {                                                                                       \
+    name, runs_here, {                                                                          \
+      level::softmax, level::softmax_gradient, level::logsumexp, level::cross_entropy,          \
+          level::cross_entropy_gradient, level::cross_entropy_statistics, level::check_targets, \
+          level::sum, level::binary_cross_entropy                                               \
+    }                                                                                           \
   }
 
 const Level kLevels[] = {

@@ -46,6 +46,14 @@ struct SoftmaxTask {
   bool log;
 };
 
+// The gradient with respect to x of sum_j g_j softmax(x)_j, or of sum_j g_j log_softmax(x)_j.
+struct SoftmaxGradientTask {
+  Shape shape;
+  Array saved;          // x; or the result of the softmax where from_result is set
+  Array upstream, out;  // g and the gradient, of the same type; out may be one of the others
+  bool log, from_result;
+};
+
 struct LogSumExpTask {
   Shape shape;
   Array x;
@@ -131,6 +139,7 @@ struct BinaryTask {
 // The kernels of one instruction set.
 struct Kernels {
   void (*softmax)(const SoftmaxTask&);
+  void (*softmax_gradient)(const SoftmaxGradientTask&);
   void (*logsumexp)(const LogSumExpTask&);
   // Writes loss, saved and grad where given. Returns the sum of the losses, compensated.
   double (*cross_entropy)(const CrossEntropyTask&);

@@ -12,6 +12,7 @@
   namespace softxent {                                     \
   namespace level {                                        \
   void softmax(const SoftmaxTask&);                        \
+  void softmax_gradient(const SoftmaxGradientTask&);       \
   void logsumexp(const LogSumExpTask&);                    \
   double cross_entropy(const CrossEntropyTask&);           \
   void cross_entropy_gradient(const CrossEntropyTask&);    \

@@ -17,6 +17,16 @@ _Int64s = npt.NDArray[np.int64]
 def softmax(
     x: _Array, out: _Array, *, axis: int = -1, log: bool = False, threads: int = 0
 ) -> None: ...
+def softmax_gradient(
+    saved: _Array,
+    upstream: _Array,
+    out: _Array,
+    *,
+    axis: int = -1,
+    log: bool = False,
+    from_result: bool = False,
+    threads: int = 0,
+) -> None: ...
 def logsumexp(x: _Array, out: _Float64s, *, axis: int = -1, threads: int = 0) -> None: ...
 def cross_entropy(
     logits: _Array,

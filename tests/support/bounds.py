@@ -18,6 +18,8 @@ from tests.support.logits import depth
 
 ULP = 4.0
 HALF_ULP = 1.0  # softmax, log-softmax and gradients of half types, in their own ulp
+# An entry of a softmax's gradient is a probability times a sum of others, each with its own error.
+SOFTMAX_GRADIENT_ULP = 5.0  # of the larger term; of a log-softmax's gradient ULP
 REDUCED_FLOAT32 = 0.51  # a sum or mean of float32 losses: added in float64 and rounded once
 EXP = 1.0  # the kernels' exp(x), for x <= 0
 LOG1P = {"float32": 0.5, "float64": 2.0}  # and log(1 + x)

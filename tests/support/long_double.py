@@ -116,6 +116,33 @@ def cross_entropy(
     return Loss(s * r.log_sum + gap, grad, doubt)
 
 
+def softmax_gradient(x: Array, upstream: Array, *, log: bool) -> tuple[Array, Array]:
+    """Gradients of rows (N, C) of finite logits, and the larger of each entry's two terms.
+
+    As `tests.support.oracle.softmax_gradient` and `log_softmax_gradient`.
+    """
+    u, g = long(x), long(upstream)
+    at = u.argmax(axis=-1)[:, None]
+    is_largest = np.arange(u.shape[-1]) == at
+    e = np.exp(u - np.take_along_axis(u, at, -1))
+    tail = np.where(is_largest, 0, e).sum(axis=-1, keepdims=True)
+    p = e / (1 + tail)
+    if not log:
+        d = g - np.take_along_axis(g, at, -1)
+        values = p * (d - (p * d).sum(axis=-1, keepdims=True))
+        sizes = p * abs(d), p * (p * abs(d)).sum(axis=-1, keepdims=True)
+    else:
+        q, total = tail / (1 + tail), g.sum(axis=-1, keepdims=True)
+        others = np.where(is_largest, 0, g).sum(axis=-1, keepdims=True)
+        likely = p > 0.5
+        values = np.where(likely, q * total - others, g - p * total)
+        sizes = (
+            abs(np.where(likely, q * total, g)),
+            abs(np.where(likely, others, p * total)),
+        )
+    return values, np.maximum.reduce([*sizes, abs(values)])
+
+
 def unit(exact: Any, dtype: Any) -> Array:
     """One in the last place of each exact value; below the smallest normal number, the one there.
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import mpmath
 import numpy as np
@@ -83,6 +83,44 @@ def softmax(row: Numbers) -> list[Any]:
         total = _sum_exp(u)
         value = {v: mp.exp(v) / total for v in set(u)}
         return [value[v] for v in u]
+
+
+class Gradient(NamedTuple):
+    """A gradient, and the larger of the two terms that make each entry, for the size of an ulp."""
+
+    values: list[Any]
+    terms: list[Any]
+
+
+def softmax_gradient(row: Numbers, upstream: Numbers) -> Gradient:
+    """The derivative of sum_j g_j p_j with respect to each logit: p_j (g_j - sum_k p_k g_k)."""
+    g = _exact(upstream)
+    p = softmax(row)
+    largest = g[max(range(len(p)), key=p.__getitem__)]
+    with _digits_for(row):
+        inner = mp.fsum(a * b for a, b in zip(p, g, strict=True) if a != 0)
+        size = mp.fsum(a * abs(b - largest) for a, b in zip(p, g, strict=True) if a != 0)
+        values = [a * (b - inner) if a != 0 else mp.mpf(0) for a, b in zip(p, g, strict=True)]
+        terms = [
+            max(a * abs(b - largest), a * size, abs(value)) if a != 0 else mp.mpf(0)
+            for a, b, value in zip(p, g, values, strict=True)
+        ]
+    return Gradient(values, terms)
+
+
+def log_softmax_gradient(row: Numbers, upstream: Numbers) -> Gradient:
+    """The derivative of sum_j g_j log p_j with respect to each logit: g_j - p_j sum_k g_k."""
+    g = _exact(upstream)
+    p = softmax(row)
+    with _digits_for(row):
+        total = mp.fsum(g)
+        values = [b - a * total for a, b in zip(p, g, strict=True)]
+        terms = []
+        for a, b, value in zip(p, g, values, strict=True):
+            # Where p is nearly 1, the terms are those of (1 - p) sum_k g_k - sum_(k != j) g_k.
+            pair = (b, a * total) if 2 * a <= 1 else ((1 - a) * total, total - b)
+            terms.append(max(abs(pair[0]), abs(pair[1]), abs(value)))
+    return Gradient(values, terms)
 
 
 @dataclass(frozen=True)
