@@ -227,6 +227,13 @@ def test_operators_pass_torchs_own_check(wants_grad: bool) -> None:
     operators = torch.ops.softxent
     z, y, q = batch(6)
     z = z.detach().requires_grad_(wants_grad)
+    check = torch.library.opcheck
+    upstream = torch.rand(6, 5)
+    for log in (False, True):
+        for saves_result in (False, True):
+            check(operators.softmax.default, (z, 1, log, saves_result))
+            saved = operators.softmax(z.detach(), 0, log, False) if saves_result else z
+            check(operators.softmax_backward.default, (upstream, saved, 0, log, saves_result))
     names = (
         operators.softmax,
         operators.logsumexp,
@@ -234,9 +241,6 @@ def test_operators_pass_torchs_own_check(wants_grad: bool) -> None:
         operators.cross_entropy_backward,
         operators.checked_target,
     )
-    check = torch.library.opcheck
-    check(names[0].default, (z, 1, True))
-    check(names[0].default, (z, 0, False))
     check(names[1].default, (z, 1))
     for reduction in ("none", "mean", "sum"):
         for target, weight in ((y, WEIGHT), (q, None)):

@@ -88,6 +88,18 @@ def test_masked_classes_with_target_0() -> None:
     assert functional.cross_entropy(logits, target, weight, reduction="sum") == 0
 
 
+def test_masked_classes_have_no_gradient() -> None:
+    """An entropy with a probability of 0: there the derivative of p log p is infinite."""
+    logits = torch.tensor([1.0, -INF, 2.0], requires_grad=True)
+    others = torch.tensor([1.0, 2.0], requires_grad=True)
+    upstream = torch.tensor([0.5, -INF, 0.7])
+    assert torch.autograd.grad(F.softmax(logits, 0), logits, upstream)[0].isnan().all()
+    (got,) = torch.autograd.grad(functional.softmax(logits, 0), logits, upstream)
+    (want,) = torch.autograd.grad(functional.softmax(others, 0), others, upstream[[0, 2]])
+    assert got[1] == 0
+    torch.testing.assert_close(got[[0, 2]], want)
+
+
 def test_bad_labels() -> None:
     logits, target = torch.zeros(3, 4), torch.tensor([0, 4, 7])
     with pytest.raises(IndexError, match=r"^Target 4 is out of bounds"):

@@ -22,3 +22,11 @@ __all__ = [
     "softmax",
     "top_k",
 ]
+
+# What torch.jit.script says of them.
+for _name in __all__:
+    setattr(
+        globals()[_name],
+        "__script_unsupported",
+        f"[{_name}] it can't be compiled: use torch.compile.",
+    )

@@ -17,3 +17,8 @@ from softxent.ops.linear.api import (
 )
 
 __all__ = ["LinearGradients", "linear_cross_entropy", "linear_cross_entropy_with_grad"]
+
+# What torch.jit.script says of them.
+for _function in (linear_cross_entropy, linear_cross_entropy_with_grad):
+    _message = f"[{_function.__name__}] it can't be compiled: use torch.compile."
+    setattr(_function, "__script_unsupported", _message)

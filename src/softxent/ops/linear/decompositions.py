@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,13 @@ from softxent.ops.tensors import decompositions, torch_private
 from softxent.ops.tensors.reductions import reduce
 from softxent.ops.tensors.routing import is_traced
 
-__all__ = ["gradients", "in_chunks", "linear_cross_entropy", "logits_of"]
+__all__ = [
+    "gradients",
+    "in_chunks",
+    "linear_cross_entropy",
+    "logits_of",
+    "value_and_gradients",
+]
 
 
 def linear_cross_entropy(
@@ -91,3 +98,31 @@ def gradients(
     inputs = [x for x, is_wanted in zip(saved, wanted, strict=False) if is_wanted]
     grads = iter(torch.autograd.grad(value, inputs, upstream, create_graph=True))
     return tuple(next(grads) if is_wanted else None for is_wanted in wanted)
+
+
+def value_and_gradients(
+    problem: Problem,
+    tensors: Sequence[Tensor | None],
+    wanted: Wanted,
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """The reduced loss and the wanted gradients of its sum, none of them part of a graph.
+
+    Args:
+        problem: the checked loss.
+        tensors: features, classifier, bias, target and class weights, without gradients.
+        wanted: the gradients to compute, of the first three.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        # What was made in inference mode can't be part of a graph.
+        usable = [
+            x.clone() if x is not None and not is_traced() and x.is_inference() else x
+            for x in tensors
+        ]
+        inputs = [
+            x.requires_grad_() if want and x is not None else x
+            for x, want in zip(usable, (*wanted, False, False), strict=True)
+        ]
+        value = linear_cross_entropy(problem, *inputs)  # type: ignore[arg-type]
+        leaves = [x for x in inputs if x is not None and x.requires_grad]
+        grads = iter(torch.autograd.grad(value.sum(), leaves) if leaves else ())
+    return value.detach(), tuple(next(grads) if want else None for want in wanted)

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from softxent.ops.linear import autograd
 from softxent.ops.linear.loop import LinearHead, RowSums
-from softxent.ops.linear.problem import NOTHING, check_cpu, receive, wanted_of
-from softxent.ops.options import SCHEMA, LossOptions
+from softxent.ops.linear.problem import NOTHING, Wanted, receive, wanted_of
+from softxent.ops.options import SCHEMA, LossOptions, with_weight
 from softxent.ops.spec import size_of
 from softxent.ops.tensors.dtypes import compute_dtype
 
-__all__ = ["linear_cross_entropy"]
+__all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
 _CALL = (
     "str op, Tensor features, Tensor classifier, Tensor target, Tensor? bias, int max_bytes, "
@@ -47,6 +47,33 @@ def linear_cross_entropy(
     return loss
 
 
+def linear_cross_entropy_with_grad(
+    op: str,
+    features: Tensor,
+    classifier: Tensor,
+    target: Tensor,
+    bias: Tensor | None,
+    options: LossOptions,
+    max_bytes: int,
+    skip_below: float,
+    wide: bool,
+    wanted: Wanted,
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """The reduced loss and the wanted gradients, none of them part of a graph."""
+    features, classifier, target = features.detach(), classifier.detach(), target.detach()
+    bias = None if bias is None else bias.detach()
+    if options.weight is not None:
+        options = with_weight(options, options.weight.detach())
+    limits = max_bytes, skip_below, wide
+    call = (op, features, classifier, target, bias, *limits, list(wanted), *options)
+    loss, rows, factor, *grads = _forward(*call)
+    if options.reduction == "none":
+        grads = _backward(torch.ones_like(loss), rows, *call)
+    else:
+        grads = [(g * factor.to(g.dtype)).to(features.dtype) for g in grads]
+    return loss, tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
+
+
 def _head(
     op: str,
     features: Tensor,
@@ -71,7 +98,6 @@ def _head(
         skip_below,
         logits_dtype,
     )
-    check_cpu(op, features)
     return problem.head(features, classifier, bias, target, weight)
 
 

@@ -14,7 +14,7 @@ from softxent.ops.linear.loop import LinearHead
 from softxent.ops.linear.torch_matmuls import TorchMatmuls
 from softxent.ops.options import LossOptions
 from softxent.ops.spec import Loss, size_of
-from softxent.ops.tensors import intake
+from softxent.ops.tensors import intake, operators
 from softxent.ops.tensors.dtypes import is_half
 from softxent.ops.tensors.kernels import as_array
 from softxent.ops.tensors.routing import kernels_take, wants_gradient
@@ -24,7 +24,6 @@ __all__ = [
     "Problem",
     "Wanted",
     "autocast",
-    "check_cpu",
     "loop_takes",
     "receive",
     "wanted_of",
@@ -108,7 +107,7 @@ def receive(
     target, weight, loss = intake.receive_loss(op, logits, target, options, axis=-1)
     if loss.target_kind == "index":
         target = target.clone()  # they address memory: nobody may change them after the check
-    intake.check_target(loss, target)
+    target = operators.check_target(loss, target)
     if loss.target_kind == "probabilities" and not target.is_floating_point():
         target = target.to(features.dtype)  # one-hot rows of integers
     problem = Problem(
@@ -182,12 +181,3 @@ def loop_takes(
     if torch.is_grad_enabled() and wants_gradient(target, weight):
         return False
     return kernels_take(features, classifier, bias, target, weight)
-
-
-def check_cpu(op: str, features: Tensor) -> None:
-    """The loop is for CPU tensors."""
-    if features.device.type != "cpu":
-        raise OptionError(
-            f"[{op}] features are on {features.device}: only CPU tensors are served here; use "
-            "linear_cross_entropy and its backward."
-        )

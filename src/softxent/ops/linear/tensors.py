@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from softxent.ops.linear import autograd, decompositions, operators
-from softxent.ops.linear.problem import autocast, check_cpu, loop_takes, receive, wanted_of, widens
+from softxent.ops.linear.problem import autocast, loop_takes, receive, wanted_of, widens
 from softxent.ops.options import LossOptions
 from softxent.ops.tensors import intake
 from softxent.ops.tensors.routing import is_traced, kernels_take, wants_gradient
@@ -67,12 +67,31 @@ def linear_cross_entropy_with_grad(
     wanted: Collection[str],
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
     """The reduced loss and its gradients, none of them part of a graph; `wanted` names them."""
+    is_wanted = (
+        "features" in wanted,
+        "classifier" in wanted,
+        "bias" in wanted and bias is not None,
+    )
+    if is_traced() and kernels_take(features, classifier, bias):
+        target, options = intake.all_beside(op, target, options, features)
+        wide = widens(op, logits_dtype, features.dtype)
+        limits = max_bytes, skip_below, wide
+        return operators.linear_cross_entropy_with_grad(
+            op, features, classifier, target, bias, options, *limits, is_wanted
+        )
     target, weight, problem = receive(
         op, features, classifier, target, bias, options, max_bytes, skip_below, logits_dtype
     )
-    check_cpu(op, features)
-    head = problem.head(features, classifier, bias, target, weight)
-    has_bias = "bias" in wanted and bias is not None
-    sums, grads = autograd.forward(head, ("features" in wanted, "classifier" in wanted, has_bias))
+    tensors = (
+        features.detach(),
+        classifier.detach(),
+        None if bias is None else bias.detach(),
+        target.detach(),
+        None if weight is None else weight.detach(),
+    )
+    if not loop_takes(*tensors):
+        return decompositions.value_and_gradients(problem, tensors, is_wanted)
+    head = problem.head(*tensors)
+    sums, grads = autograd.forward(head, is_wanted)
     factor = head.scale() if head.sums_in_float32 else 1.0
     return autograd.value_of(head, sums), autograd.finish(grads, head, factor)

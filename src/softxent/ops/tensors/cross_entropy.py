@@ -10,7 +10,7 @@ from torch import Tensor
 from softxent.ops import spec
 from softxent.ops.options import LossOptions
 from softxent.ops.tensors import decompositions, intake, kernels, operators
-from softxent.ops.tensors.dtypes import loss_dtype
+from softxent.ops.tensors.dtypes import is_half, loss_dtype
 from softxent.ops.tensors.routing import is_traced, kernels_take, wants_gradient
 
 __all__ = ["cross_entropy", "cross_entropy_with_grad", "cross_entropy_with_stats"]
@@ -25,6 +25,7 @@ def cross_entropy(
     *,
     dtype: torch.dtype | None = None,
     inplace_backward: bool = False,
+    logits_may_change: bool = False,
     any_weight: bool = False,
 ) -> Tensor:
     """The reduced loss, differentiable in the logits, a class-probability target and the weight.
@@ -34,6 +35,7 @@ def cross_entropy(
         logits, target, options, axis: as `softxent.cross_entropy`.
         dtype: the dtype of the loss; by default the one in which the logits are computed.
         inplace_backward: whether the backward pass writes the gradient over the logits.
+        logits_may_change: whether the caller may change the logits before the backward pass.
         any_weight: whether class weights may be NaN or infinite, as in torch.
     """
     dtype = dtype or loss_dtype(logits)
@@ -50,8 +52,20 @@ def cross_entropy(
         intake.check_overwritable(op, logits)
     if not kernels.checks_indices(loss, target):
         intake.check_target(loss, target)
+    early_gradient = False
+    if logits_may_change and logits.requires_grad and torch.is_grad_enabled():
+        # Rounded to half precision, a gradient can't be multiplied by its upstream factor; nor can
+        # that of an ignored row by an infinite one.
+        early_gradient = not is_half(logits.dtype) and options.reduction != "none"
+        logits = logits if early_gradient else logits.clone()
     return kernels.cross_entropy(
-        loss, logits, target, weight, dtype, inplace_backward=inplace_backward
+        loss,
+        logits,
+        target,
+        weight,
+        dtype,
+        inplace_backward=inplace_backward,
+        early_gradient=early_gradient,
     )
 
 
@@ -59,17 +73,20 @@ def cross_entropy_with_grad(
     op: str, logits: Tensor, target: Any, options: LossOptions, axis: int, out: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The reduced loss and its gradient, neither of them part of a graph."""
-    target, weight, loss = intake.receive_loss(op, logits, target, options, axis)
-    intake.check_target(loss, target)
     if out is not None:
         intake.check_out(op, out, logits.shape, logits.dtype, logits)
-    if kernels_take(logits, target, weight) and not is_traced():
-        return kernels.cross_entropy_with_grad(loss, logits, target, weight, out)
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = _usable(logits.detach()).requires_grad_()
-        weight = None if weight is None else _usable(weight)
-        value = decompositions.cross_entropy(loss, leaf, _usable(target), weight)
-        (grad,) = torch.autograd.grad(value.sum(), leaf)
+    if is_traced() and kernels_take(logits):
+        value, grad = operators.cross_entropy_with_grad(op, logits, target, options, axis)
+    else:
+        target, weight, loss = intake.receive_loss(op, logits, target, options, axis)
+        intake.check_target(loss, target)
+        if kernels_take(logits, target, weight):
+            return kernels.cross_entropy_with_grad(loss, logits, target, weight, out)
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = _usable(logits.detach()).requires_grad_()
+            weight = None if weight is None else _usable(weight)
+            value = decompositions.cross_entropy(loss, leaf, _usable(target), weight)
+            (grad,) = torch.autograd.grad(value.sum(), leaf)
     if out is not None:
         grad = intake.copy_to(op, out, grad, logits.detach())
     return value.detach(), grad

@@ -15,6 +15,7 @@ from torch import Tensor
 from softxent.ops.spec import Loss
 from softxent.ops.tensors.dtypes import computed
 from softxent.ops.tensors.reductions import reduce
+from softxent.ops.tensors.routing import is_ordinary, is_traced
 
 __all__ = [
     "Row",
@@ -27,6 +28,7 @@ __all__ = [
     "row_losses",
     "scaled",
     "softmax",
+    "softmax_gradient",
     "weighted",
     "z_term",
 ]
@@ -42,6 +44,20 @@ def softmax(x: Tensor, axis: int, *, log: bool) -> Tensor:
     else:
         result = row.below.exp() / (1 + row.tail[..., None])
     return result.movedim(-1, axis).to(x.dtype)
+
+
+def softmax_gradient(
+    upstream: Tensor, saved: Tensor, axis: int, *, log: bool, from_result: bool
+) -> Tensor:
+    """The gradient of softmax or log-softmax from their logits or from their result."""
+    g, x = computed(upstream), computed(saved)
+    p = x if from_result and not log else softmax(x, axis, log=False)  # of log p it is p
+    if log:
+        gradient = g - p * g.sum(dim=axis, keepdim=True)
+    else:
+        g = torch.where(p == 0, torch.zeros_like(g), g)  # a masked class adds nothing
+        gradient = p * (g - (g * p).sum(dim=axis, keepdim=True))
+    return gradient.to(saved.dtype)
 
 
 def logsumexp(x: Tensor, axis: int) -> Tensor:
@@ -69,9 +85,9 @@ class Row:
             return
         maximum, at = u.max(dim=-1, keepdim=True)
         # A row without a finite maximum is NaN, and so is all of its gradient.
-        broken = torch.where(maximum.isfinite(), 0.0, torch.nan)
+        broken = torch.zeros_like(maximum).masked_fill(~maximum.isfinite(), torch.nan)
         u = u + broken
-        largest = torch.arange(u.shape[-1], device=u.device) == at
+        largest = _positions(u) == at
         # At the largest class the difference is 0 for any logits. It is taken out of the graph:
         # otherwise autograd would add 1 - tail / (1 + tail) to -1 and lose the tail.
         self.below = torch.where(largest, torch.zeros_like(u), u - maximum)
@@ -114,7 +130,7 @@ def cross_entropy_with_stats(
     if kept is not None:
         zero = torch.zeros_like(lse)
         lse, entropy = torch.where(kept, lse, zero), torch.where(kept, entropy, zero)
-        argmax, hits = torch.where(kept, argmax, -1), hits & kept
+        argmax, hits = argmax.masked_fill(~kept, -1), hits & kept
     return losses.reduced(loss), lse, entropy, argmax, hits
 
 
@@ -123,7 +139,7 @@ def _rank(z: Tensor, y: Tensor) -> Tensor:
     at = z.gather(-1, y[..., None])
     larger = (z > at) | (z.isnan() & ~at.isnan())
     equal = (z == at) | (z.isnan() & at.isnan())
-    earlier = torch.arange(z.shape[-1], device=z.device) < y[..., None]
+    earlier = _positions(z) < y[..., None]
     return (larger | (equal & earlier)).sum(dim=-1)
 
 
@@ -186,7 +202,7 @@ def row_losses(loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None
         w_y = torch.ones_like(row.log_sum) if w is None else _at(w.expand_as(z), target)
         losses = w_y * (row.log_sum - _at(row.below, target))
         # A class of weight 0 costs nothing, even where it is masked.
-        losses = torch.where((w_y == 0) & row.log_sum.isfinite(), 0.0, losses)
+        losses = losses.masked_fill((w_y == 0) & row.log_sum.isfinite(), 0.0)
         if e != 0:
             uniform = torch.ones_like(z) if w is None else w.expand_as(z)
             losses = (1 - e) * losses + e / loss.classes * _expected_cost(uniform, row)
@@ -216,7 +232,7 @@ def _expected_cost(t: Tensor, row: Row) -> Tensor:
         return row.log_sum
     cost = row.log_sum[..., None] - row.below
     masked = (t == 0) & cost.isposinf()
-    return torch.where(masked, 0.0, t * torch.where(masked, 0.0, cost)).sum(dim=-1)
+    return (t * cost.masked_fill(masked, 0.0)).masked_fill(masked, 0.0).sum(dim=-1)
 
 
 def nll_loss(loss: Loss, log_probs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
@@ -224,11 +240,12 @@ def nll_loss(loss: Loss, log_probs: Tensor, target: Tensor, weight: Tensor | Non
     target = target.long()
     kept = _kept(loss, target)
     index = torch.where(kept, target, torch.zeros_like(target))
-    w = torch.ones(loss.rows, dtype=log_probs.dtype, device=log_probs.device)
+    picked = _at(log_probs, index)
+    w = torch.ones_like(picked)
     if weight is not None:
         w = _at(weight.to(log_probs.dtype).expand_as(log_probs), index)
     w = torch.where(kept, w, torch.zeros_like(w))
-    picked = torch.where(w == 0, torch.zeros_like(w), _at(log_probs, index))
+    picked = torch.where(w == 0, torch.zeros_like(w), picked)
     return reduce(loss, 0 - w * picked, w.sum())  # 0.0 for log p = 0, never -0.0
 
 
@@ -254,6 +271,14 @@ def weighted(x: Tensor, weight: Tensor | None) -> Tensor:
         return x
     zero = torch.zeros_like(x)
     return torch.where(weight == 0, zero, torch.where(weight == 0, zero, x) * weight)
+
+
+def _positions(x: Tensor) -> Tensor:
+    """0 to C - 1 along the last axis, to be broadcast against x (..., C)."""
+    if is_ordinary(x) or is_traced():
+        return torch.arange(x.shape[-1], device=x.device)
+    # Derived from x, and so of its kind: a DTensor can't be combined with an ordinary tensor.
+    return torch.ones_like(x, dtype=torch.int64).cumsum(dim=-1) - 1
 
 
 def _kept(loss: Loss, target: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from softxent.ops.options import LossOptions, with_weight
 from softxent.ops.spec import Loss
 from softxent.ops.tensors import torch_private
 from softxent.ops.tensors.dtypes import FLOATING, KIND, computed, epsilon, loss_dtype
-from softxent.ops.tensors.routing import is_traced
+from softxent.ops.tensors.routing import is_ordinary, is_traced
 from softxent.ops.types import Array
 
 __all__ = [
@@ -48,6 +48,8 @@ def beside(op: str, name: str, value: Any, reference: Tensor) -> Tensor:
         if value.is_complex():
             raise DTypeError(f"[{op}] {name} has dtype {value.dtype}: pass real numbers.")
         return value if value.device == reference.device else value.to(reference.device)
+    if torch.compiler.is_compiling():  # a list of numbers becomes a constant of the graph
+        return torch.as_tensor(value, device=reference.device)
     array, _ = receive(op, name, value)
     # torch takes no read-only, unaligned or byte-swapped memory, and no bfloat16 from NumPy.
     dtype = np.dtype(np.float32) if array.dtype.kind == "V" else array.dtype.newbyteorder("=")
@@ -170,13 +172,25 @@ def values(x: Tensor) -> Array | None:
     """The values as a NumPy view for checks, or None where there are none."""
     if is_traced() or torch_private.in_jit_trace() or x.is_meta:
         return None
-    if isinstance(x, torch_private.FakeTensor):
-        return None
+    if not is_ordinary(x):
+        return _values_of_subclass(x)
     if not torch_private.transforms_active():
         return _to_numpy(x)
     x, context = torch_private.without_transforms(x)
     with context:
         return _to_numpy(x)
+
+
+def _values_of_subclass(x: Tensor) -> Array | None:
+    """The values of a subclass of Tensor that shows them: of a DTensor those of this process."""
+    if isinstance(x, torch_private.FakeTensor):
+        return None
+    if hasattr(x, "to_local"):
+        x = x.to_local()
+    try:
+        return _to_numpy(x)
+    except (RuntimeError, TypeError):  # the tensors that it wraps are its own business
+        return None
 
 
 def _to_numpy(x: Tensor) -> Array:

@@ -69,11 +69,10 @@ def binary_cross_entropy(
     op: str, probs: Tensor, target: Any, weight: Any, *, reduction: str
 ) -> Tensor:
     """Cross-entropy of the probability of one of two classes."""
-    traced = is_traced() or torch_private.in_jit_trace()
-    intake.check_floating(op, "probs", probs)
-    loss = Loss.elementwise(op, probs.shape, reduction, remember=not traced)
     p = computed(probs)
     y = checked_probabilities(op, p, target, reduction)
+    traced = is_traced() or torch_private.in_jit_trace()
+    loss = Loss.elementwise(op, probs.shape, reduction, remember=not traced)
     zero = torch.zeros_like(p)
     positive = torch.where(y == 0, zero, y * torch.where(y == 0, zero, p).log())
     negative = torch.where(y == 1, zero, (1 - y) * torch.log1p(-torch.where(y == 1, zero, p)))
@@ -103,10 +102,9 @@ def binary_cross_entropy_with_logits(
     any_weight: bool = False,
 ) -> Tensor:
     """Softmax cross-entropy over the two logits [0, x], with the soft target [1 - y, v y]."""
-    traced = is_traced() or torch_private.in_jit_trace()
-    intake.check_floating(op, "logits", logits)
-    loss = Loss.elementwise(op, logits.shape, reduction, remember=not traced)
     y = intake.receive_binary(op, "logits", logits, target)
+    traced = is_traced() or torch_private.in_jit_trace()
+    loss = Loss.elementwise(op, logits.shape, reduction, remember=not traced)
     v = intake.element_weight(op, "pos_weight", pos_weight, logits, any_weight=any_weight)
     w = intake.element_weight(op, "weight", weight, logits, any_weight=any_weight)
     others_differentiate = torch.is_grad_enabled() and wants_gradient(y, v, w)

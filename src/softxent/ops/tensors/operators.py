@@ -13,40 +13,74 @@ import torch
 from torch import Tensor
 
 from softxent.ops import checks
-from softxent.ops.options import SCHEMA, LossOptions
+from softxent.ops.options import SCHEMA, LossOptions, with_weight
 from softxent.ops.spec import Loss
 from softxent.ops.tensors import intake, kernels
-from softxent.ops.tensors.dtypes import computed, epsilon
+from softxent.ops.tensors.dtypes import computed, epsilon, loss_dtype
 from softxent.ops.tensors.routing import is_traced, on_cpu
 
-__all__ = ["check_binary_target", "check_target", "cross_entropy", "logsumexp", "softmax"]
+__all__ = [
+    "check_binary_target",
+    "check_target",
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "logsumexp",
+    "softmax",
+]
 
 
 # --- softmax ---
 
 
 @torch.library.custom_op("softxent::softmax", mutates_args=(), device_types="cpu")
-def softmax(x: Tensor, axis: int, log: bool) -> Tensor:
+def softmax(x: Tensor, axis: int, log: bool, saves_result: bool) -> Tensor:
     """Softmax, or its logarithm."""
     return kernels.softmax(x, axis, log=log)
 
 
 @softmax.register_fake
-def _(x: Tensor, axis: int, log: bool) -> Tensor:
+def _(x: Tensor, axis: int, log: bool, saves_result: bool) -> Tensor:
     return torch.empty_like(x)
 
 
-def _save_result(ctx: Any, inputs: Any, output: Tensor) -> None:
-    _, ctx.axis, ctx.log = inputs
-    ctx.save_for_backward(output)
+@torch.library.custom_op("softxent::softmax_backward", mutates_args=(), device_types="cpu")
+def _softmax_backward(
+    upstream: Tensor, saved: Tensor, axis: int, log: bool, from_result: bool
+) -> Tensor:
+    return kernels.softmax_gradient(upstream, saved, axis, log, from_result)
+
+
+@_softmax_backward.register_fake
+def _(upstream: Tensor, saved: Tensor, axis: int, log: bool, from_result: bool) -> Tensor:
+    return torch.empty_like(saved)
+
+
+def _save_for_softmax(ctx: Any, inputs: Any, output: Tensor) -> None:
+    x, *ctx.call = inputs
+    ctx.save_for_backward(output if ctx.call[2] else x)
 
 
 def _softmax_gradient(ctx: Any, upstream: Tensor) -> Any:
-    (result,) = ctx.saved_tensors
-    return kernels.softmax_gradient(upstream, result, ctx.axis, ctx.log), None, None
+    (saved,) = ctx.saved_tensors
+    return _softmax_backward(upstream, saved, *ctx.call), None, None, None
 
 
-softmax.register_autograd(_softmax_gradient, setup_context=_save_result)
+softmax.register_autograd(_softmax_gradient, setup_context=_save_for_softmax)
+
+
+def _save_for_second(ctx: Any, inputs: Any, output: Tensor) -> None:
+    upstream, saved, *ctx.call = inputs
+    ctx.save_for_backward(upstream, saved)
+
+
+def _second_gradient(ctx: Any, outer: Tensor) -> Any:
+    grads = kernels.softmax_gradient_by_decomposition(
+        ctx.saved_tensors, ctx.call, outer, ctx.needs_input_grad[:2]
+    )
+    return *grads, None, None, None
+
+
+_softmax_backward.register_autograd(_second_gradient, setup_context=_save_for_second)
 
 
 @torch.library.custom_op("softxent::logsumexp", mutates_args=(), device_types="cpu")
@@ -67,7 +101,7 @@ def _save_input(ctx: Any, inputs: Any, output: Tensor) -> None:
 
 def _logsumexp_gradient(ctx: Any, upstream: Tensor) -> Any:
     (x,) = ctx.saved_tensors
-    return upstream.unsqueeze(ctx.axis) * softmax(x, ctx.axis, False), None
+    return upstream.unsqueeze(ctx.axis) * softmax(x, ctx.axis, False, False), None
 
 
 logsumexp.register_autograd(_logsumexp_gradient, setup_context=_save_input)
@@ -152,6 +186,19 @@ def cross_entropy(
     value, _ = _forward(logits, target, op, dtype, any_weight, axis, *options)
     result: Tensor = value
     return result
+
+
+def cross_entropy_with_grad(
+    op: str, logits: Tensor, target: Any, options: LossOptions, axis: int
+) -> tuple[Tensor, Tensor]:
+    """The reduced loss and its gradient, neither of them part of a graph."""
+    target, options = intake.all_beside(op, target, options, logits)
+    if options.weight is not None:
+        options = with_weight(options, options.weight.detach())
+    call = (op, loss_dtype(logits), False, axis, *options)
+    logits, target = logits.detach(), target.detach()
+    value, saved = _forward(logits, target, *call)
+    return value, _backward(torch.ones_like(value), saved, logits, target, *call)
 
 
 _CALL = (

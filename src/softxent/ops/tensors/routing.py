@@ -16,9 +16,14 @@ from torch import Tensor
 
 from softxent.ops.tensors import torch_private
 
-__all__ = ["is_traced", "kernels_take", "on_cpu", "wants_gradient"]
+__all__ = ["is_ordinary", "is_traced", "kernels_take", "on_cpu", "wants_gradient"]
 
 _ORDINARY = (Tensor, torch.nn.Parameter)
+
+
+def is_ordinary(x: Tensor) -> bool:
+    """Whether this is a tensor of torch's own class, no subclass."""
+    return type(x) in _ORDINARY
 
 
 def is_traced() -> bool:

@@ -17,25 +17,29 @@ from softxent.ops.types import Axes
 __all__ = ["logsumexp", "one_hot", "softmax", "top_k"]
 
 
-def softmax(op: str, x: Tensor, axis: Axes, out: Tensor | None, *, log: bool) -> Tensor:
-    """Softmax, or its logarithm, over one or several axes."""
+def softmax(
+    op: str, x: Tensor, axis: Axes, out: Tensor | None, *, log: bool, saves_result: bool = False
+) -> Tensor:
+    """Softmax, or its logarithm, over one or several axes; `kernels` explains `saves_result`."""
     intake.check_floating(op, "x", x)
     axes = spec.check_axes(op, axis, x.ndim)
     if len(axes) == 1:
-        result = _softmax(x, axes[0], log=log)
+        result = _softmax(x, axes[0], log=log, saves_result=saves_result)
     else:
         rows = _joined(x, axes)
-        result = _apart(_softmax(rows, rows.ndim - 1, log=log), x.shape, axes)
+        last = rows.ndim - 1
+        result = _softmax(rows, last, log=log, saves_result=saves_result)
+        result = _apart(result, x.shape, axes)
     return result if out is None else intake.copy_to(op, out, result, x)
 
 
-def _softmax(x: Tensor, axis: int, *, log: bool) -> Tensor:
+def _softmax(x: Tensor, axis: int, *, log: bool, saves_result: bool) -> Tensor:
     if not kernels_take(x):
         return decompositions.softmax(x, axis, log=log)
     if is_traced():
-        result: Tensor = operators.softmax(x, axis, log)
+        result: Tensor = operators.softmax(x, axis, log, saves_result)
         return result
-    return kernels.softmax(x, axis, log=log)
+    return kernels.softmax(x, axis, log=log, saves_result=saves_result)
 
 
 def logsumexp(op: str, x: Tensor, axis: Axes, keepdims: bool) -> Tensor:
@@ -97,5 +101,5 @@ def one_hot(op: str, target: Tensor, classes: int) -> Tensor:
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise DTypeError(f"[{op}] target has dtype {target.dtype}: class indices are integers.")
     intake.check_indices(op, target, classes, None)
-    zeros = torch.zeros(*target.shape, classes, dtype=torch.int64, device=target.device)
+    zeros = target.new_zeros((*target.shape, classes), dtype=torch.int64)
     return zeros.scatter(-1, target.long()[..., None], 1)

@@ -24,9 +24,7 @@ __all__ = [
     "in_jit_trace",
     "is_batched",
     "linear_by_onednn",
-    "log_softmax_backward",
     "missing",
-    "softmax_backward",
     "transforms_active",
     "without_transforms",
 ]
@@ -45,8 +43,6 @@ NAMES = {
     "autograd.forward_ad._current_level": "forward-mode derivatives are served by decomposition",
     "_C._FunctionBase.apply": "Function.apply without its search for transforms",
     "_debug_has_internal_overlap": "expanded logits can't be overwritten",
-    "_softmax_backward_data": "the gradient of softmax, with its own derivatives",
-    "_log_softmax_backward_data": "the gradient of log_softmax, with its own derivatives",
     "ops.mkldnn._linear_pointwise": "a matmul by oneDNN in float32",
 }
 
@@ -72,8 +68,6 @@ FakeTensor = torch._subclasses.fake_tensor.FakeTensor
 transforms_active = torch._C._are_functorch_transforms_active
 count_dispatch_modes = torch._C._len_torch_dispatch_stack
 has_internal_overlap = torch._debug_has_internal_overlap
-softmax_backward = torch._softmax_backward_data
-log_softmax_backward = torch._log_softmax_backward_data
 
 
 def in_forward_mode() -> bool:

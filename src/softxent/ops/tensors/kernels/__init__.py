@@ -14,7 +14,12 @@ from softxent.ops.tensors.kernels.cross_entropy import (
     gradient,
     loss_and_saved,
 )
-from softxent.ops.tensors.kernels.softmax import logsumexp, softmax, softmax_gradient
+from softxent.ops.tensors.kernels.softmax import (
+    logsumexp,
+    softmax,
+    softmax_gradient,
+    softmax_gradient_by_decomposition,
+)
 from softxent.ops.tensors.kernels.stats import cross_entropy_with_stats
 
 __all__ = [
@@ -30,4 +35,5 @@ __all__ = [
     "loss_and_saved",
     "softmax",
     "softmax_gradient",
+    "softmax_gradient_by_decomposition",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,13 @@ def cross_entropy(
     dtype: torch.dtype,
     *,
     inplace_backward: bool = False,
+    early_gradient: bool = False,
 ) -> Tensor:
-    """The reduced loss, of this dtype."""
+    """The reduced loss, of this dtype.
+
+    With `early_gradient` the forward pass computes the gradient, so that the first backward pass
+    doesn't need the logits; not with half precision and reduction="none".
+    """
     plain = weight is None and not inplace_backward and _is_plain(loss, logits, target)
     if torch.is_grad_enabled() and (
         logits.requires_grad
@@ -66,9 +72,10 @@ def cross_entropy(
         or (weight is not None and weight.requires_grad)
     ):
         function: type[torch.autograd.Function] = _CrossEntropy
-        arguments: tuple[Any, ...] = (logits, target, weight, loss, dtype, inplace_backward)
+        arguments: tuple[Any, ...] = (logits, target, weight, loss, dtype)
+        arguments = (*arguments, inplace_backward, early_gradient)
         if plain:
-            function, arguments = _PlainCrossEntropy, (logits, target, loss, dtype)
+            function, arguments = _PlainCrossEntropy, (logits, target, loss, dtype, early_gradient)
         result: Tensor = torch_private.apply_function(function, *arguments)
         return result
     if plain:
@@ -117,16 +124,34 @@ class _CrossEntropy(torch.autograd.Function):
         loss: Loss,
         dtype: torch.dtype,
         inplace_backward: bool,
+        early_gradient: bool,
     ) -> Tensor:
-        value, saved = loss_and_saved(loss, logits, target, weight, dtype)
+        grad = empty_like(logits.detach()) if early_gradient else None
+        value, saved = loss_and_saved(loss, logits, target, weight, dtype, grad)
         ctx.save_for_backward(logits, target, weight)
         ctx.loss, ctx.saved, ctx.inplace_backward = loss, saved, inplace_backward
+        ctx.early_gradient = grad
         return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
+        grad, ctx.early_gradient = ctx.early_gradient, None
+        if ctx.needs_input_grad[:3] == (True, False, False):
+            early = _times_upstream(grad, upstream)
+            if early is not None:
+                return early, *[None] * 6
         logits, target, weight = ctx.saved_tensors
-        return *gradients(ctx, logits, target, weight, upstream), None, None, None
+        return *gradients(ctx, logits, target, weight, upstream), *[None] * 4
+
+
+def _times_upstream(early_gradient: Tensor | None, upstream: Tensor) -> Tensor | None:
+    """The gradient that the forward pass computed, times the upstream gradient, where that does."""
+    if early_gradient is None or torch.is_grad_enabled() or torch_private.is_batched(upstream):
+        return None
+    scale = upstream.item()
+    if scale == 1:
+        return early_gradient
+    return early_gradient.mul_(scale) if math.isfinite(scale) else None
 
 
 def gradients(
@@ -154,13 +179,22 @@ def gradients(
 
 
 def loss_and_saved(
-    loss: Loss, logits: Tensor, target: Tensor, weight: Tensor | None, dtype: torch.dtype
+    loss: Loss,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    dtype: torch.dtype,
+    grad: Tensor | None = None,
 ) -> tuple[Tensor, Array]:
-    """The reduced loss, and the saved statistics (rows, 2) from which the gradient is computed."""
+    """The reduced loss, and the saved statistics (rows, 2) from which the gradient is computed.
+
+    With `grad` the gradient is written there.
+    """
     losses = _row_losses(loss)
     saved = np.empty((size_of(loss.rows), 2), np.float64)
     arguments = arguments_of(loss, logits, target, weight)
-    total = run(loss, target, arguments, {"loss": losses, "saved": saved})
+    buffers = {"loss": losses, "saved": saved, "grad": None if grad is None else as_array(grad)}
+    total = run(loss, target, arguments, buffers)
     return reduce_kernel_losses(loss, losses, *total, dtype), saved
 
 
@@ -279,31 +313,43 @@ class _PlainCrossEntropy(torch.autograd.Function):
 
     For a small batch one call of the kernel computes loss and gradient. The upstream gradient is
     nearly always 1, and then backward returns that gradient. For another upstream gradient, and in
-    a second backward pass, the gradient is computed again, so its bits are the same either way.
+    a second backward pass, the gradient is computed again, so its bits are the same either way; but
+    an early gradient is multiplied.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, loss: Loss, dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        loss: Loss,
+        dtype: torch.dtype,
+        early_gradient: bool,
+    ) -> Tensor:
         grad = saved = None
-        if logits.numel() <= SMALL:
+        if early_gradient or logits.numel() <= SMALL:
             grad = torch.empty_like(logits)
         else:
             saved = torch.empty(2 * target.numel(), dtype=torch.float64)
         value = _run_plain(loss, logits, target, grad, saved)
         ctx.save_for_backward(logits, target)
-        ctx.loss, ctx.grad, ctx.saved = loss, grad, saved
+        ctx.loss, ctx.grad, ctx.saved, ctx.early_gradient = loss, grad, saved, early_gradient
         return to_scalar(value, dtype)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
+        grad, ctx.grad = ctx.grad, None
+        if ctx.early_gradient:
+            early = _times_upstream(grad, upstream)
+            if early is not None:
+                return early, None, None, None, None
         logits, target = ctx.saved_tensors
         if torch.is_grad_enabled() or torch_private.is_batched(upstream):
             wanted = (True, False, False)
             grads = gradients_by_decomposition(ctx.loss, logits, target, None, upstream, wanted)
-            return grads[0], None, None, None
-        grad, ctx.grad = ctx.grad, None
+            return grads[0], None, None, None, None
         scale = upstream.item()
         if grad is None or scale != 1:
             grad = empty_like(logits)
             _run_plain(ctx.loss, logits, target, grad, ctx.saved, scale)
-        return grad, None, None, None
+        return grad, None, None, None, None
