@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -139,6 +140,100 @@ def test_modules(info: Any, dtype: torch.dtype) -> None:
             torch.testing.assert_close(got, want, equal_nan=True)
         count += 1
     assert count >= 1
+
+
+# Everything of torch that concerns these functions, by the name under which programs call it.
+PATCHED_OPS: list[Any] = [
+    pytest.param(op, dtype, id=f"{op.name}-{op.variant_test_name}-{dtype}")
+    for op in op_db
+    if re.search(
+        r"soft(max|min|_margin)|logsumexp|cross_entropy|nll|kl_div|multilabel|multi_margin", op.name
+    )
+    for dtype in sorted(op.supported_dtypes("cpu"), key=str)
+]
+PATCHED_MODULES: list[Any] = [
+    pytest.param(info, dtype, id=f"{info.module_cls.__name__}-{dtype}")
+    for info in module_db
+    if re.search(
+        r"Softm|NLL|CrossEntropy|BCE|KLDiv|SoftMargin|MultiMargin", info.module_cls.__name__
+    )
+    for dtype in sorted(set(info.dtypes) | {torch.bfloat16}, key=str)
+]
+
+
+def as_programs_call_it(op: Any) -> Any:
+    """An OpInfo's function; one of torch.nn.functional as it is at the time of the call."""
+    name = op.name.rpartition(".")[2]
+    theirs = getattr(torch.nn.functional, name, None)
+    if theirs is None or not (op.name.startswith("nn.") or name.endswith("softmax")):
+        return op.op
+    return lambda *arguments, **keywords: getattr(torch.nn.functional, name)(*arguments, **keywords)
+
+
+def outcome(call: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    """The value and its gradients, or the error."""
+    try:
+        value = call(*arguments, **keywords)
+    except Exception as error:
+        return error
+    inputs = leaves(arguments, keywords)
+    if not isinstance(value, torch.Tensor) or not value.requires_grad or not inputs:
+        return value, []
+    upstream = torch.linspace(0.5, 1, value.numel()).reshape(value.shape).to(value.dtype)
+    return value, torch.autograd.grad(value, inputs, upstream, allow_unused=True)
+
+
+def check_patched(call: Any, arguments: list[Any], keywords: dict[str, Any]) -> None:
+    """With the patch what torch alone does: a value like it, or an error of its class."""
+    want = outcome(call, arguments, keywords)
+    with nn.patch(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what only softxent refuses
+        got = outcome(call, arguments, keywords)
+    if isinstance(want, Exception):
+        taken = "expected scalar type" in str(want) and not isinstance(got, Exception)
+        assert taken or isinstance(got, type(want)), got  # more dtypes than torch's
+        return
+    assert not isinstance(got, Exception), got
+    assert type(got[0]) is type(want[0])
+    for a, b in zip((got[0], *got[1]), (want[0], *want[1]), strict=True):
+        if a is None or b is None:
+            assert a is None
+        elif isinstance(b, torch.Tensor):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            few = 16 * torch.finfo(b.dtype).eps if b.dtype in HALF else None
+            torch.testing.assert_close(a, b, rtol=few, atol=few, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's own functions
+@pytest.mark.parametrize(("op", "dtype"), PATCHED_OPS)
+def test_functions_under_patch(op: Any, dtype: torch.dtype) -> None:
+    call = as_programs_call_it(op)
+    for kind in (op.sample_inputs, op.reference_inputs):
+        for sample in kind("cpu", dtype, requires_grad=dtype.is_floating_point):
+            check_patched(call, [sample.input, *sample.args], sample.kwargs)
+    if op.error_inputs_func is not None:
+        for error in op.error_inputs("cpu"):
+            sample = error.sample_input
+            check_patched(call, [sample.input, *sample.args], sample.kwargs)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("info", "dtype"), PATCHED_MODULES)
+def test_modules_under_patch(info: Any, dtype: torch.dtype) -> None:
+    for sample in module_samples(info, dtype):
+        made, forward = sample.constructor_input, sample.forward_input
+        module = info.module_cls(*made.args, **made.kwargs).to(dtype)
+        check_patched(module, list(forward.args), forward.kwargs)
+    if info.module_error_inputs_func is None:
+        return
+    for sample in info.module_error_inputs_func(info, "cpu", dtype, False, training=True):
+        made = sample.module_error_input.constructor_input
+        forward = sample.module_error_input.forward_input
+        try:
+            module = info.module_cls(*made.args, **made.kwargs)
+        except (RuntimeError, ValueError):  # an error of torch's constructor
+            continue
+        check_patched(module, list(forward.args), forward.kwargs)
 
 
 # torch refuses class weights of another floating dtype, softxent takes them. It takes integers as

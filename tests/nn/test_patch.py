@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import pickle
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +14,10 @@ import torch
 import torch.nn.functional as F
 
 from softxent import nn
-from softxent.errors import TargetError
+from softxent.errors import ShapeError, SoftxentError, TargetError
 from softxent.nn import functional, functions
 
-NAMES = [name for name in functional.__all__ if hasattr(F, name) and "linear" not in name]
+NAMES = [name for name in functional.__all__ if hasattr(F, name)]
 TORCHS = {name: getattr(F, name) for name in NAMES}
 SURE = torch.tensor([[20.0, 0.0]])  # torch's loss is 0, softxent's 2.06e-9
 
@@ -86,9 +88,12 @@ def test_every_function_is_ours() -> None:
         for name in ("cross_entropy", "nll_loss"):
             with pytest.raises(TargetError):
                 getattr(F, name)(x, y)
-        for name in ("binary_cross_entropy", "binary_cross_entropy_with_logits"):
-            with pytest.raises(TargetError):
-                getattr(F, name)(q, q + 1)
+        with pytest.raises(TargetError):
+            F.binary_cross_entropy(q, q + 1)
+        name = "binary_cross_entropy_with_logits"  # torch computes it with any numbers
+        with pytest.warns(UserWarning, match=r"^\[binary.*\] target.* torch computes it never"):
+            loss = getattr(F, name)(q, q + 1)
+        assert torch.equal(loss, TORCHS[name](q, q + 1))
         for name in ("softmax", "log_softmax"):
             assert torch.equal(getattr(F, name)(x, 1), getattr(functional, name)(x, 1))
 
@@ -113,6 +118,161 @@ def test_the_rest_goes_to_torch() -> None:
         assert losses == 0
         meta = F.cross_entropy(SURE.to("meta"), torch.tensor([0], device="meta"))
         assert meta.is_meta
+
+
+REFUSED: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
+    "a label out of range": (TargetError, (torch.zeros(2, 3), torch.tensor([0, 3])), {}),
+    "rows that don't fit": (ShapeError, (torch.zeros(2, 3), torch.tensor([0, 1, 2])), {}),
+    "labels of floats": (SoftxentError, (torch.zeros(2, 3), torch.tensor([0.0, 1.0])), {}),
+    "weights that don't fit": (
+        ShapeError,
+        (torch.zeros(2, 3), torch.tensor([0, 1]), torch.ones(2)),
+        {},
+    ),
+    "an unknown reduction": (
+        SoftxentError,
+        (torch.zeros(2, 3), torch.tensor([0, 1])),
+        {"reduction": "avg"},
+    ),
+    "smoothing above 1": (
+        SoftxentError,
+        (torch.zeros(2, 3), torch.tensor([0, 1])),
+        {"label_smoothing": 2.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_errors_are_torchs_as_well(name: str) -> None:
+    """Of softxent's class and of torch's; always a RuntimeError; with softxent's message."""
+    kind, arguments, keywords = REFUSED[name]
+    with pytest.raises(Exception) as torchs:  # noqa: PT011  (any)
+        F.cross_entropy(*arguments, **keywords)
+    with nn.patch(), pytest.raises(kind, match=r"^\[cross_entropy\] ") as ours:
+        F.cross_entropy(*arguments, **keywords)
+    assert isinstance(ours.value, type(torchs.value))
+    assert isinstance(ours.value, RuntimeError)
+    again = pickle.loads(pickle.dumps(ours.value))  # as a worker process sends it
+    assert isinstance(again, kind)
+    assert str(again) == str(ours.value)
+
+
+def test_what_torch_computes_is_computed() -> None:
+    """With a warning; also where warnings are errors."""
+    q = torch.tensor([[-1e-3, 1.001], [0.5, 0.5]])
+    z = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    want = F.cross_entropy(z, q)
+    with nn.patch():
+        with pytest.warns(UserWarning, match=r"^\[cross_entropy\] target.* torch computes it"):
+            assert torch.equal(F.cross_entropy(z, q), want)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert torch.equal(F.cross_entropy(z, q), want)
+
+
+def leaf_and_copy(dtype: torch.dtype, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    z = (3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))).to(dtype)
+    return z.requires_grad_(), z.detach().double().requires_grad_()
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "sum": {"reduction": "sum"},
+    "none": {"reduction": "none"},
+    "weights": {"weight": True},
+    "smoothing": {"label_smoothing": 0.1},
+    "soft targets": {"soft": True},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(6, 5), (40, 300), (4, 7, 3)])
+@pytest.mark.parametrize("case", CHANGED)
+def test_logits_may_change_before_the_backward_pass(
+    case: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    leaf, copy = leaf_and_copy(dtype, shape)
+    options = dict(CHANGED[case])
+    if options.pop("soft", False):
+        target = torch.rand(shape).to(dtype)
+    else:
+        target = torch.randint(shape[1], (shape[0], *shape[2:]))
+    if options.pop("weight", False):
+        options["weight"] = torch.rand(shape[1]).to(dtype)
+    wide = {k: v.double() if k == "weight" else v for k, v in options.items()}
+    soft = target.double() if target.is_floating_point() else target
+    want = F.cross_entropy(copy, soft, **wide)
+    (3 * want.sum()).backward()
+    with nn.patch():
+        logits = leaf * 1
+        loss = F.cross_entropy(logits, target, **options)
+        logits.zero_()
+        (3 * loss.sum()).backward()
+    assert leaf.grad is not None
+    assert copy.grad is not None
+    few = 4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(leaf.grad.double(), copy.grad, rtol=2 * few, atol=few)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_arguments_of_softmax_may_change(name: str) -> None:
+    leaf, copy = leaf_and_copy(torch.float32, (40, 300))
+    upstream = torch.rand(40, 300)
+    getattr(F, name)(copy, 1).backward(upstream.double())
+    with nn.patch():
+        logits = leaf * 1
+        result = getattr(F, name)(logits, 1)
+        logits.zero_()
+        result.backward(upstream)
+    assert leaf.grad is not None
+    torch.testing.assert_close(leaf.grad.double(), copy.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_a_second_backward_pass() -> None:
+    """From logits that haven't changed; and derivatives of the gradient."""
+    leaf, copy = leaf_and_copy(torch.float32, (40, 300))
+    y = torch.randint(300, (40,))
+    want = torch.autograd.grad(F.cross_entropy(copy, y), copy, create_graph=True)[0]
+    (second,) = torch.autograd.grad(want.square().sum(), copy)
+    with nn.patch():
+        loss = F.cross_entropy(leaf, y)
+        first = torch.autograd.grad(loss, leaf, retain_graph=True)[0].clone()
+        graph = torch.autograd.grad(loss, leaf, create_graph=True)[0]
+        torch.testing.assert_close(first, graph)
+        (got,) = torch.autograd.grad(graph.square().sum(), leaf)
+    torch.testing.assert_close(first.double(), want, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(got.double(), second, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.skipif(not hasattr(F, "linear_cross_entropy"), reason="an older torch")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_linear_head(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, w = (torch.randn(n, 8, generator=generator).to(dtype).requires_grad_() for n in (6, 5))
+    y = torch.tensor([0, 4, 2, -100, 1, 3])
+    want = F.linear_cross_entropy(x, w, y, label_smoothing=0.1)
+    wanted = torch.autograd.grad(want, (x, w))
+    calls = []
+    ours = functional.linear_cross_entropy
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        return ours(*arguments, **options)
+
+    functional.linear_cross_entropy = counted
+    try:
+        with nn.patch():
+            got = F.linear_cross_entropy(x, w, y, label_smoothing=0.1)
+            image = torch.randn(5, 2, 8).to(dtype)  # a loss of several dimensions is torch's
+            apart = F.linear_cross_entropy(x.detach(), image, torch.zeros(6, 2).long())
+    finally:
+        functional.linear_cross_entropy = ours
+    assert calls == [1]
+    assert apart.isfinite()
+    assert got.dtype == want.dtype
+    few = 8 * torch.finfo(dtype).eps
+    for a, b in zip((got, *torch.autograd.grad(got, (x, w))), (want, *wanted), strict=True):
+        torch.testing.assert_close(a, b, rtol=few, atol=few)
 
 
 def test_keywords_and_positions_are_torchs() -> None:
@@ -183,13 +343,13 @@ def test_gpt2_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
     want = losses()
     calls = []
-    ours = functions.cross_entropy
+    ours = functions.cross_entropy_with_options
 
     def counted(*args: Any, **options: Any) -> Any:
         calls.append(1)
         return ours(*args, **options)
 
-    monkeypatch.setattr(functions, "cross_entropy", counted)
+    monkeypatch.setattr(functions, "cross_entropy_with_options", counted)
     with nn.patch():
         got = losses()
     assert len(calls) == 8

@@ -55,6 +55,16 @@ def __dir__() -> list[str]:
     return sorted({*__all__, *theirs})
 
 
-# The public path, for tracebacks, documentation and `softxent.doctor.watch`.
+def _adopt(name: str) -> None:
+    """Give a function its public path, and torch.jit.script what it compiles in its place."""
+    function = globals()[name]
+    function.__module__ = __name__  # for tracebacks, documentation and `softxent.doctor.watch`
+    theirs = getattr(torch.nn.functional, name, None)
+    if theirs is not None and name != "linear_cross_entropy":
+        function.__prepare_scriptable__ = lambda: theirs
+    else:
+        function.__script_unsupported = f"[{name}] it can't be compiled: use torch.compile."
+
+
 for _name in __all__:
-    globals()[_name].__module__ = __name__
+    _adopt(_name)

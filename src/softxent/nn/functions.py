@@ -61,7 +61,7 @@ def softmax(
 
     See Also: `softxent.softmax`, `torch.nn.functional.softmax`.
     """
-    return _softmax("softmax", input, dim, _stacklevel, dtype)
+    return any_softmax("softmax", input, dim, _stacklevel, dtype)
 
 
 def log_softmax(
@@ -91,25 +91,33 @@ def log_softmax(
 
     See Also: `softxent.log_softmax`, `torch.nn.functional.log_softmax`.
     """
-    return _softmax("log_softmax", input, dim, _stacklevel, dtype)
+    return any_softmax("log_softmax", input, dim, _stacklevel, dtype)
 
 
-def _softmax(
-    op: str, input: Tensor, dim: int | None, stacklevel: int, dtype: torch.dtype | None
+def any_softmax(
+    op: str,
+    input: Tensor,
+    dim: int | None,
+    stacklevel: int,
+    dtype: torch.dtype | None,
+    *,
+    saves_result: bool = False,
 ) -> Tensor:
+    """Softmax or log_softmax; `saves_result` as in `softxent.ops.tensors.kernels`."""
     tensors.check_tensors(op, input=input)
     if dim is None:
         dim = 0 if input.ndim in (0, 1, 3) else 1
-        warnings.warn(
+        _warn(
             f"[{op}] without dim the classes are taken to be on axis {dim}, as in torch: "
             f"pass dim={dim}.",
-            stacklevel=stacklevel,
+            stacklevel + 1,
         )
     if dtype is not None:
         input = input.to(dtype)
+    log = op != "softmax"
     if input.ndim == 0:  # one class
-        return tensors.softmax(op, input.reshape(1), dim, None, log=op != "softmax").reshape(())
-    return tensors.softmax(op, input, dim, None, log=op != "softmax")
+        return tensors.softmax(op, input.reshape(1), dim, None, log=log).reshape(())
+    return tensors.softmax(op, input, dim, None, log=log, saves_result=saves_result)
 
 
 def cross_entropy(
@@ -164,7 +172,7 @@ def cross_entropy(
     `torch.nn.functional.cross_entropy`.
     """
     if size_average is not None or reduce is not None:
-        reduction = _legacy(size_average, reduce)
+        reduction = legacy_reduction(size_average, reduce)
     options = LossOptions(
         weight=weight,
         ignore_index=ignore_index,
@@ -186,10 +194,15 @@ def cross_entropy_with_options(
     *,
     axis: int | None = None,
     inplace_backward: bool = False,
+    logits_may_change: bool = False,
 ) -> Tensor:
-    """`cross_entropy` with its options as a record, as modules hold them."""
+    """`cross_entropy` with its options as a record, as modules hold them.
+
+    With `logits_may_change` the program may change the logits in place before the backward pass.
+    """
     tensors.check_tensors("cross_entropy", input=input, target=target, weight=options.weight)
-    soft_target = target.is_floating_point() and target.shape == input.shape
+    nested = input.is_nested or target.is_nested  # without a shape
+    soft_target = target.is_floating_point() and not nested and target.shape == input.shape
     if soft_target and options.ignore_index is not None and options.ignore_index >= 0:
         raise OptionError(
             f"[cross_entropy] ignore_index is {options.ignore_index}, but the target holds class "
@@ -204,6 +217,7 @@ def cross_entropy_with_options(
         _class_axis(input) if axis is None else axis,
         dtype=dtype,
         inplace_backward=inplace_backward,
+        logits_may_change=logits_may_change,
         any_weight=True,
     )
 
@@ -310,7 +324,7 @@ def nll_loss(
     See Also: `softxent.nll_loss`, `cross_entropy` (which takes logits).
     """
     if size_average is not None or reduce is not None:
-        reduction = _legacy(size_average, reduce)
+        reduction = legacy_reduction(size_average, reduce)
     tensors.check_tensors("nll_loss", input=input, target=target, weight=weight)
     options = LossOptions(weight=weight, ignore_index=ignore_index, reduction=reduction)
     index = tensors.checked_indices("nll_loss", input, target, options, _class_axis(input))
@@ -360,7 +374,7 @@ def binary_cross_entropy(
     for confident predictions.
     """
     if size_average is not None or reduce is not None:
-        reduction = _legacy(size_average, reduce)
+        reduction = legacy_reduction(size_average, reduce)
     op = "binary_cross_entropy"
     tensors.check_tensors(op, input=input, target=target, weight=weight)
     target = tensors.checked_probabilities(op, input, target, reduction)
@@ -407,7 +421,7 @@ def binary_cross_entropy_with_logits(
     `torch.nn.functional.binary_cross_entropy_with_logits`.
     """
     if size_average is not None or reduce is not None:
-        reduction = _legacy(size_average, reduce)
+        reduction = legacy_reduction(size_average, reduce)
     op = "binary_cross_entropy_with_logits"
     tensors.check_tensors(op, input=input, target=target, weight=weight, pos_weight=pos_weight)
     loss = tensors.binary_cross_entropy_with_logits(
@@ -437,11 +451,14 @@ def _dtype_in_autocast(dtype: torch.dtype, input: Tensor) -> torch.dtype:
     return dtype
 
 
-def _legacy(size_average: bool | None, reduce: bool | None) -> Reduction:
+def legacy_reduction(size_average: bool | None, reduce: bool | None) -> Reduction:
     """The `reduction` that torch's two deprecated arguments, each True by default, stand for."""
     total: Reduction = "sum" if size_average is False else "mean"
     reduction: Reduction = "none" if reduce is False else total
-    warnings.warn(
-        f"size_average and reduce are deprecated: pass reduction={reduction!r}.", stacklevel=3
-    )
+    _warn(f"size_average and reduce are deprecated: pass reduction={reduction!r}.", 4)
     return reduction
+
+
+def _warn(message: str, stacklevel: int) -> None:
+    if not torch.compiler.is_compiling():  # no graph can hold a warning
+        warnings.warn(message, stacklevel=stacklevel)

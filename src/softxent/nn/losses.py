@@ -1,11 +1,12 @@
 """torch.nn's modules for softmax and its losses, computed by `softxent.nn.functions`.
 
 Each is a subclass of torch's own: it has the same arguments, attributes, buffers and repr, and
-`isinstance` checks for torch's class succeed.
+`isinstance` checks for torch's class succeed. torch.jit.script compiles torch's own function.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -27,6 +28,8 @@ __all__ = [
     "Softmax",
 ]
 
+_is_scripting: Callable[[], bool] = torch.jit.is_scripting  # type: ignore[attr-defined]
+
 
 class Softmax(nn.Softmax):
     """As `torch.nn.Softmax`.
@@ -45,6 +48,8 @@ class Softmax(nn.Softmax):
 
     def forward(self, input: Tensor) -> Tensor:
         """Probabilities of logits."""
+        if _is_scripting():
+            return nn.functional.softmax(input, self.dim, _stacklevel=5)
         return F.softmax(input, self.dim, _stacklevel=5)
 
 
@@ -65,6 +70,8 @@ class LogSoftmax(nn.LogSoftmax):
 
     def forward(self, input: Tensor) -> Tensor:
         """Log-probabilities of logits."""
+        if _is_scripting():
+            return nn.functional.log_softmax(input, self.dim, _stacklevel=5)
         return F.log_softmax(input, self.dim, _stacklevel=5)
 
 
@@ -109,8 +116,27 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         self.temperature = temperature
         self.inplace_backward = inplace_backward
 
+    def __prepare_scriptable__(self) -> CrossEntropyLoss:
+        theirs = (self.axis, self.z_loss, self.softcap, self.temperature) == (None, 0.0, None, 1.0)
+        if theirs and not self.inplace_backward:
+            return self
+        raise OptionError(
+            "[CrossEntropyLoss] torch.jit.script compiles torch's own loss, which has no axis, "
+            "z_loss, softcap, temperature and inplace_backward: use torch.compile, or script a "
+            "module without them."
+        )
+
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of logits against class indices or class probabilities."""
+        if _is_scripting():
+            return nn.functional.cross_entropy(
+                input,
+                target,
+                weight=self.weight,
+                ignore_index=self.ignore_index,
+                reduction=self.reduction,
+                label_smoothing=self.label_smoothing,
+            )
         return F.cross_entropy_with_options(
             input,
             target,
@@ -137,6 +163,14 @@ class NLLLoss(nn.NLLLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of log-probabilities against class indices."""
+        if _is_scripting():
+            return nn.functional.nll_loss(
+                input,
+                target,
+                weight=self.weight,
+                ignore_index=self.ignore_index,
+                reduction=self.reduction,
+            )
         return F.nll_loss(
             input,
             target,
@@ -163,6 +197,10 @@ class BCELoss(nn.BCELoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of probabilities against targets in [0, 1]."""
+        if _is_scripting():
+            return nn.functional.binary_cross_entropy(
+                input, target, weight=self.weight, reduction=self.reduction
+            )
         return F.binary_cross_entropy(
             input, target, self.weight, reduction=cast(Reduction, self.reduction)
         )
@@ -186,6 +224,14 @@ class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of logits against targets in [0, 1]."""
+        if _is_scripting():
+            return nn.functional.binary_cross_entropy_with_logits(
+                input,
+                target,
+                self.weight,
+                pos_weight=self.pos_weight,
+                reduction=self.reduction,
+            )
         return F.binary_cross_entropy_with_logits(
             input,
             target,
@@ -272,6 +318,12 @@ class LinearCrossEntropyLoss(_Base):
         self.max_bytes = max_bytes
         self.skip_below = skip_below
         self.logits_dtype = logits_dtype
+
+    def __prepare_scriptable__(self) -> LinearCrossEntropyLoss:
+        raise OptionError(
+            "[LinearCrossEntropyLoss] torch.jit.script can't compile it: use torch.compile, or "
+            "script the layer alone and compute its loss outside."
+        )
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of features against class indices or class probabilities."""
