@@ -77,9 +77,7 @@ def _softmax_gradient(
     result = empty_like(saved.detach())
     arrays = (as_array(x) for x in (saved, upstream, result))
     threads = most_threads(saved)
-    _native.softmax_gradient(
-        *arrays, axis=axis, log=log, from_result=from_result, threads=threads
-    )
+    _native.softmax_gradient(*arrays, axis=axis, log=log, from_result=from_result, threads=threads)
     return result
 
 
