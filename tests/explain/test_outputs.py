@@ -169,7 +169,7 @@ def test_a_batch_unfolds_into_its_rows() -> None:
 
 def test_a_fragment_is_no_whole_page() -> None:
     html = explain(NOTE, 2)._repr_html_()
-    assert html.startswith('<div class="softxent"><style>')
+    assert html.startswith('<div class="softxent explain"><style>')
     assert "<body" not in html
     assert "<html" not in html
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from softxent.doctor.finding import SEVERITIES, Finding, Severity
+from softxent.doctor.html import write_html
 from softxent.doctor.text import write_text
 
 __all__ = ["Diagnosis"]
@@ -85,3 +86,7 @@ class Diagnosis:
 
     def __str__(self) -> str:
         return self.text()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return write_html(self.subject, self.findings, len(self.checked), self.not_checked)

@@ -26,6 +26,9 @@ in one line of code, and what was not checked.
 run of `softxent train`. Its exit code is that of linters: 0 if there is nothing worse than a
 warning, 1 if an error was found, 2 if the log can't be read.
 
+A notebook shows a diagnosis, and a `watch` with what it has found so far, as the last line of a
+cell; no script runs and nothing is fetched.
+
 Rules are selected by name: `doctor.check(logits, target, ignore=["weighted-mean"])`, likewise
 `select=` and the other functions; `softxent doctor LOG --select impossible-loss,loss-floor` and
 `--ignore`. `softxent doctor --rules` lists all rules.

@@ -9,7 +9,7 @@ from softxent.render.numbers import plural
 from softxent.render.terminal import paint
 from softxent.render.text import wrap
 
-__all__ = ["write_text"]
+__all__ = ["counts", "write_text"]
 
 _INDENT = "  "
 
@@ -31,7 +31,7 @@ def write_text(
         not_checked: what could not be judged: one sentence each.
         colour: whether to paint the severities.
     """
-    lines = wrap(f"{_counts(findings, rules)}: {subject}")
+    lines = wrap(f"{counts(findings, rules)}: {subject}")
     for finding in findings:
         lines += ["", *_finding(finding, colour)]
     if not_checked:
@@ -41,14 +41,15 @@ def write_text(
     return "\n".join(lines)
 
 
-def _counts(findings: Sequence[Finding], rules: int) -> str:
+def counts(findings: Sequence[Finding], rules: int) -> str:
+    """How many findings of each severity there are."""
     if not findings:
         return f"Nothing found by {plural(rules, 'rule')}"
-    counts = {
+    amounts = {
         severity: sum(finding.severity == severity for finding in findings)
         for severity in reversed(SEVERITIES)
     }
-    return ", ".join(plural(count, severity) for severity, count in counts.items() if count)
+    return ", ".join(plural(count, severity) for severity, count in amounts.items() if count)
 
 
 def _finding(finding: Finding, colour: bool) -> Iterator[str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from softxent.explain.steps import Block, Column, Detail, Document, Formula, Step, Table
-from softxent.render.markup import Child, Element, el, name, to_html
-from softxent.render.page import page, stylesheet
+from softxent.render.markup import Child, Element, el, name
+from softxent.render.page import fragment, page, stylesheet
 from softxent.render.tables import table
 
 __all__ = ["write_fragment", "write_page"]
@@ -26,25 +26,27 @@ def write_page(document: Document, details: Iterable[Detail], caption: str) -> s
     return page(
         document.title,
         stylesheet(_STYLE),
-        el("main", _article(document, details, caption), class_="softxent"),
+        el("main", _article(document, details, caption), class_="softxent explain"),
         el("footer", el("p", "Made by softxent.")),
     )
 
 
 def write_fragment(document: Document, details: Iterable[Detail]) -> str:
-    """A fragment of a page, with its style; it takes its colours from the page around it."""
-    style = el("style", _STYLE.read_text(encoding="utf-8"))
-    return to_html(el("div", style, _article(document, details, ""), class_="softxent"))
+    """The output of a notebook's cell."""
+    return fragment(_content(document, details), kind="explain", extensions=[_STYLE])
 
 
 def _article(document: Document, details: Iterable[Detail], caption: str) -> Element:
-    return el(
-        "article",
-        el("p", caption, class_="caption") if caption else None,
+    above = el("p", caption, class_="caption") if caption else None
+    return el("article", above, _content(document, details))
+
+
+def _content(document: Document, details: Iterable[Detail]) -> list[Element]:
+    return [
         el("h1", document.title),
         _steps(document),
-        (el("details", el("summary", one.summary), _steps(one.document)) for one in details),
-    )
+        *(el("details", el("summary", one.summary), _steps(one.document)) for one in details),
+    ]
 
 
 def _steps(document: Document) -> Element:

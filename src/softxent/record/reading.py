@@ -10,6 +10,7 @@ import numpy as np
 
 from softxent.errors import RunError
 from softxent.record.digest import digest
+from softxent.record.html import write_html
 from softxent.record.schema import (
     FORMAT_VERSION,
     Epoch,
@@ -70,6 +71,10 @@ class Record:
     def test_target(self) -> np.ndarray:
         """(rows,) int64 class indices."""
         return np.array(self.test.target, dtype=np.int64)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return write_html(self.run, self.epochs)
 
 
 def read_run(path: Path) -> Run:

@@ -5,7 +5,8 @@
     terminal   colours, and whether a stream shows them
     markup     HTML elements whose text and attributes are escaped by construction
     tables     HTML tables with headers
-    page       a whole page that fetches and runs nothing, and the base stylesheet (base.css)
+    page       a whole page (base.css), or a notebook's output (notebook.css), that fetches and runs
+               nothing
 
 Nothing here knows what is shown.
 """

@@ -1,14 +1,15 @@
-"""A whole HTML page that fetches nothing and runs nothing, and the stylesheet that pages share."""
+"""A whole HTML page, or the output of a notebook's cell, that fetches and runs nothing."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from softxent.render.markup import Child, el, to_html
 
-__all__ = ["page", "stylesheet"]
+__all__ = ["fragment", "page", "stylesheet"]
 
 
 def stylesheet(*extensions: Path) -> str:
@@ -50,3 +51,22 @@ def page(title: str, style: str, *content: Child) -> str:
     )
     html = el("html", head, el("body", *content), lang="en")
     return "<!DOCTYPE html>\n" + to_html(html) + "\n"
+
+
+def fragment(*content: Child, kind: str, extensions: Iterable[Path] = ()) -> str:
+    """The output of a notebook's cell: content with its style, in the colours around it.
+
+    Every rule of the style applies below the class `softxent` alone. JupyterLab leaves the headings
+    out of its table of contents, which is that of the notebook's text.
+
+    Args:
+        content: what the cell shows.
+        kind: a second class, for the extensions: the style of one output reaches all others.
+        extensions: the CSS files that extend notebook.css.
+    """
+    sheets = [Path(__file__).with_name("notebook.css"), *extensions]
+    style = "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
+    whole = el("div", el("style", style), el("article", *content), class_=f"softxent {kind}")
+    for heading in (one for one in whole.iter() if one.tag in ("h1", "h2")):
+        heading.set("class", " ".join([*heading.get("class", "").split(), "jp-toc-ignore"]))
+    return to_html(whole)

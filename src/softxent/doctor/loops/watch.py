@@ -284,6 +284,10 @@ class Watch:
         subject = f"{self.steps} watched steps" if self.steps else "no step"
         return Diagnosis.of(subject, findings, checked, self._not_checked())
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what has been found so far."""
+        return self.diagnosis._repr_html_()
+
     def _not_checked(self) -> list[str]:
         """What could not be observed."""
         name, known = name_of(self._loss), self._known
