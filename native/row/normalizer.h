@@ -58,8 +58,8 @@ struct Normalizer {
   template <class S>
   void apply(const T* e, S* out, int64_t n, StreamWriter<Bits<S>>* stream_or_null,
              int64_t special = -1, T value = 0) const {
-    // lo may be nearly as large as hi: a rescaled chunk has a factor 2^n (1 + p). Half types use high
-    // alone.
+    // lo may be nearly as large as hi: a rescaled chunk has a factor 2^n (1 + p). Half types use
+    // high alone.
     const T high = hi == hi ? static_cast<T>(hi + lo) : static_cast<T>(NAN);
     const T low = static_cast<T>(hi - static_cast<double>(high) + lo);
     const auto product = [&](V<T> x) SOFTXENT_INLINE {
