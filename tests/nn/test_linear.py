@@ -538,9 +538,10 @@ def test_opcheck(reduction: Reduction, dtype: torch.dtype, wanted: tuple[bool, .
     given = inputs(dtype)
     for x, is_wanted in zip(given.leaves(), wanted, strict=True):
         x.requires_grad_(is_wanted)
+    options = LossOptions(given.weight, -100, reduction, 0.1, 0.01, 5.0, 0.9)
     arguments = (
         "linear_cross_entropy", given.features, given.classifier, given.target, given.bias,
-        SMALL, 0.0, list(wanted), *LossOptions(given.weight, -100, reduction, 0.1, 0.01, 5.0, 0.9),
+        SMALL, 0.0, False, list(wanted), *options,
     )  # fmt: skip
     torch.library.opcheck(torch.ops.softxent.linear_cross_entropy.default, arguments)
     if reduction == "none":
