@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from softxent import _native
+from softxent.ops import reference
+from softxent.ops.options import LossOptions
 from tests.support.bits import from_bfloat16, to_bfloat16
 
 DTYPES = [np.float32, np.float64, np.float16]
@@ -185,6 +187,36 @@ def test_any_axis_and_strides(dtype: Any, shape: tuple[int, ...]) -> None:
             for a, b in zip(got, want, strict=True):
                 a = np.moveaxis(a, axis, -1) if a.ndim == view.ndim and a.shape == view.shape else a
                 np.testing.assert_allclose(a.reshape(b.shape), b, **tolerance)
+
+
+@pytest.mark.parametrize("row", [0, 1023, 1024, 2999])
+def test_an_invalid_index_in_any_row(row: int) -> None:
+    """Indices are checked in blocks of rows."""
+    y = np.zeros(3000, np.int64)
+    y[row] = 3
+    with pytest.raises(IndexError, match="out of range"):
+        _native.cross_entropy(np.zeros((3000, 3), np.float32), index=y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("option", [{}, {"label_smoothing": 0.1}, {"z_loss": 1e-3}], ids=str)
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_weight_of_each_of_many_classes(dtype: Any, option: Any, soft: bool) -> None:
+    """Targets and weights are read in blocks of classes, one with another."""
+    rng = np.random.default_rng(9)
+    classes = 3000
+    x = rng.standard_normal((2, classes)).astype(dtype)
+    weight = rng.uniform(0.1, 2.0, (classes,)).astype(dtype)
+    y = np.array([1500, 2999])
+    q = rng.dirichlet(np.ones(classes), 2).astype(dtype)
+    loss, grad = np.empty(2), np.empty_like(x)
+    target: dict[str, Any] = {"probabilities": q} if soft else {"index": y}
+    _native.cross_entropy(x, **target, weight=weight, **option, loss=loss, grad=grad)
+    record = LossOptions(weight=weight, reduction="none", **option)
+    want, want_grad, _ = reference.cross_entropy(x, q if soft else y, record)
+    close = 1e-5 if dtype is np.float32 else 1e-11
+    np.testing.assert_allclose(loss, want, close)
+    np.testing.assert_allclose(grad, want_grad, close, close * 1e-3)
 
 
 def test_arrays_that_overlap_or_do_not_fit_are_refused() -> None:
