@@ -15,6 +15,7 @@ from softxent import doctor, explain, render
 from softxent.doctor import Diagnosis
 from softxent.doctor.finding import Finding
 from softxent.render.markup import el
+from softxent.render.numbers import plural
 from softxent.render.page import fragment
 
 HOSTILE = "</style><script>alert(1)</script>\x1b\u202e<img src=x onerror=alert(1)>&"
@@ -275,6 +276,28 @@ def test_a_watch_shows_its_diagnosis() -> None:
     watching = a_watch()
     assert watching._repr_html_() == watching.diagnosis._repr_html_()
     assert "softmax-twice" in watching._repr_html_()
+
+
+def test_a_watch_at_the_prompt() -> None:
+    watching = a_watch()
+    assert str(watching) == watching.diagnosis.text()
+    assert repr(watching).startswith(f"<Watch of Linear, {plural(watching.steps, 'step')}: ")
+    assert "softmax-twice" in repr(watching)
+
+
+def test_one_finding_shows_what_its_diagnosis_shows_of_it() -> None:
+    diagnosis = a_diagnosis()
+    output = Output(diagnosis.findings[0]._repr_html_())
+    assert output.text in Output(diagnosis._repr_html_()).text
+    assert diagnosis.findings[0].remedy in output.text
+    assert {"softxent", "findings"} <= output.classes
+
+
+def test_a_record_at_the_prompt() -> None:
+    record = a_record()
+    assert repr(record).startswith(f"<Record {str(record.path)!r}: ")
+    assert repr(record).endswith("66.67% of 3 test rows right>")
+    assert "\x1b" not in repr(record)
 
 
 def test_a_record_shows_its_result_its_epochs_and_how_it_was_made() -> None:

@@ -20,6 +20,7 @@ from softxent.record.schema import (
     Run,
     TestRows,
 )
+from softxent.render.numbers import percent, plural
 
 __all__ = ["Record", "read", "read_run"]
 
@@ -71,6 +72,14 @@ class Record:
     def test_target(self) -> np.ndarray:
         """(rows,) int64 class indices."""
         return np.array(self.test.target, dtype=np.int64)
+
+    def __repr__(self) -> str:
+        run = self.run
+        right, rows = run.test_accuracy.mean.total, run.test_accuracy.weight
+        return (
+            f"<Record {str(self.path)!r}: {run.data.name!r}, {len(run.data.classes):,} classes, "
+            f"{percent(right, rows)} of {plural(int(rows), 'test row')} right>"
+        )
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

@@ -40,6 +40,7 @@ from softxent.doctor.losses.loss_calls import LossCalls
 from softxent.doctor.printed_number import PrintedNumber
 from softxent.doctor.selection import RuleNames, RuleSelection
 from softxent.errors import OptionError, SoftxentError
+from softxent.render.numbers import plural
 
 __all__ = ["Watch", "watch"]
 
@@ -283,6 +284,13 @@ class Watch:
             findings, checked = findings + more, checked + checked_more
         subject = f"{self.steps} watched steps" if self.steps else "no step"
         return Diagnosis.of(subject, findings, checked, self._not_checked())
+
+    def __str__(self) -> str:
+        return str(self.diagnosis)
+
+    def __repr__(self) -> str:
+        found = ", ".join(self.diagnosis.rules) or "nothing found"
+        return f"<Watch of {type(self._model).__name__}, {plural(self.steps, 'step')}: {found}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: what has been found so far."""
