@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import weakref
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 import softxent
 from softxent.errors import OptionError, TargetError
@@ -293,11 +295,17 @@ def test_a_lazy_sign_is_read() -> None:
     torch.testing.assert_close(functional.cross_entropy(x, INDEX), F.cross_entropy(x, INDEX))
 
 
-def test_logits_that_changed_are_noticed() -> None:
-    """Not silently wrong: the backward pass reads the logits again."""
+def test_logits_may_change_before_the_first_backward_pass() -> None:
+    """The gradient is there already; one that must be computed anew is never silently wrong."""
     z = leaf() * 1
     loss = functional.cross_entropy(z, INDEX)
-    z.mul_(2)
+    (want,) = torch.autograd.grad(loss, z, retain_graph=True)
+    loss = functional.cross_entropy(z, INDEX)
+    z.data_ptr()
+    with torch.no_grad():
+        z.mul_(2)
+    (got,) = torch.autograd.grad(loss, z, retain_graph=True)
+    assert torch.equal(got, want)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
@@ -327,6 +335,130 @@ def test_nothing_is_kept_after_the_backward_pass() -> None:
     del z, loss
     gc.collect()
     assert alive() is None
+
+
+# --- the gradient of the forward pass ---
+
+KERNELS = importlib.import_module("softxent.ops.tensors.kernels.cross_entropy")
+LARGE = data(300, 1000)  # beyond every limit below which results are small
+LABELS = torch.arange(300)
+GENERAL = {"weight": torch.linspace(0.5, 2, 1000), "label_smoothing": 0.1, "z_loss": 0.01}
+general = pytest.mark.parametrize("options", [{}, GENERAL], ids=["plain", "general"])
+
+
+def loss_of(z: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+    return functional.cross_entropy(z, LABELS, **options)
+
+
+@general
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_one_pass(options: dict[str, Any], dtype: Any) -> None:
+    z = LARGE.to(dtype).requires_grad_()
+    loss_of(z, options).backward()
+    _, want = softxent.cross_entropy_with_grad(z.detach(), LABELS, **options)
+    assert z.grad is not None
+    assert torch.equal(z.grad, want)
+
+
+@general
+def test_backward_passes_accumulate(options: dict[str, Any]) -> None:
+    """Autograd keeps the first gradient as z.grad and adds the others to it in place."""
+    z = LARGE.float().requires_grad_()
+    loss = loss_of(z, options)
+    (want,) = torch.autograd.grad(loss, z, retain_graph=True)
+    for passes in (1, 2, 3):
+        loss.backward(retain_graph=True)
+        assert z.grad is not None
+        torch.testing.assert_close(z.grad, passes * want)
+    z.grad = None
+    loss.backward()
+    assert z.grad is not None
+    torch.testing.assert_close(z.grad, want)
+
+
+@general
+def test_accumulation_over_parts_of_a_batch(options: dict[str, Any]) -> None:
+    z = LARGE.float().requires_grad_()
+    for part in range(3):
+        rows = slice(100 * part, 100 * part + 100)
+        loss = functional.cross_entropy(z[rows], LABELS[rows], reduction="sum", **options)
+        (loss / 300).backward()
+    _, want = softxent.cross_entropy_with_grad(LARGE.float(), LABELS, reduction="sum", **options)
+    assert z.grad is not None
+    torch.testing.assert_close(z.grad, want / 300)
+
+
+@general
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [16384.0, 1 / 3, 0.25, -3.0, 0.0])
+def test_upstream_factors_lose_no_digits(options: dict[str, Any], dtype: Any, scale: float) -> None:
+    """As a gradient scaler has them: float16 gradients of 1e-9 are below its smallest number."""
+    wide = (4 * LARGE).to(dtype)
+    z = wide.requires_grad_()
+    (loss_of(z, options) * scale).backward()
+    x = wide.detach().double().requires_grad_()
+    doubles = {k: v.double() if k == "weight" else v for k, v in options.items()}
+    (loss_of(x, doubles) * float(torch.tensor(scale))).backward()
+    assert z.grad is not None
+    assert x.grad is not None
+    few = 4 * torch.finfo(dtype).eps
+    torch.testing.assert_close(
+        z.grad.double(), x.grad, rtol=few, atol=float(torch.finfo(dtype).smallest_normal) * few
+    )
+
+
+def test_an_infinite_upstream_factor_leaves_ignored_rows_alone() -> None:
+    z = LARGE.float().requires_grad_()
+    loss = functional.cross_entropy(z, LABELS.where(LABELS != 7, -100))
+    loss.backward(torch.tensor(torch.inf))
+    assert z.grad is not None
+    assert not z.grad[7].any()
+    assert not z.grad[0].isfinite().any()
+
+
+@general
+def test_checkpoints_keep_no_gradient(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[torch.Size] = []
+    real = KERNELS.empty_like
+
+    def counted(x: torch.Tensor) -> torch.Tensor:
+        made.append(x.shape)
+        return real(x)
+
+    monkeypatch.setattr(KERNELS, "empty_like", counted)
+    want = torch.autograd.grad(loss_of(z := LARGE.float().requires_grad_(), options), z)[0]
+    assert made == [z.shape]
+    for reentrant in (False, True):
+        made.clear()
+        z = LARGE.float().requires_grad_()
+        loss = checkpoint(loss_of, z, options, use_reentrant=reentrant)
+        assert not made
+        loss.backward()
+        assert z.grad is not None
+        torch.testing.assert_close(z.grad, want)
+    made.clear()
+    z = LARGE.float().requires_grad_()
+    with torch.autograd.graph.save_on_cpu():
+        loss = loss_of(z, options)
+    assert not made
+    torch.testing.assert_close(torch.autograd.grad(loss, z)[0], want)
+
+
+@general
+def test_no_gradient_is_computed_without_need(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("memory for a gradient")
+
+    monkeypatch.setattr(KERNELS, "empty_like", fail)
+    with torch.no_grad():
+        loss_of(LARGE.float().requires_grad_(), options)
+    with torch.inference_mode():
+        loss_of(LARGE.float(), options)
+    loss_of(LARGE.float(), options)
 
 
 # --- the gradient over the logits ---

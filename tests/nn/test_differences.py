@@ -149,12 +149,13 @@ def test_the_weight_has_a_gradient() -> None:
 
 
 def test_logits_that_change_before_the_backward_pass() -> None:
-    """The backward pass reads the logits; torch's reads a copy of log-probabilities."""
+    """A backward pass that computes its gradient anew reads the logits; torch's has a copy."""
     target = torch.tensor([0, 1])
     for function, raises in ((F.cross_entropy, False), (functional.cross_entropy, True)):
         logits = torch.zeros(2, 2, requires_grad=True) * 1
         loss = function(logits, target)
         logits.add_(1)
+        loss.backward(retain_graph=True)
         if raises:
             with pytest.raises(RuntimeError, match="modified by an inplace operation"):
                 loss.backward()

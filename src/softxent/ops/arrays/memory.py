@@ -8,9 +8,9 @@ from softxent import _native
 from softxent.ops.arrays.intake import Array
 from softxent.ops.spec import size_of
 
-__all__ = ["empty_cache", "uninitialized"]
+__all__ = ["POOLED_BYTES", "empty_cache", "uninitialized"]
 
-_POOLED_BYTES = 1 << 20  # for smaller arrays NumPy is faster than the pool
+POOLED_BYTES = 1 << 20  # for smaller arrays NumPy is faster than the pool
 
 
 def uninitialized(
@@ -21,7 +21,7 @@ def uninitialized(
     With `keep=False` a large one comes from the system and goes back there when it is released.
     """
     size = size_of(shape) * dtype.itemsize
-    if size < _POOLED_BYTES:
+    if size < POOLED_BYTES:
         return np.empty(shape, dtype)
     return np.ndarray(shape, dtype, _native.empty(size, keep))
 

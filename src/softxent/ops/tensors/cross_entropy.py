@@ -52,12 +52,12 @@ def cross_entropy(
         intake.check_overwritable(op, logits)
     if not kernels.checks_indices(loss, target):
         intake.check_target(loss, target)
-    early_gradient = False
-    if logits_may_change and logits.requires_grad and torch.is_grad_enabled():
-        # Rounded to half precision, a gradient can't be multiplied by its upstream factor; nor can
-        # that of an ignored row by an infinite one.
-        early_gradient = not is_half(logits.dtype) and options.reduction != "none"
-        logits = logits if early_gradient else logits.clone()
+    if logits_may_change:
+        # The gradient of the forward pass doesn't need them; where there is none, or it can't be
+        # multiplied by every upstream gradient, a copy does.
+        keeps = not logits.requires_grad or not torch.is_grad_enabled()
+        logits_may_change = not (keeps or is_half(logits.dtype) or options.reduction == "none")
+        logits = logits if keeps or logits_may_change else logits.clone()
     return kernels.cross_entropy(
         loss,
         logits,
@@ -65,7 +65,7 @@ def cross_entropy(
         weight,
         dtype,
         inplace_backward=inplace_backward,
-        early_gradient=early_gradient,
+        logits_may_change=logits_may_change,
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "count_dispatch_modes",
     "has_internal_overlap",
     "has_onednn",
+    "has_saved_tensor_hooks",
     "in_forward_mode",
     "in_jit_trace",
     "is_batched",
@@ -36,6 +37,7 @@ NAMES = {
     "_C._functorch.get_unwrapped": "values under a transform are checked",
     "_C._functorch.is_legacy_batchedtensor": "is_grads_batched is served by decomposition",
     "_C._DisableFuncTorch": "values under a transform are checked",
+    "_C._autograd._top_saved_tensors_default_hooks": "checkpoints keep no gradient in memory",
     "_C._len_torch_dispatch_stack": "tracers get an operator",
     "_C._get_tracing_state": "torch.jit.trace records the decomposition",
     "_C._has_mkldnn": "oneDNN is one of the matmul engines",
@@ -102,6 +104,11 @@ def apply_function(function: type[torch.autograd.Function], *arguments: Any) -> 
     Callers have made sure that no transform is active.
     """
     return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
+
+
+def has_saved_tensor_hooks() -> bool:
+    """Whether hooks decide what becomes of tensors that are saved for backward."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
 def has_onednn() -> bool:

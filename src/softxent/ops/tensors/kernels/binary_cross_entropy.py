@@ -20,8 +20,8 @@ from softxent.ops.tensors.kernels.buffers import (
     is_plain_memory,
     most_threads,
 )
-from softxent.ops.tensors.kernels.cross_entropy import SMALL
 from softxent.ops.tensors.kernels.derivatives import differentiate, independent
+from softxent.ops.tensors.kernels.early_gradient import comes_early, times_upstream
 from softxent.ops.tensors.reductions import to_scalar
 
 __all__ = ["binary_cross_entropy"]
@@ -196,11 +196,11 @@ def _plain_loss(loss: Loss, logits: Tensor, target: Tensor, grad: Tensor | None)
 
 
 class _PlainBinaryCrossEntropy(torch.autograd.Function):
-    """Mean or sum without weights; as `_PlainCrossEntropy`, a small batch takes one call."""
+    """Mean or sum without weights."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, loss: Loss) -> Tensor:
-        ctx.grad = torch.empty_like(logits) if logits.numel() <= SMALL else None
+        ctx.grad = empty_like(logits) if comes_early(loss) else None
         value = _plain_loss(loss, logits, target, ctx.grad)
         ctx.save_for_backward(logits, target)
         ctx.loss = loss
@@ -208,14 +208,15 @@ class _PlainBinaryCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        logits, target = ctx.saved_tensors
-        loss: Loss = ctx.loss
-        if torch.is_grad_enabled() or torch_private.is_batched(upstream):
-            grad = _gradient_by_decomposition(loss, logits, target, None, None, upstream)
-            return grad, None, None
         grad, ctx.grad = ctx.grad, None
-        scale = upstream.item()
-        if grad is None or scale != 1:
-            grad = empty_like(logits)
-            _run_plain(logits, target, grad, scale / max(1, _count(loss, logits)), value=False)
+        grad = times_upstream(grad, upstream)
+        if grad is None:
+            logits, target = ctx.saved_tensors
+            loss: Loss = ctx.loss
+            if torch.is_grad_enabled() or torch_private.is_batched(upstream):
+                grad = _gradient_by_decomposition(loss, logits, target, None, None, upstream)
+            else:
+                grad = empty_like(logits)
+                scale = upstream.item() / max(1, _count(loss, logits))
+                _run_plain(logits, target, grad, scale, value=False)
         return grad, None, None

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softxent.ops.arrays.memory import uninitialized
+from softxent.ops.arrays.memory import POOLED_BYTES, uninitialized
 from softxent.ops.spec import size_of
 from softxent.ops.tensors.dtypes import NUMPY
 from softxent.ops.types import Array
@@ -42,11 +42,10 @@ def most_threads(x: Tensor) -> int:
 
 
 def empty_like(x: Tensor) -> Tensor:
-    """An uninitialized tensor of the shape and layout of x, in memory of released results."""
-    dtype = NUMPY.get(x.dtype)
-    if dtype is None or not x.is_contiguous():
+    """An uninitialized tensor like x; a large one in memory of released results."""
+    if x.nbytes < POOLED_BYTES or not x.is_contiguous():
         return torch.empty_like(x, requires_grad=False)
-    return torch.from_numpy(uninitialized(tuple(x.shape), dtype))
+    return empty(tuple(x.shape), x.dtype)
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, *, keep: bool = True) -> Tensor:
@@ -57,6 +56,8 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, *, keep: bool = True) -> T
     """
     if 0 in shape:
         return torch.empty(shape, dtype=dtype)
+    if dtype in NUMPY:
+        return torch.from_numpy(uninitialized(shape, NUMPY[dtype], keep=keep))
     size = size_of(shape) * dtype.itemsize
     memory = uninitialized((size,), np.dtype(np.uint8), keep=keep)
     return torch.from_numpy(memory).view(dtype).view(shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,10 @@ from softxent.ops.tensors.kernels.buffers import (
     most_threads,
 )
 from softxent.ops.tensors.kernels.derivatives import gradients_by_decomposition
+from softxent.ops.tensors.kernels.early_gradient import comes_early, times_upstream
 from softxent.ops.tensors.reductions import reduce_kernel_losses, to_scalar
 
 __all__ = [
-    "SMALL",
     "arguments_of",
     "checks_indices",
     "cross_entropy",
@@ -35,10 +34,6 @@ __all__ = [
     "loss_and_saved",
     "run",
 ]
-
-# Up to so many logits, (64, 10) for example, a second call of the kernel would take longer than
-# its arithmetic: the forward pass computes the gradient as well.
-SMALL = 4096
 
 
 def checks_indices(loss: Loss, target: Tensor) -> bool:
@@ -58,24 +53,23 @@ def cross_entropy(
     dtype: torch.dtype,
     *,
     inplace_backward: bool = False,
-    early_gradient: bool = False,
+    logits_may_change: bool = False,
 ) -> Tensor:
     """The reduced loss, of this dtype.
 
-    With `early_gradient` the forward pass computes the gradient, so that the first backward pass
-    doesn't need the logits; not with half precision and reduction="none".
+    With `logits_may_change` the first backward pass doesn't need the logits; not with half
+    precision and reduction="none".
     """
     plain = weight is None and not inplace_backward and _is_plain(loss, logits, target)
-    if torch.is_grad_enabled() and (
-        logits.requires_grad
-        or target.requires_grad
-        or (weight is not None and weight.requires_grad)
-    ):
+    others = target.requires_grad or (weight is not None and weight.requires_grad)
+    if torch.is_grad_enabled() and (logits.requires_grad or others):
+        early = logits_may_change or (not (others or inplace_backward) and comes_early(loss))
         function: type[torch.autograd.Function] = _CrossEntropy
         arguments: tuple[Any, ...] = (logits, target, weight, loss, dtype)
-        arguments = (*arguments, inplace_backward, early_gradient)
+        arguments = (*arguments, inplace_backward, early, logits_may_change)
         if plain:
-            function, arguments = _PlainCrossEntropy, (logits, target, loss, dtype, early_gradient)
+            function = _PlainCrossEntropy
+            arguments = (logits, target, loss, dtype, early, logits_may_change)
         result: Tensor = torch_private.apply_function(function, *arguments)
         return result
     if plain:
@@ -124,34 +118,25 @@ class _CrossEntropy(torch.autograd.Function):
         loss: Loss,
         dtype: torch.dtype,
         inplace_backward: bool,
-        early_gradient: bool,
+        early: bool,
+        logits_may_change: bool,
     ) -> Tensor:
-        grad = empty_like(logits.detach()) if early_gradient else None
+        grad = empty_like(logits.detach()) if early else None
         value, saved = loss_and_saved(loss, logits, target, weight, dtype, grad)
         ctx.save_for_backward(logits, target, weight)
         ctx.loss, ctx.saved, ctx.inplace_backward = loss, saved, inplace_backward
-        ctx.early_gradient = grad
+        ctx.grad, ctx.logits_may_change = grad, logits_may_change
         return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        grad, ctx.early_gradient = ctx.early_gradient, None
+        grad, ctx.grad = ctx.grad, None
         if ctx.needs_input_grad[:3] == (True, False, False):
-            early = _times_upstream(grad, upstream)
+            early = times_upstream(grad, upstream, always=ctx.logits_may_change)
             if early is not None:
-                return early, *[None] * 6
+                return early, *[None] * 7
         logits, target, weight = ctx.saved_tensors
-        return *gradients(ctx, logits, target, weight, upstream), *[None] * 4
-
-
-def _times_upstream(early_gradient: Tensor | None, upstream: Tensor) -> Tensor | None:
-    """The gradient that the forward pass computed, times the upstream gradient, where that does."""
-    if early_gradient is None or torch.is_grad_enabled() or torch_private.is_batched(upstream):
-        return None
-    scale = upstream.item()
-    if scale == 1:
-        return early_gradient
-    return early_gradient.mul_(scale) if math.isfinite(scale) else None
+        return *gradients(ctx, logits, target, weight, upstream), *[None] * 5
 
 
 def gradients(
@@ -311,10 +296,7 @@ def _run_plain(
 class _PlainCrossEntropy(torch.autograd.Function):
     """The usual loss of a model: mean or sum, class indices, contiguous rows.
 
-    For a small batch one call of the kernel computes loss and gradient. The upstream gradient is
-    nearly always 1, and then backward returns that gradient. For another upstream gradient, and in
-    a second backward pass, the gradient is computed again, so its bits are the same either way; but
-    an early gradient is multiplied.
+    In a second backward pass the gradient is computed again, with the same bits.
     """
 
     @staticmethod
@@ -324,32 +306,31 @@ class _PlainCrossEntropy(torch.autograd.Function):
         target: Tensor,
         loss: Loss,
         dtype: torch.dtype,
-        early_gradient: bool,
+        early: bool,
+        logits_may_change: bool,
     ) -> Tensor:
         grad = saved = None
-        if early_gradient or logits.numel() <= SMALL:
-            grad = torch.empty_like(logits)
+        if early:
+            grad = empty_like(logits)
         else:
             saved = torch.empty(2 * target.numel(), dtype=torch.float64)
         value = _run_plain(loss, logits, target, grad, saved)
         ctx.save_for_backward(logits, target)
-        ctx.loss, ctx.grad, ctx.saved, ctx.early_gradient = loss, grad, saved, early_gradient
+        ctx.loss, ctx.grad, ctx.saved, ctx.logits_may_change = loss, grad, saved, logits_may_change
         return to_scalar(value, dtype)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         grad, ctx.grad = ctx.grad, None
-        if ctx.early_gradient:
-            early = _times_upstream(grad, upstream)
-            if early is not None:
-                return early, None, None, None, None
-        logits, target = ctx.saved_tensors
-        if torch.is_grad_enabled() or torch_private.is_batched(upstream):
-            wanted = (True, False, False)
-            grads = gradients_by_decomposition(ctx.loss, logits, target, None, upstream, wanted)
-            return grads[0], None, None, None, None
-        scale = upstream.item()
-        if grad is None or scale != 1:
-            grad = empty_like(logits)
-            _run_plain(ctx.loss, logits, target, grad, ctx.saved, scale)
-        return grad, None, None, None, None
+        grad = times_upstream(grad, upstream, always=ctx.logits_may_change)
+        if grad is None:
+            logits, target = ctx.saved_tensors
+            if torch.is_grad_enabled() or torch_private.is_batched(upstream):
+                wanted = (True, False, False)
+                grad, *_ = gradients_by_decomposition(
+                    ctx.loss, logits, target, None, upstream, wanted
+                )
+            else:
+                grad = empty_like(logits)
+                _run_plain(ctx.loss, logits, target, grad, ctx.saved, upstream.item())
+        return grad, *[None] * 5
