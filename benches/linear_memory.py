@@ -1,31 +1,25 @@
-"""The linear head compared with torch: python -m benches.linear [speed] [memory] [large].
+"""The memory of the linear head compared with torch: python -m benches.linear_memory [large].
 
 Forward and backward of one loss over N rows, D features and C classes, with gradients of features
-and classifier. Peers alternate in one process, after a comparison of their results. Memory is the
-peak of a fresh process minus its memory before the call and minus the gradients.
+and classifier. Memory is the peak of a fresh process minus its memory before the call and minus the
+gradients. Its speed is measured by benches.speed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benches.harness import Case, check, save
 from softxent import linear_cross_entropy
-from softxent.ops.linear.engines import chosen_engines
 
 SHAPE = (2048, 768, 50257)
 LARGE = (8192, 1024, 128256)
@@ -71,52 +65,6 @@ def step(loss: Loss, X: Tensor, W: Tensor, y: Tensor) -> Tensor:
     return value.detach()
 
 
-def matmuls(X: Tensor, W: Tensor, y: Tensor) -> Callable[[], None]:
-    """Return the matmuls alone, by torch, with all logits: a lower bound for exact results."""
-    x, w = X.detach(), W.detach()
-    g = torch.empty(len(x), len(w), dtype=x.dtype)
-    dx, dw = torch.empty_like(x), torch.empty_like(w)
-
-    def run() -> None:
-        torch.mm(x, w.T, out=g)
-        torch.mm(g, w, out=dx)
-        torch.mm(g.T, x, out=dw)
-
-    return run
-
-
-def speed(args: argparse.Namespace) -> list[Case]:
-    cases = []
-    for dtype in (torch.float32, torch.bfloat16):
-        X, W, y = inputs(dtype, SHAPE)
-        value = step(eager, X, W, y)
-        assert W.grad is not None
-        want = W.grad.float()
-        for name, loss in PEERS.items():
-            got = step(loss, X, W, y)
-            tolerance = 1e-4 if dtype == torch.float32 else 2e-2
-            check(name, got.float(), value.float(), rtol=tolerance)
-            worst = float((W.grad.float() - want).abs().max() / want.abs().max())
-            assert worst < tolerance, f"{name}: gradient off by {worst}"
-        runs: dict[str, Callable[[], Any]] = {
-            name: partial(step, loss, X, W, y) for name, loss in PEERS.items()
-        }
-        runs["matmuls alone"] = matmuls(X, W, y)
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(args.rounds):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - start)
-        case = Case(f"{dtype} {SHAPE}", 0, {n: statistics.median(t) for n, t in times.items()})
-        cases.append(case)
-        print(f"\n{case.name}, medians of {args.rounds}; engine: {chosen_engines() or 'torch'}")
-        for name, seconds in case.seconds.items():
-            ratio = seconds / case.seconds["torch eager"]
-            print(f"  {name:16s} {seconds:8.3f} s   {ratio:5.2f} of torch eager", flush=True)
-    return cases
-
-
 def peak() -> float:
     """Return the peak memory of this process since the last reset, in MiB; Linux only."""
     status = Path("/proc/self/status").read_text().splitlines()
@@ -138,45 +86,43 @@ def measure(peer: str, dtype: torch.dtype, shape: tuple[int, int, int]) -> dict[
 
 
 def fresh(peer: str, dtype: str, shape: tuple[int, int, int]) -> dict[str, float]:
-    command = [sys.executable, "-m", "benches.linear", "--one", peer, dtype, *map(str, shape)]
+    command = [
+        sys.executable,
+        "-m",
+        "benches.linear_memory",
+        "--one",
+        peer,
+        dtype,
+        *map(str, shape),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result
 
 
-def memory(args: argparse.Namespace) -> list[Case]:
-    cases = []
+def usual() -> None:
+    """Print the peaks of all peers."""
     for dtype in ("float32", "bfloat16"):
         print(f"\npeak memory without arguments and gradients, {dtype} {SHAPE}, fresh processes")
-        case = Case(f"memory {dtype}", 0)
         for name in PEERS:
             used = fresh(name, dtype, SHAPE)
-            if dtype == "bfloat16" and name.startswith("softxent"):
-                print(f"  {name:16s} {used['MiB']:7.0f} MiB, including a float32 copy of dW")
-            else:
-                print(f"  {name:16s} {used['MiB']:7.0f} MiB", flush=True)
-            case.seconds[name] = used["MiB"]
-        cases.append(case)
-    return cases
+            copy = dtype == "bfloat16" and name.startswith("softxent")
+            note = ", including a float32 copy of dW" if copy else ""
+            print(f"  {name:16s} {used['MiB']:7.0f} MiB{note}", flush=True)
 
 
-def large(args: argparse.Namespace) -> list[Case]:
+def large() -> None:
+    """Print what softxent needs where the logits alone would take 3.9 GiB."""
     used = fresh("softxent", "float32", LARGE)
     print(
         f"\nfloat32 {LARGE}: {used['all MiB'] / 1024:.2f} GiB in total, {used['MiB']:.0f} MiB "
         f"without arguments and gradients, {used['seconds']:.1f} s"
     )
-    return [Case(f"large {LARGE}", 0, used)]
-
-
-PARTS = {"speed": speed, "memory": memory, "large": large}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=Path(".bench/linear.json"))
+    parser.add_argument("part", nargs="?", choices=["usual", "large"], default="usual")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -184,9 +130,11 @@ def main() -> None:
         rows, width, classes = map(int, shape)
         print(json.dumps(measure(peer, getattr(torch, dtype), (rows, width, classes))))
         return
-    print(f"{os.cpu_count()} processors, torch {torch.__version__}")
-    cases = [case for part in args.parts or PARTS for case in PARTS[part](args)]
-    save(args.json, cases)
+    print(f"torch {torch.__version__}")
+    if args.part == "large":
+        large()
+    else:
+        usual()
 
 
 if __name__ == "__main__":
