@@ -9,8 +9,8 @@ NATIVE := $(wildcard native/*.h native/*.cc native/*/*.h native/*/*.cc native/*/
 
 CHECKS := check-format check-lint check-types check-imports check-words check-commits
 
-.PHONY: demo test quick lowest newest check $(CHECKS) bench wheel wheel-test compilers \
-	arm-test sanitize sanitize-threads fuzz format hooks clean
+.PHONY: demo test quick lowest newest check $(CHECKS) bench counts counts-update wheel \
+	wheel-test compilers arm-test sanitize sanitize-threads fuzz format hooks clean
 .DEFAULT_GOAL := test
 
 # Train, evaluate and explain a classifier of handwritten digits.
@@ -65,6 +65,14 @@ check-commits: $(READY)
 # first. `make bench BENCH=--full` takes hours.
 bench: $(READY)
 	$(BIN)/python -m benches.speed $(BENCH)
+
+# The instructions of the kernels, counted by valgrind and compared with benches/counts.json; needs a
+# C++ compiler and valgrind alone. `make counts-update` accepts what changed.
+counts:
+	CXX="$(CXX)" $(PYTHON) -m benches.counts
+
+counts-update:
+	CXX="$(CXX)" $(PYTHON) -m benches.counts --update
 
 # An sdist, and the wheel that is built from it; a test compares their files with the repository's.
 wheel: $(READY)
