@@ -285,14 +285,6 @@ def test_a_watch_at_the_prompt() -> None:
     assert "softmax-twice" in repr(watching)
 
 
-def test_one_finding_shows_what_its_diagnosis_shows_of_it() -> None:
-    diagnosis = a_diagnosis()
-    output = Output(diagnosis.findings[0]._repr_html_())
-    assert output.text in Output(diagnosis._repr_html_()).text
-    assert diagnosis.findings[0].remedy in output.text
-    assert {"softxent", "findings"} <= output.classes
-
-
 def test_a_record_at_the_prompt() -> None:
     record = a_record()
     assert repr(record).startswith(f"<Record {str(record.path)!r}: ")

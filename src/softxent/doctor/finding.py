@@ -70,9 +70,3 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.title} [{self.rule}] Fix: {self.remedy}"
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from softxent.doctor.html import write_finding  # it writes findings, and imports this file
-
-        return write_finding(self)

@@ -10,7 +10,7 @@ from softxent.doctor.text import counts
 from softxent.render.markup import Element, el
 from softxent.render.page import fragment
 
-__all__ = ["write_finding", "write_html"]
+__all__ = ["write_html"]
 
 
 def write_html(
@@ -31,11 +31,6 @@ def write_html(
         left_out if not_checked else None,
         kind="findings",
     )
-
-
-def write_finding(finding: Finding) -> str:
-    """One finding alone."""
-    return fragment(_finding(finding), kind="findings")
 
 
 def _finding(finding: Finding) -> Element:
