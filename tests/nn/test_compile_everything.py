@@ -179,14 +179,10 @@ def tensors_of(result: Any) -> list[torch.Tensor]:
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("name", CALLS)
 def test_one_graph(name: str, dynamic: bool) -> None:
-    """The calls in one graph, with the values and gradients of the calls one by one.
-
-    With symbolic sizes only two of them: options change nothing that depends on sizes.
-    """
-    calls = CALLS[name][:2] if dynamic else CALLS[name]
+    """All calls in one graph, with the values and gradients of the calls one by one."""
 
     def everything(z: torch.Tensor) -> Any:
-        return [call(z) for call in calls]
+        return [call(z) for call in CALLS[name]]
 
     torch._dynamo.reset()
     fast: Any = torch.compile(everything, fullgraph=True, dynamic=dynamic, backend="aot_eager")
