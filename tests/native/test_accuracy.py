@@ -247,6 +247,20 @@ def test_a_difference_of_near_numbers_keeps_its_digits(classes: int, apart: floa
             assert lost < 2.0**-90 or ulps(a, b) <= ULP
 
 
+@pytest.mark.parametrize("classes", [2, 10, 400])
+def test_the_gradient_at_the_optimum_of_a_smoothed_target(classes: int) -> None:
+    """p = t / s but for the last digits, with a 1 - label_smoothing that float64 doesn't hold."""
+    weight = np.random.default_rng(classes).uniform(0.5, 2, classes)
+    t = 0.1 / classes * weight
+    t[1] += 0.9 * weight[1]
+    x = np.log(t)[None]
+    grad = np.empty_like(x)
+    _native.cross_entropy(x, index=np.array([1]), weight=weight, label_smoothing=0.1, grad=grad)
+    want = oracle.cross_entropy(x[0], 1, weight, label_smoothing=0.1)
+    for a, b, larger in zip(grad[0], want.grad, want.terms, strict=True):
+        assert abs(mp.mpf(float(a)) - b) / larger < 2.0**-90 or ulps(a, b) <= ULP
+
+
 def test_a_difference_due_to_z_loss_keeps_its_digits() -> None:
     """(1 + 2 z lse) p differs from 1 by 2^-30 at the target."""
     x = np.random.default_rng(8).standard_normal((3, 200))

@@ -36,7 +36,7 @@ def test_loss_and_gradient(dtype: Any) -> None:
     rng = np.random.default_rng(0)
     x = np.concatenate([
         rng.standard_normal(40), 30 * rng.standard_normal(40),
-        [0.0, -0.0, 1e-30, 20, 40, 85, -85, 1e-8, -1e-8],
+        [0.0, -0.0, 1e-30, 20, 40, 85, -85, 705, -705, 1e-8, -1e-8],
     ]).astype(dtype)  # fmt: skip
     for target in (0.0, 1.0):  # between 0 and 1, p - y has no more digits than p and y
         y = np.full(len(x), target, dtype)
@@ -64,15 +64,18 @@ def test_targets_between_the_classes() -> None:
 def test_every_element_counts_once(count: int, threads: None) -> None:
     rng = np.random.default_rng(count)
     x, y = rng.standard_normal(count), (rng.random(count) < 0.5).astype(float)
-    total, loss, grad = run(x, y)
+    names = ("positive_weight", "weight", "upstream")
+    options = {name: rng.random(count) for name in names}
+    total, loss, grad = run(x, y, **options)
     assert total == pytest.approx(loss.sum(), rel=1e-14)
     for k in range(0, count, 97):
-        alone = run(x[k : k + 1].copy(), y[k : k + 1].copy())
+        here = {name: options[name][k : k + 1].copy() for name in names}
+        alone = run(x[k : k + 1].copy(), y[k : k + 1].copy(), **here)
         assert alone[0] == alone[1][0] == loss[k]
         assert alone[2][0] == grad[k]
     for number in (1, 3):
         _native.set_num_threads(number)
-        again = run(x, y)
+        again = run(x, y, **options)
         assert again[0] == total
         np.testing.assert_array_equal(again[1], loss)
         np.testing.assert_array_equal(again[2], grad)
@@ -110,6 +113,14 @@ def test_half_precision() -> None:
     _native.binary_cross_entropy(short, y, loss=into)
     wide = run(from_bits.astype(np.float64), y.astype(float))[1]
     np.testing.assert_allclose(into, wide, rtol=2**-32)  # more than float32 holds
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_the_precision_is_that_of_the_logits(dtype: Any) -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal(50), (rng.random(50) < 0.5).astype(dtype)
+    for got, want in zip(run(x, y), run(x, y.astype(np.float64)), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.5, np.nan])

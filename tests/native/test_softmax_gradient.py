@@ -123,6 +123,28 @@ def test_confident_predictions(dtype: Any, log: bool) -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("classes", [160, 3000])
+def test_terms_that_are_small_beside_their_sum(classes: int, log: bool) -> None:
+    """Each is less than half an ulp of the sum, and all together are many ulp."""
+    x, g = np.full((2, 1, classes), -38.0)
+    x[0, :2] = 0, -1
+    g[:] = 2.0**-54 if log else 1
+    g[0, :2] = 0, 1
+    want = expected(x[0], g[0], log=log)
+    assert ulps(gradient(x, g, log=log)[0], want.values, terms_of(want)) <= bound_of(log)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("classes", [3, 170])
+def test_equal_logits_leave_one_rounding(classes: int, log: bool) -> None:
+    """Their exponentials have no error, and float64 sums and products carry twice the digits."""
+    g = np.random.default_rng(0).standard_normal((1, classes))
+    x = np.full_like(g, 0.1)
+    want = expected(x[0], g[0], log=log)
+    assert ulps(gradient(x, g, log=log)[0], want.values, terms_of(want)) <= 0.51
+
+
+@pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
 @pytest.mark.parametrize("classes", [3, 70, 200, 3000])
 def test_half_types(classes: int, kind: str, log: bool) -> None:

@@ -65,8 +65,11 @@ def test_of_ordinary_rows(convert: Any, shape: tuple[int, int], dtype: torch.dty
 
 
 def test_entropy_of_confident_predictions_keeps_its_digits(convert: Any) -> None:
+    """Of the target's class, and of another one."""
     logits = torch.tensor([[20.0, 0.0, -1.0], [300.0, 0.0, 1.0], [0.0, 0.0, 0.0]]).double()
-    stats = functional.cross_entropy_with_stats(convert(logits), torch.zeros(3, dtype=torch.int64))
+    logits = torch.cat([logits, logits])
+    target = torch.tensor([0, 0, 0, 1, 1, 1])
+    stats = functional.cross_entropy_with_stats(convert(logits), target)
     for got, row in zip(stats.entropy.tolist(), logits.numpy(), strict=True):
         p = oracle.softmax(row)
         exact = -oracle.mp.fsum(x * oracle.mp.log(x) for x in p)
@@ -96,6 +99,23 @@ def test_order_of_ties_and_broken_rows(convert: Any) -> None:
                 assert values.isnan().tolist() == broken
     want = torch.special.entr(rows[4].softmax(0)).sum()
     torch.testing.assert_close(stats.entropy[4].as_subclass(torch.Tensor), want)
+
+
+def test_order_across_the_blocks_of_a_long_row(convert: Any) -> None:
+    """Equal logits and NaN in different blocks, with classes that lie apart."""
+    rows = torch.zeros(3, 3000)
+    rows[0, [1500, 2500]] = 2.0
+    rows[1, [100, 2500]] = 2.0
+    rows[2, [1500, 2500]] = NAN
+    logits = convert(rows.T.contiguous()).T
+    index = torch.full((3,), 2500)
+    one_hot = torch.zeros(3000, 3).T
+    one_hot[:, 2500] = 1
+    for target in (index, one_hot):
+        for k in (1, 2):
+            stats = functional.cross_entropy_with_stats(logits, target, k=k, reduction="none")
+            assert stats.argmax.tolist() == [1500, 100, 1500]
+            assert stats.hits.tolist() == [k == 2] * 3
 
 
 def test_ignored_rows(convert: Any) -> None:
@@ -166,14 +186,20 @@ def test_refusals(convert: Any) -> None:
         functional.cross_entropy_with_stats(logits, target - 1, k=4)
 
 
-def test_the_kernel_goes_through_many_slices() -> None:
-    """More rows than fit one slice, with a strided batch: the same as the rows in two halves."""
-    logits, target = batch(3000, 300, torch.float32)
-    wide = torch.stack([logits, logits], 2)[..., 1]
-    stats = functional.cross_entropy_with_stats(wide, target, reduction="none")
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_kernel_goes_through_many_slices(soft: bool) -> None:
+    """More rows than fit one slice, with strided batches: the same as the rows in two halves."""
+    logits, index = batch(3000, 300, torch.float32)
+    one_hot = torch.nn.functional.one_hot(index, 300).float()
+    target = one_hot if soft else index
     halves = [
         functional.cross_entropy_with_stats(logits[h], target[h], reduction="none")
         for h in (slice(0, 1500), slice(1500, None))
     ]
-    for whole, *parts in zip(stats, *halves, strict=True):
-        assert np.array_equal(whole.numpy(), torch.cat(parts).numpy())
+    flat = torch.stack([logits, logits], 2)[..., 1]
+    nested = torch.zeros(60, 51, 300)[:, :50].copy_(logits.view(60, 50, 300))
+    for wide in (flat, nested):
+        given = target.view(*wide.shape[:-1], *target.shape[1:])
+        stats = functional.cross_entropy_with_stats(wide, given, reduction="none", axis=-1)
+        for whole, *parts in zip(stats, *halves, strict=True):
+            assert np.array_equal(whole.flatten().numpy(), torch.cat(parts).numpy())
