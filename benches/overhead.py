@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from softxent import nn
+from softxent.ops.options import DEFAULTS
 
 Run = Callable[[], Any]
 
@@ -83,7 +84,13 @@ def main() -> None:
         "torch": backward_of(F.cross_entropy, logits, target),
         "softxent's operator": backward_of(
             lambda z, y: torch.ops.softxent.cross_entropy(
-                z, y, None, "x", torch.float32, True, 1, -100, "mean", 0.0, 0.0, None, 1.0
+                z,
+                y,
+                op="cross_entropy",
+                dtype=torch.float32,
+                any_weight=True,
+                axis=1,
+                **DEFAULTS._asdict(),
             )[0],
             logits,
             target,

@@ -57,8 +57,8 @@ def cross_entropy(
 ) -> Tensor:
     """The reduced loss, of this dtype.
 
-    With `logits_may_change` the first backward pass doesn't need the logits; not with half
-    precision and reduction="none".
+    With `logits_may_change` the first backward pass doesn't need the logits. It may be set neither
+    in half precision nor with reduction="none".
     """
     plain = weight is None and not inplace_backward and _is_plain(loss, logits, target)
     others = target.requires_grad or (weight is not None and weight.requires_grad)

@@ -33,8 +33,8 @@ def times_upstream(grad: Tensor | None, upstream: Tensor, *, always: bool = Fals
 
     None where it must be computed anew: it is there no more, its own derivative is wanted, or the
     product would lose digits. A gradient that was rounded to half precision can be multiplied by
-    powers of two alone; one below the smallest normal number has lost digits that a factor above 1
-    would show; and an infinite factor times the gradient of an ignored row isn't 0.
+    powers of two alone. One below the smallest normal number has lost digits, which a factor of
+    more than 1 in size would show. An infinite factor times the gradient of an ignored row isn't 0.
 
     Args:
         grad: the gradient, or None.
@@ -46,7 +46,7 @@ def times_upstream(grad: Tensor | None, upstream: Tensor, *, always: bool = Fals
     scale = upstream.item()
     if scale == 1:
         return grad
-    if not math.isfinite(scale):
-        return None
-    exact = abs(math.frexp(scale)[0]) == 0.5 or not is_half(grad.dtype)
-    return grad.mul_(scale) if always or (exact and abs(scale) <= 1) else None
+    if always:
+        return grad.mul_(scale) if math.isfinite(scale) else None
+    is_exact = not is_half(grad.dtype) or abs(math.frexp(scale)[0]) == 0.5
+    return grad.mul_(scale) if is_exact and abs(scale) <= 1 else None
